@@ -1,0 +1,129 @@
+"""The pixel cache: every image decoded once, resized, uint8, memory-mapped."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+from rich.progress import track
+
+from threeages.data.digest import pixel_digest
+from threeages.errors import DataError, ImageError
+from threeages.images import load_image, resize
+from threeages.manifest import Manifest
+
+VERSION = 1  # raise it when decoding or resizing changes, so that no stale pixels are used
+CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """uint8 `pixels` `(n, size, size, 3)` on disk, pixel `digests` `(n, 16)`, and the rows that failed."""
+
+    pixels: NDArray[np.uint8]
+    digests: NDArray[np.uint8]
+    failed: dict[int, str]
+
+
+def open_cache(manifest: Manifest, size: int, *, folder: Path | None = None, workers: int | None = None) -> PixelCache:
+    """Open the cache of a manifest's images at `size` px, building it first where it is not there.
+
+    The key digests every path, file size and time of change, and the settings. A build is written beside
+    its final place and renamed when whole. Raises DataError when the disk cannot hold it.
+    """
+    place = (folder or user_cache_path("threeages") / "pixels") / _key(manifest, size)
+    if not place.exists():
+        _build(manifest, size, place, workers or os.cpu_count() or 1)
+    failed = json.loads((place / "failed.json").read_text(encoding="utf-8"))
+    return PixelCache(
+        np.load(place / "pixels.npy", mmap_mode="r"),
+        np.load(place / "digests.npy"),
+        {int(row): status for row, status in failed.items()},
+    )
+
+
+def _key(manifest: Manifest, size: int) -> str:
+    digest = hashlib.blake2b(f"{VERSION}:{size}:{manifest.root}".encode(), digest_size=12)
+    for path, file in zip(manifest.paths, manifest.files(), strict=True):
+        try:
+            stat = file.stat()
+            stamp = f"{stat.st_size}:{stat.st_mtime_ns}"
+        except OSError:
+            stamp = "missing"
+        digest.update(f"\n{path}:{stamp}".encode())
+    return digest.hexdigest()
+
+
+def _build(manifest: Manifest, size: int, place: Path, workers: int) -> None:
+    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    need = len(manifest) * size * size * 3
+    try:
+        part.mkdir(parents=True)
+        if (free := shutil.disk_usage(part).free) < need * 1.05:
+            raise DataError(
+                f"The pixel cache needs {need / 1e9:.2f} GB; {part.parent} has {free / 1e9:.2f} GB free.",
+                hint="Make room, or name another folder with --cache-dir.",
+            )
+        _fill(manifest, size, part, workers)
+        part.replace(place)
+    except OSError as error:
+        if place.exists():  # another process built the same cache first
+            return
+        raise DataError(
+            f"Cannot write the pixel cache in {place.parent}: {error.strerror or error}.",
+            hint="Name another folder with --cache-dir.",
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _fill(manifest: Manifest, size: int, part: Path, workers: int) -> None:
+    n = len(manifest)
+    shape = (n, size, size, 3)
+    np.lib.format.open_memmap(part / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
+    tasks = [(part / "pixels.npy", start, manifest.files()[start : start + CHUNK]) for start in range(0, n, CHUNK)]
+    digests: list[NDArray[np.uint8]] = []
+    failed: dict[int, str] = {}
+    for found, faults in track(_map(tasks, workers), total=len(tasks), description=f"Caching {n:,} images"):
+        digests.append(found)
+        failed |= faults
+    np.save(part / "digests.npy", np.concatenate(digests))
+    (part / "failed.json").write_text(json.dumps(failed), encoding="utf-8")
+
+
+Task = tuple[Path, int, list[Path]]
+Filled = tuple[NDArray[np.uint8], dict[int, str]]
+
+
+def _map(tasks: list[Task], workers: int) -> Iterator[Filled]:
+    if workers == 1 or len(tasks) == 1:
+        yield from map(_fill_chunk, tasks)
+        return
+    # forkserver, not fork: the caller may hold threads of onnxruntime or torch
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        yield from pool.map(_fill_chunk, tasks)
+
+
+def _fill_chunk(task: Task) -> Filled:
+    path, start, files = task
+    pixels = np.load(path, mmap_mode="r+")
+    digests = np.zeros((len(files), 16), dtype=np.uint8)
+    failed: dict[int, str] = {}
+    for i, file in enumerate(files):
+        try:
+            image = load_image(file)
+        except ImageError as error:
+            failed[start + i] = error.status
+            digests[i] = np.frombuffer((start + i).to_bytes(16, "big"), dtype=np.uint8)  # no twin of another
+            continue
+        pixels[start + i] = resize(image, pixels.shape[1])
+        digests[i] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
+    return digests, failed

@@ -1,0 +1,111 @@
+"""From a file or bytes to upright uint8 RGB pixels, or to an ImageError that says why not."""
+
+import io
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from threeages.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+
+# 100 megapixels hold any phone photo (at most 200 MP binned to 50); above it a file is more likely a bomb.
+MAX_PIXELS = 100_000_000
+MIN_SIDE = 8  # the smallest face crop of the film faces is 8x11
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "MPO", "PPM")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+
+cv2.setNumThreads(1)  # work is spread over images, not inside one
+
+
+def load_image(source: Path | bytes, *, min_side: int = MIN_SIDE, target: int | None = None) -> Pixels:
+    """Upright uint8 RGB `(height, width, 3)`; the first frame of an animation.
+
+    With `target` a JPEG may be decoded at the smallest power-of-two reduction whose shorter side is still
+    at least `target`, which is what makes a 12-megapixel photo cheap. Raises ImageError, whose `status`
+    is one of `missing`, `empty`, `not_an_image`, `too_large`, `too_small`, `truncated`, `corrupt`.
+    """
+    data = _read(source) if isinstance(source, Path) else source
+    if not data:
+        raise ImageError("empty", "The file has no bytes.", hint="Copy or download it again.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of sizes that are checked below
+        image = _open(data)
+        _check_size(image, min_side)
+        if target is not None and image.format == "JPEG":
+            image.draft("RGB", (target, target))
+        return _decode(image)
+
+
+def resize(pixels: Pixels, size: int) -> Pixels:
+    """uint8 RGB `(size, size, 3)`: area averaging when shrinking, bilinear when enlarging.
+
+    Used by the pixel cache and by the predictor alike, so that a model sees in use what it was trained on.
+    """
+    height, width = pixels.shape[:2]
+    method = cv2.INTER_AREA if min(height, width) > size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (size, size), interpolation=method), dtype=np.uint8)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError("missing", f"No such file: {path}", hint="Check the path.") from error
+    except OSError as error:
+        raise ImageError("missing", f"Cannot read {path}: {error.strerror}", hint="Check its rights.") from error
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)  # type: ignore[return-value]
+    except UnidentifiedImageError as error:
+        hint = f"Allowed: {', '.join(FORMATS)}."
+        raise ImageError("not_an_image", "The bytes are in no image format known here.", hint=hint) from error
+    except Image.DecompressionBombError as error:
+        raise _too_large("more") from error
+    except Exception as error:  # Pillow's parsers raise SyntaxError, struct.error and more on hostile headers
+        raise ImageError("corrupt", f"The image header is damaged: {error}", hint="Save it again.") from error
+
+
+def _check_size(image: Image.Image, min_side: int) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _too_large(f"{width}x{height}")
+    if min(width, height) < min_side:
+        raise ImageError(
+            "too_small", f"The image is {width}x{height} pixels.", hint=f"At least {min_side} on each side."
+        )
+
+
+def _too_large(size: str) -> ImageError:
+    return ImageError(
+        "too_large", f"The image has {size} pixels.", hint=f"At most {MAX_PIXELS:,}; scale it down first."
+    )
+
+
+def _decode(image: Image.Image) -> Pixels:
+    try:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(_to_rgb(upright), dtype=np.uint8)
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error
+        status = "truncated" if "truncated" in str(error).lower() else "corrupt"
+        hint = "Copy or download it again."
+        raise ImageError(status, f"The image data is damaged: {error}", hint=hint) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB over white where the image is transparent; 16-bit greys scaled, not clipped."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        return Image.fromarray(np.asarray(image).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")

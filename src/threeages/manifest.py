@@ -1,0 +1,193 @@
+"""One row per image: path, label and whatever else is known of it; csv in and out."""
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.errors import DataError, ThreeAgesError
+from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
+
+CLUSTER = "cluster_id"  # images that must stay together: a person
+
+
+@dataclass(frozen=True)
+class RowFault:
+    """A row that cannot be used: its line in the file (header is 1), a status and what is wrong."""
+
+    line: int
+    path: str
+    status: str  # `outside_root`, `bad_label`, `duplicate_row` or `no_path`
+    message: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Images of one root folder, in a fixed order.
+
+    `labels` is int64 `(n,)`, UNKNOWN (-1) where there is none. `columns` holds every other column as text,
+    '' where unknown; `cluster_id` among them names the images that must stay together.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert len(self.labels) == len(self) and all(len(c) == len(self) for c in self.columns.values())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def files(self) -> list[Path]:
+        """Full path of every image."""
+        return [self.root / path for path in self.paths]
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Manifest":
+        """The given rows, in the given order."""
+        columns = {k: tuple(v[i] for i in rows) for k, v in self.columns.items()}
+        labels = self.labels[np.asarray(rows, dtype=np.int64)]
+        return Manifest(self.root, tuple(self.paths[i] for i in rows), labels, columns)
+
+    def clusters(self) -> NDArray[np.str_] | None:
+        """`cluster_id` of every row as text, or None where the column is absent or wholly empty."""
+        values = self.columns.get(CLUSTER)
+        return np.asarray(values) if values and any(values) else None
+
+
+def read_manifest(
+    path: Path, *, root: Path | None = None, need_label: bool = True
+) -> tuple[Manifest, list[RowFault]]:
+    """Rows of a csv with the columns `path` and `label`, and the faults of the rows left out.
+
+    Paths are relative to `root`; that is the folder named in the sidecar `<name>.json` that
+    `save_manifest` writes, else the csv's own folder. A missing file or column raises DataError.
+    """
+    rows, names = _read_rows(path, need_label)
+    base = (root or _sidecar_root(path) or path.parent).resolve()
+    faults: list[RowFault] = []
+    kept: list[dict[str, str]] = []
+    labels: list[int] = []
+    seen: set[str] = set()
+    for line, row in enumerate(rows, start=2):
+        name = (row["path"] or "").strip()
+        try:
+            label = label_index(row["label"]) if (row.get("label") or "").strip() or need_label else UNKNOWN
+        except ThreeAgesError as error:
+            faults.append(RowFault(line, name, "bad_label", f"{error.message} {error.hint}"))
+            continue
+        fault = _path_fault(name, base, seen)
+        if fault:
+            faults.append(RowFault(line, name, *fault))
+            continue
+        seen.add(name)
+        kept.append(row | {"path": name})
+        labels.append(label)
+    extra = {k: tuple((r[k] or "").strip() for r in kept) for k in names if k not in {"path", "label"}}
+    array = np.asarray(labels, dtype=np.int64)
+    return Manifest(base, tuple(r["path"] for r in kept), array, extra), faults
+
+
+def load_manifest(path: Path, *, root: Path | None = None, need_label: bool = True) -> Manifest:
+    """As `read_manifest`, but any faulty row raises DataError, which names the first five."""
+    manifest, faults = read_manifest(path, root=root, need_label=need_label)
+    if faults:
+        lines = "\n".join(f"  line {f.line}: {f.path!r}: {f.status}: {f.message}" for f in faults[:5])
+        more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise DataError(f"{path} has {len(faults)} rows that cannot be used:\n{lines}{more}", hint="Mend them.")
+    if not len(manifest):
+        raise DataError(f"{path} has no rows.", hint="It needs at least one row: path,label.")
+    return manifest
+
+
+def save_manifest(manifest: Manifest, path: Path, *, provenance: dict[str, Any] | None = None) -> None:
+    """Write the csv and a sidecar `<name>.json` with the root folder and where the rows came from."""
+    names = list(manifest.columns)
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", *names])
+        for i, name in enumerate(manifest.paths):
+            label = manifest.labels[i]
+            text = AGE_GROUPS[label] if label != UNKNOWN else ""
+            writer.writerow([name, text, *(manifest.columns[k][i] for k in names)])
+    sidecar = {"root": str(manifest.root), "rows": len(manifest), **(provenance or {})}
+    with atomic_path(path.with_suffix(".json")) as part:
+        part.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
+
+
+class atomic_path:  # noqa: N801 - reads as a function at the call
+    """Yield a sibling path to write to; it takes the final name only when the block ends well.
+
+    Raises DataError when the folder cannot be written or the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.part.touch()
+        except OSError as error:
+            raise self._fault(error) from error
+        return self.part
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None:
+            self.part.replace(self.path)
+            return
+        self.part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise self._fault(error) from error
+
+    def _fault(self, error: OSError) -> DataError:
+        return DataError(
+            f"Cannot write {self.path}: {error.strerror or error}.",
+            hint="Give a folder you may write to, on a disk with room.",
+        )
+
+
+def _read_rows(path: Path, need_label: bool) -> tuple[list[dict[str, str]], list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey=None, restval="")
+            rows = list(reader)
+            names = [n for n in reader.fieldnames or [] if n]
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error
+    missing = [n for n in (("path", "label") if need_label else ("path",)) if n not in names]
+    if missing:
+        raise DataError(
+            f"{path} has no column {' and no column '.join(missing)}; its columns are {', '.join(names) or 'none'}.",
+            hint="A manifest has the columns path,label and optionally cluster_id, age and others.",
+        )
+    return rows, names
+
+
+def _path_fault(name: str, base: Path, seen: set[str]) -> tuple[str, str] | None:
+    if not name:
+        return "no_path", "The path is empty."
+    if not (base / name).resolve().is_relative_to(base):
+        return "outside_root", f"The path leaves {base}. Allowed: paths inside it; --root names another folder."
+    if name in seen:
+        return "duplicate_row", "The path stands in an earlier row too; that one counts."
+    return None
+
+
+def _sidecar_root(path: Path) -> Path | None:
+    sidecar = path.with_suffix(".json")
+    try:
+        root = json.loads(sidecar.read_text(encoding="utf-8"))["root"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Path(root) if isinstance(root, str) else None

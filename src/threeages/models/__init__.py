@@ -1,0 +1,1 @@
+"""Torch modules; a function name is a model name."""

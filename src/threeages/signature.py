@@ -1,0 +1,58 @@
+"""What a model carries with it: how its input is made and what its outputs mean."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from threeages.errors import ModelError
+from threeages.labels import AGE_GROUPS
+
+FORMAT = 1
+METADATA_KEY = "threeages.signature"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The data contract of a model, stored in its checkpoint and in its ONNX metadata.
+
+    The ONNX graph takes uint8 RGB `(n, input_size, input_size, 3)` and returns float32 `probs` `(n, 3)`:
+    colour order, mean and scale are applied inside the graph, `(x - mean) / std` per channel on 0-255
+    values, so that no caller retypes them.
+    """
+
+    name: str
+    input_size: int
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    color: str = "RGB"
+    margin: float = 0.0  # context kept around a detected face box, as a fraction of its longer side
+    temperature: float = 1.0  # logits are divided by it inside the exported graph
+    class_names: tuple[str, ...] = AGE_GROUPS
+
+    def __post_init__(self) -> None:
+        if self.class_names != AGE_GROUPS:
+            raise ModelError(
+                f"The model's classes are {self.class_names}.", hint=f"This version answers {AGE_GROUPS}."
+            )
+        if self.color not in {"RGB", "BGR"} or self.input_size < 1 or self.temperature <= 0:
+            raise ModelError(f"The model's signature is not valid: {self}.")
+
+    def to_json(self) -> str:
+        """One line of JSON with the format's version."""
+        return json.dumps({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `to_json`; raises ModelError on a format this version does not know."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            found = raw.pop("format")
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ModelError("The model's signature is not readable.", hint="Export it again.") from error
+        if found != FORMAT or set(values) - {f.name for f in fields(cls)}:
+            raise ModelError(
+                f"The model's signature has format {found}; this version reads {FORMAT}.",
+                hint="Export the model again, or upgrade threeages.",
+            )
+        return cls(**values)

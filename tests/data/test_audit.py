@@ -1,0 +1,186 @@
+import csv
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from threeages.data.audit import audit, difference_hash, find_near, write_audit
+from threeages.data.digest import pixel_digest
+from threeages.data.sources import import_source
+from threeages.errors import DataError
+from threeages.manifest import Manifest
+
+DATA = Path(os.environ.get("THREEAGES_DATA", "../shared/data")) / "faces-age-detection"
+
+
+def noise(seed, height=48, width=40):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(folder, images):
+    """Write arrays (as lossless PNG) or bytes under their names; a manifest lists them in order."""
+    for name, image in images.items():
+        if isinstance(image, bytes):
+            (folder / name).write_bytes(image)
+        else:
+            Image.fromarray(image).save(folder / name)
+    labels = np.arange(len(images)) % 3
+    return Manifest(folder, tuple(images), labels.astype(np.int64))
+
+
+def kinds(result, path):
+    return {f.kind for f in result.findings if f.path == path}
+
+
+def run(manifest):
+    return audit(manifest, workers=1, progress=False)
+
+
+def test_a_sound_image_has_no_finding(tmp_path):
+    result = run(save(tmp_path, {"a.png": noise(0), "b.png": noise(1)}))
+    assert result.findings == ()
+    assert (result.images, result.readable) == (2, 2)
+
+
+def test_damage_is_named_by_its_status(tmp_path):
+    whole = save(tmp_path, {"a.png": noise(0)})
+    Image.fromarray(noise(1)).save(tmp_path / "x.jpg")
+    jpeg = (tmp_path / "x.jpg").read_bytes()
+    manifest = save(tmp_path, {"empty.jpg": b"", "text.jpg": b"no image", "x.jpg": jpeg[: len(jpeg) // 2]})
+    manifest = Manifest(tmp_path, (*manifest.paths, *whole.paths, "gone.jpg"), np.zeros(5, dtype=np.int64))
+    result = run(manifest)
+    assert kinds(result, "empty.jpg") == {"empty"}
+    assert kinds(result, "text.jpg") == {"not_an_image"}
+    assert kinds(result, "x.jpg") == {"truncated"}
+    assert kinds(result, "gone.jpg") == {"missing"}
+    assert result.readable == 1
+
+
+def test_quality_checks_fire_alone(tmp_path):
+    smooth = np.repeat(np.linspace(60, 200, 48).astype(np.uint8)[:, None], 40, axis=1)
+    images = {
+        "tiny.png": noise(0, 31, 31),
+        "wide.png": noise(1, 40, 81),
+        "blur.png": np.stack([smooth, smooth // 2, smooth // 3], axis=-1),
+        "dark.png": noise(2) // 5,
+        "grey.png": noise(3)[:, :, :1].repeat(3, axis=2),
+    }
+    result = run(save(tmp_path, images))
+    found = {path: kinds(result, path) for path in images}
+    assert found == {
+        "tiny.png": {"tiny"},
+        "wide.png": {"odd_aspect"},
+        "blur.png": {"blurred"},
+        "dark.png": {"dark"},
+        "grey.png": {"grey"},
+    }
+
+
+def test_exact_duplicates_are_of_pixels_not_bytes_and_conflicts_are_named(tmp_path):
+    same = noise(0)
+    manifest = save(tmp_path, {"a.png": same, "b.bmp": same, "c.png": noise(1), "d.png": same})
+    result = run(manifest)  # labels 0, 1, 2, 0
+    assert result.exact_duplicates == (("a.png", "b.bmp", "d.png"),)
+    assert result.label_conflicts == result.exact_duplicates
+    assert result.near_duplicates == ()
+    agreed = Manifest(tmp_path, manifest.paths, np.asarray([0, 0, 2, -1]))
+    assert run(agreed).label_conflicts == ()
+
+
+def test_near_duplicates_are_found_and_unlike_images_are_not(tmp_path):
+    image = np.asarray(Image.fromarray(noise(0, 8, 9)).resize((90, 80), Image.Resampling.BICUBIC))
+    brighter = (image.astype(int) * 0.9 + 10).astype(np.uint8)
+    result = run(save(tmp_path, {"a.png": image, "b.png": noise(5), "c.png": brighter}))
+    assert result.near_duplicates == (("a.png", "c.png"),)
+    assert result.exact_duplicates == ()
+
+
+def test_extra_files_are_images_beside_listed_ones(tmp_path):
+    manifest = save(tmp_path, {"a.png": noise(0)})
+    save(tmp_path, {"more.PNG": noise(1)})
+    (tmp_path / "notes.txt").write_text("no image")
+    result = run(manifest)
+    assert [(f.kind, f.path) for f in result.findings] == [("extra_file", "more.PNG")]
+
+
+def test_counts_and_resolution(tmp_path):
+    result = run(save(tmp_path, {"a.png": noise(0, 40, 50), "b.png": noise(1, 60, 100)}))
+    assert result.class_counts == {"YOUNG": 1, "MIDDLE": 1, "OLD": 0}
+    assert result.resolution["width"] == {"min": 50, "max": 100, "mean": 75, "median": 75}
+    assert result.resolution["height"]["max"] == 60
+
+
+def test_processes_find_what_one_finds(tmp_path, monkeypatch):
+    monkeypatch.setattr("threeages.data.audit._SERIAL_BELOW", 0)
+    manifest = save(tmp_path, {"a.png": noise(0), "b.png": noise(0), "c.png": b""})
+    assert audit(manifest, workers=2, progress=False) == run(manifest)
+
+
+def test_written_files_hold_every_finding(tmp_path):
+    (tmp_path / "images").mkdir()
+    result = run(save(tmp_path / "images", {"a.png": noise(0), "b.png": noise(0), "c.png": b""}))
+    write_audit(result, tmp_path / "out")
+    with (tmp_path / "out" / "audit.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["kind"], r["path"]) for r in rows] == [(f.kind, f.path) for f in result.findings]
+    written = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert written == result.to_dict()
+    assert written["counts"] == {"exact_duplicate": 2, "label_conflict": 2, "empty": 1}
+
+
+def test_an_empty_manifest_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no rows"):
+        run(Manifest(tmp_path, (), np.zeros(0, dtype=np.int64)))
+
+
+def test_find_near_equals_brute_force():
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 2**63, 40, dtype=np.uint64)
+    flips = [np.bitwise_or.reduce(np.uint64(1) << rng.integers(0, 64, k, dtype=np.uint64)) for k in (1, 2, 3)]
+    hashes = np.unique(np.concatenate([base, *(base ^ flip for flip in flips)]))
+    expected = [
+        (i, j)
+        for i in range(len(hashes))
+        for j in range(i + 1, len(hashes))
+        if (int(hashes[i]) ^ int(hashes[j])).bit_count() <= 2
+    ]
+    assert len(expected) >= 80
+    assert find_near(hashes) == expected
+
+
+def test_find_near_is_quick_even_when_one_band_is_crowded():
+    rng = np.random.default_rng(0)
+    hashes = np.unique(rng.integers(0, 2**40, 6000, dtype=np.uint64))  # the third band starts with zeros
+    start = time.perf_counter()
+    find_near(hashes)
+    assert time.perf_counter() - start < 10
+
+
+def test_difference_hash_reads_left_to_right():
+    rising = np.tile(np.arange(0, 180, 2, dtype=np.uint8), (80, 1))
+    assert difference_hash(rising) == 2**64 - 1
+    assert difference_hash(rising[:, ::-1].copy()) == 0
+
+
+def test_pixel_digest_knows_shape_and_content():
+    pixels = noise(0, 4, 6)
+    assert len(pixel_digest(pixels)) == 16
+    assert pixel_digest(pixels) == pixel_digest(np.asfortranarray(pixels))
+    assert pixel_digest(pixels) != pixel_digest(pixels.reshape(6, 4, 3))
+    changed = pixels.copy()
+    changed[0, 0, 0] ^= 1
+    assert pixel_digest(changed) != pixel_digest(pixels)
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the film faces are not at {DATA}")
+def test_the_film_faces(tmp_path):
+    manifest = import_source(str(DATA), out=tmp_path / "m.csv").manifest
+    result = audit(manifest, progress=False)
+    assert result.readable == len(manifest) == 19_906
+    assert len(result.exact_duplicates) == 194
+    assert len(result.label_conflicts) == 3
