@@ -31,7 +31,11 @@ def load_checkpoint(path: Path) -> tuple[Classifier, dict[str, Any]]:
         model = create_classifier(signature)
         model.load_state_dict(state.pop("model"))
     except FileNotFoundError as error:
-        raise ModelError(f"There is no checkpoint {path}.", hint="Give a run folder that holds best.ckpt.") from error
+        raise ModelError(
+            f"There is no checkpoint {path}.", hint="Give a run folder that holds best.ckpt."
+        ) from error
     except Exception as error:  # torch raises pickle, zip, key and runtime errors on foreign files
-        raise ModelError(f"{path} is not a checkpoint of threeages.", hint="Train one: threeages train.") from error
+        raise ModelError(
+            f"{path} is not a checkpoint of threeages.", hint="Train one: threeages train."
+        ) from error
     return model.eval(), state

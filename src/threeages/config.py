@@ -37,7 +37,8 @@ class TrainConfig:
             f"epochs is {self.epochs}, at least 1 is needed": self.epochs >= 1,
             f"batch_size is {self.batch_size}, at least 1 is needed": self.batch_size >= 1,
             f"lr is {self.lr}, above 0 is needed": self.lr > 0,
-            f"split is '{self.split}', allowed are random, people and none": self.split in {"random", "people", "none"},
+            f"split is '{self.split}', allowed are random, people and none": self.split
+            in {"random", "people", "none"},
             f"precision is '{self.precision}', allowed are auto, 32-true and bf16-mixed": self.precision
             in {"auto", "32-true", "bf16-mixed"},
             "split none has no people to choose by, so l2 and temperature must be given": self.split != "none"

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from threeages.errors import ModelError
 from threeages.manifest import atomic_path
 from threeages.models.classifier import Classifier
 from threeages.signature import METADATA_KEY
+
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports every operator of absent packages
 
 TOLERANCE = 1e-4  # largest difference in a probability between torch and ONNX Runtime
 GATE_IMAGES = 4

@@ -16,9 +16,11 @@ Pixels = NDArray[np.uint8]
 # 100 megapixels hold any phone photo (at most 200 MP binned to 50); above it a file is more likely a bomb.
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8  # the smallest face crop of the film faces is 8x11
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "MPO", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
+# Pillow warns of odd EXIF and of sizes that are checked below; once, as catch_warnings is not thread-safe
+warnings.filterwarnings("ignore", module="PIL")
 cv2.setNumThreads(1)  # work is spread over images, not inside one
 
 
@@ -32,13 +34,11 @@ def load_image(source: Path | bytes, *, min_side: int = MIN_SIDE, target: int | 
     data = _read(source) if isinstance(source, Path) else source
     if not data:
         raise ImageError("empty", "The file has no bytes.", hint="Copy or download it again.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of sizes that are checked below
-        image = _open(data)
-        _check_size(image, min_side)
-        if target is not None and image.format == "JPEG":
-            image.draft("RGB", (target, target))
-        return _decode(image)
+    image = _open(data)
+    _check_size(image, min_side)
+    if target is not None and image.format == "JPEG":
+        image.draft("RGB", (target, target))
+    return _decode(image)
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:
@@ -57,7 +57,9 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise ImageError("missing", f"No such file: {path}", hint="Check the path.") from error
     except OSError as error:
-        raise ImageError("missing", f"Cannot read {path}: {error.strerror}", hint="Check its rights.") from error
+        raise ImageError(
+            "missing", f"Cannot read {path}: {error.strerror}", hint="Check its rights."
+        ) from error
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -102,7 +104,9 @@ def _decode(image: Image.Image) -> Pixels:
 def _to_rgb(image: Image.Image) -> Image.Image:
     """RGB over white where the image is transparent; 16-bit greys scaled, not clipped."""
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(
+            (np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        ).convert("RGB")
     if image.mode == "F":
         return Image.fromarray(np.asarray(image).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:

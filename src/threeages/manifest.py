@@ -101,7 +101,9 @@ def load_manifest(path: Path, *, root: Path | None = None, need_label: bool = Tr
     if faults:
         lines = "\n".join(f"  line {f.line}: {f.path!r}: {f.status}: {f.message}" for f in faults[:5])
         more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise DataError(f"{path} has {len(faults)} rows that cannot be used:\n{lines}{more}", hint="Mend them.")
+        raise DataError(
+            f"{path} has {len(faults)} rows that cannot be used:\n{lines}{more}", hint="Mend them."
+        )
     if not len(manifest):
         raise DataError(f"{path} has no rows.", hint="It needs at least one row: path,label.")
     return manifest
@@ -162,7 +164,9 @@ def _read_rows(path: Path, need_label: bool) -> tuple[list[dict[str, str]], list
             rows = list(reader)
             names = [n for n in reader.fieldnames or [] if n]
     except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights.") from error
+        raise DataError(
+            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
+        ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error
     missing = [n for n in (("path", "label") if need_label else ("path",)) if n not in names]
@@ -178,7 +182,10 @@ def _path_fault(name: str, base: Path, seen: set[str]) -> tuple[str, str] | None
     if not name:
         return "no_path", "The path is empty."
     if not (base / name).resolve().is_relative_to(base):
-        return "outside_root", f"The path leaves {base}. Allowed: paths inside it; --root names another folder."
+        return (
+            "outside_root",
+            f"The path leaves {base}. Allowed: paths inside it; --root names another folder.",
+        )
     if name in seen:
         return "duplicate_row", "The path stands in an earlier row too; that one counts."
     return None

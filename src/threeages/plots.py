@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The first three of Okabe and Ito's colours, told apart also with the common colour-vision deficiencies.
+# Three of Okabe and Ito's colours, told apart also with the common colour-vision deficiencies.
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#6b7280"
 CLASS_COLORS = dict(zip(AGE_GROUPS, (GREEN, BLUE, ORANGE), strict=True))
 DPI = 150

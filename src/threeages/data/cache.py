@@ -33,7 +33,9 @@ class PixelCache:
     failed: dict[int, str]
 
 
-def open_cache(manifest: Manifest, size: int, *, folder: Path | None = None, workers: int | None = None) -> PixelCache:
+def open_cache(
+    manifest: Manifest, size: int, *, folder: Path | None = None, workers: int | None = None
+) -> PixelCache:
     """Open the cache of a manifest's images at `size` px, building it first where it is not there.
 
     The key digests every path, file size and time of change, and the settings. A build is written beside
@@ -89,7 +91,9 @@ def _fill(manifest: Manifest, size: int, part: Path, workers: int) -> None:
     n = len(manifest)
     shape = (n, size, size, 3)
     np.lib.format.open_memmap(part / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
-    tasks = [(part / "pixels.npy", start, manifest.files()[start : start + CHUNK]) for start in range(0, n, CHUNK)]
+    tasks = [
+        (part / "pixels.npy", start, manifest.files()[start : start + CHUNK]) for start in range(0, n, CHUNK)
+    ]
     digests: list[NDArray[np.uint8]] = []
     failed: dict[int, str] = {}
     for found, faults in track(_map(tasks, workers), total=len(tasks), description=f"Caching {n:,} images"):

@@ -29,7 +29,13 @@ class Split:
 
 
 def create_split(
-    manifest: Manifest, digests: NDArray[np.uint8], mode: SplitMode, *, fold: int = 0, folds: int = 5, seed: int = 42
+    manifest: Manifest,
+    digests: NDArray[np.uint8],
+    mode: SplitMode,
+    *,
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 42,
 ) -> Split:
     """Split a manifest; `digests` uint8 `(n, 16)` names identical pixels (see data.digest).
 
@@ -57,9 +63,7 @@ def _random(n: int, seed: int) -> tuple[Rows, Rows]:
     return train, test
 
 
-def _fold(
-    labels: Rows, clusters: Rows, rows: Rows, fold: int, folds: int, seed: int
-) -> tuple[Rows, Rows]:
+def _fold(labels: Rows, clusters: Rows, rows: Rows, fold: int, folds: int, seed: int) -> tuple[Rows, Rows]:
     """(rest, fold) of the rows, clusters whole and classes stratified."""
     try:
         from sklearn.model_selection import StratifiedGroupKFold

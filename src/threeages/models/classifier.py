@@ -39,7 +39,12 @@ class Classifier(nn.Module):
 SIGNATURES = {
     "cnn": Signature("cnn", 128),
     "mobilenet_v1_face": Signature(
-        "mobilenet_v1_face", 224, color="BGR", mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0)
+        "mobilenet_v1_face",
+        224,
+        color="BGR",
+        mean=(103.939, 116.779, 123.68),
+        std=(1.0, 1.0, 1.0),
+        margin=0.03,
     ),
 }
 

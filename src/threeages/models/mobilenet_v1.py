@@ -28,8 +28,13 @@ class MobileNetV1(nn.Module):
         return self.head(self.pool(self.features(x)))
 
 
-def _conv(inputs: int, outputs: int, *, stride: int = 1, kernel: int = 3, depthwise: bool = False) -> list[nn.Module]:
+def _conv(
+    inputs: int, outputs: int, *, stride: int = 1, kernel: int = 3, depthwise: bool = False
+) -> list[nn.Module]:
     # stride 2 pads right and bottom only, as the TensorFlow original does
     groups = inputs if depthwise else 1
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, groups=groups), nn.ReLU6(inplace=True)]
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, groups=groups),
+        nn.ReLU6(inplace=True),
+    ]
     return layers if kernel == 1 else [nn.ZeroPad2d((0, 1, 0, 1) if stride == 2 else 1), *layers]

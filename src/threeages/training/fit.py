@@ -25,7 +25,12 @@ Epoch = dict[str, float]
 
 
 def fit(
-    model: Classifier, pixels: NDArray[np.uint8], labels: NDArray[np.int64], split: Split, config: TrainConfig, run: Path
+    model: Classifier,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    split: Split,
+    config: TrainConfig,
+    run: Path,
 ) -> Classifier:
     """Train on `split.train`; keep the epoch with the best accuracy on `split.select`; return that model.
 
@@ -92,10 +97,17 @@ def _train_epoch(
         task = bar.tasks[0]
         bar.update(task.id, advance=len(batch), loss=loss.item(), speed=task.speed or 0.0)
     n, seconds = len(rows), bar.tasks[0].elapsed or 1e-9
-    return {"epoch": epoch + 1, "loss": loss_sum / n, "accuracy": correct / n, "images_per_second": n / seconds}
+    return {
+        "epoch": epoch + 1,
+        "train_loss": loss_sum / n,
+        "train_accuracy": correct / n,
+        "images_per_second": n / seconds,
+    }
 
 
-def compute_probs(fabric: Fabric, net: nn.Module, pixels: NDArray[np.uint8], rows: Rows) -> NDArray[np.float32]:
+def compute_probs(
+    fabric: Fabric, net: nn.Module, pixels: NDArray[np.uint8], rows: Rows
+) -> NDArray[np.float32]:
     """Probabilities float32 `(len(rows), 3)` without temperature."""
     net.eval()
     with torch.inference_mode():
@@ -113,7 +125,9 @@ def choose_precision(wanted: str) -> Any:
     """
     if wanted != "auto":
         return wanted
-    gains = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+    gains = (
+        torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+    )
     return "bf16-mixed" if gains else "32-true"
 
 

@@ -18,12 +18,14 @@ from threeages.data.split import Rows, Split, create_split
 from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest, atomic_path
 from threeages.models.classifier import SIGNATURES, Classifier, create_classifier
-from threeages.predictions import PredictionTable
+from threeages.predictions import OK, PredictionTable
 from threeages.training import fit as fitting
 from threeages.training import probe
 
 
-def train(manifest: Manifest, config: TrainConfig, run: Path, *, cache_dir: Path | None = None) -> PredictionTable | None:
+def train(
+    manifest: Manifest, config: TrainConfig, run: Path, *, cache_dir: Path | None = None
+) -> PredictionTable | None:
     """Train as `config` says into the folder `run`; the predictions on the test rows, or None without any.
 
     Images that cannot be read raise DataError: train on what `threeages data audit` finds sound.
@@ -43,11 +45,17 @@ def train(manifest: Manifest, config: TrainConfig, run: Path, *, cache_dir: Path
     notes |= {"straddling_duplicates": split.straddling}
     _start_run(run, config, notes)
     if config.method == "probe":
-        model, probs = _probe(model, cache.pixels, cache.digests, manifest.labels, split, config, run, cache_dir)
+        model, probs = _probe(
+            model, cache.pixels, cache.digests, manifest.labels, split, config, run, cache_dir
+        )
     else:
         model = fitting.fit(model, cache.pixels, manifest.labels, split, config, run)
         fabric = fitting.Fabric(accelerator="auto", devices=1)
-        probs = fitting.compute_probs(fabric, model.to(fabric.device), cache.pixels, split.test) if len(split.test) else None
+        probs = (
+            fitting.compute_probs(fabric, model.to(fabric.device), cache.pixels, split.test)
+            if len(split.test)
+            else None
+        )
     return None if probs is None else _table(manifest, split.test, probs)
 
 
@@ -82,10 +90,14 @@ def _start_run(run: Path, config: TrainConfig, notes: dict[str, int]) -> None:
     if path.exists() and json.loads(path.read_text(encoding="utf-8"))["config"] != config.to_dict():
         raise ConfigError(f"{run} holds a run of another configuration.", hint="Give another --out folder.")
     _write_json(path, {"config": config.to_dict(), "split": notes})
-    packages = {name: version(name) for name in ("threeages", "torch", "numpy", "opencv-python-headless", "pillow")}
+    packages = {
+        name: version(name) for name in ("threeages", "torch", "numpy", "opencv-python-headless", "pillow")
+    }
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu"
     environment = {"python": platform.python_version(), "platform": platform.platform(), "device": device}
-    _write_json(run / "environment.json", environment | {"threads": torch.get_num_threads(), "packages": packages})
+    _write_json(
+        run / "environment.json", environment | {"threads": torch.get_num_threads(), "packages": packages}
+    )
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -95,4 +107,5 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _table(manifest: Manifest, rows: Rows, probs: NDArray[np.floating]) -> PredictionTable:
     held = manifest.select(rows)
-    return PredictionTable(held.paths, held.labels, ("ok",) * len(held), np.asarray(probs, dtype=np.float64), held.columns)
+    p = np.asarray(probs, dtype=np.float64)
+    return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), held.columns)

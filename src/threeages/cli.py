@@ -1,0 +1,293 @@
+"""The command line: thin commands over the library; heavy parts are imported where they are used."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from threeages import __version__
+from threeages.errors import MissingDependencyError, ThreeAgesError
+
+if TYPE_CHECKING:
+    from threeages.evaluate import Evaluation
+    from threeages.predict import Predictor
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+data_app = typer.Typer(no_args_is_help=True, help="Import, audit and split a data set.")
+app.add_typer(data_app, name="data")
+app.info.help = "Which age group is this face: YOUNG, MIDDLE or OLD?"
+
+ManifestFile = Annotated[
+    Path, typer.Argument(help="Csv with the columns path,label; see 'threeages data import'.")
+]
+RootFolder = Annotated[
+    Path | None, typer.Option("--root", help="Folder that the csv's paths are relative to.")
+]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
+ModelName = Annotated[str, typer.Option("--model", help="'default', an ONNX file or a run folder.")]
+NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
+
+
+def main() -> None:
+    """Run the command line; the one place that turns errors into messages and exit codes."""
+    try:
+        app()
+    except ThreeAgesError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from None
+    except BrokenPipeError:  # `threeages predict ... | head`
+        sys.stderr.close()
+        raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        if error.name not in {"torch", "sklearn", "lightning_fabric", "onnx", "safetensors"}:
+            raise
+        typer.echo(f"Error: {MissingDependencyError(error.name, 'train')}", err=True)
+        raise SystemExit(2) from None
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def predict(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders, globs, or '-' for a list on stdin.")],
+    model: ModelName = "default",
+    no_detect: NoDetect = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a face.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="One csv row a face.")] = False,
+) -> None:
+    """Answer the age group of every face; exit code 1 when an image could not be read."""
+    from threeages.predict import expand_sources, write_records
+
+    paths = expand_sources(sources, sys.stdin)
+    failed = 0
+
+    def records() -> Any:
+        nonlocal failed
+        for record in _predictor(model, no_detect).predict(paths):
+            failed += record.status not in {"ok", "no_face"}
+            yield record
+
+    if jsonl or csv:
+        write_records(records(), sys.stdout, "jsonl" if jsonl else "csv")
+    else:
+        _print_table(records())
+    if failed:
+        typer.echo(f"{failed} of {len(paths)} images could not be read.", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    manifest: Annotated[Path, typer.Option(help="Csv with the columns path,label.")],
+    out: OutFolder,
+    model: ModelName = "default",
+    root: RootFolder = None,
+    no_detect: NoDetect = False,
+) -> None:
+    """Judge a model on a labelled csv: metrics, intervals, predictions and pictures in a folder."""
+    from threeages.manifest import read_manifest
+    from threeages.predict import predict_table
+    from threeages.report import write_report
+
+    rows, faults = read_manifest(manifest, root=root)
+    result = write_report(predict_table(_predictor(model, no_detect), rows, faults), out)
+    _print_evaluation(result, out)
+    if result.n_failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    manifest: ManifestFile,
+    out: OutFolder,
+    recipe: Annotated[str, typer.Option(help="reference-cnn or face-probe.")] = "reference-cnn",
+    split: Annotated[str | None, typer.Option(help="random, people or none (all rows train).")] = None,
+    fold: Annotated[int | None, typer.Option(help="Which fold of people is judged.")] = None,
+    epochs: Annotated[int | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    lr: Annotated[float | None, typer.Option()] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, 32-true or bf16-mixed.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Pretrained weights (safetensors).")] = None,
+    l2: Annotated[float | None, typer.Option(help="face-probe: penalty of the head.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="face-probe: temperature.")] = None,
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Train a recipe into a run folder and judge it on the rows held out; goes on where it was stopped."""
+    from threeages.manifest import load_manifest
+    from threeages.recipes import create_recipe
+    from threeages.report import write_report
+    from threeages.training.run import train as run_training
+
+    given = {
+        "split": split, "fold": fold, "epochs": epochs, "seed": seed, "lr": lr, "precision": precision,
+        "weights": weights, "l2": l2, "temperature": temperature,
+    }  # fmt: skip
+    config = replace(
+        create_recipe(recipe), **{name: value for name, value in given.items() if value is not None}
+    )  # type: ignore[arg-type]
+    table = run_training(load_manifest(manifest, root=root), config, out, cache_dir=cache_dir)
+    if table is None:
+        typer.echo(f"Trained on every row; nothing was judged. Model: {out}")
+        return
+    _print_evaluation(write_report(table, out), out)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder or checkpoint.")],
+    out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")],
+) -> None:
+    """Write one ONNX file that carries its preprocessing and class names; fails where it differs from torch."""
+    from threeages.checkpoint import load_checkpoint
+    from threeages.export import export_onnx
+
+    worst = export_onnx(load_checkpoint(run)[0], out)
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, largest difference from torch {worst:.1e}")
+
+
+@app.command()
+def demo(out: OutFolder = Path("runs/demo")) -> None:
+    """Predict on portraits, train the CNN for a minute and write a report."""
+    from threeages.demo import run_demo
+
+    run_demo(out, typer.echo)
+
+
+@data_app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="kaggle:owner/name, a zip, a folder or a csv.")],
+    out: Annotated[Path, typer.Option("--out", help="The manifest csv to write.")] = Path("faces.csv"),
+    people: Annotated[Path | None, typer.Option(help="Csv with ID,person and other columns to join.")] = None,
+    bounds: Annotated[str, typer.Option(help="First year of YOUNG, MIDDLE, OLD.")] = "13,31,51",
+    age_column: Annotated[str | None, typer.Option(help="Column of years in a csv.")] = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Read a data set and write its manifest."""
+    from threeages.data.sources import import_source
+    from threeages.errors import ConfigError
+    from threeages.labels import AGE_GROUPS, AgeBounds
+
+    try:
+        young, middle, old = (float(part) for part in bounds.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--bounds was '{bounds}'.", hint="Give three rising ages: 13,31,51.") from error
+    result = import_source(
+        source,
+        out=out,
+        people=people,
+        bounds=AgeBounds(young, middle, old),
+        age_column=age_column,
+        cache_dir=cache_dir,
+    )
+    labels = result.manifest.labels
+    counts = ", ".join(f"{name} {int((labels == i).sum()):,}" for i, name in enumerate(AGE_GROUPS))
+    typer.echo(f"{out}: {len(result.manifest):,} rows ({result.kind}): {counts}")
+    for reason, count in result.excluded.items():
+        typer.echo(f"  left out: {reason} {count:,}")
+
+
+@data_app.command()
+def audit(manifest: ManifestFile, out: OutFolder = Path("audit"), root: RootFolder = None) -> None:
+    """Find damaged, doubled, mislabelled and poor images; write audit.json, audit.csv and a picture."""
+    from threeages.data.audit import audit as run_audit
+    from threeages.data.audit import write_audit
+    from threeages.manifest import load_manifest
+
+    found = run_audit(load_manifest(manifest, root=root))
+    write_audit(found, out)
+    for kind, count in found.counts().items():
+        typer.echo(f"{kind:24} {count:>7,}")
+    try:
+        from threeages.plots import plot_class_distribution, save_figure
+
+        save_figure(plot_class_distribution(found.class_counts), out / "classes.png")
+    except MissingDependencyError as error:
+        typer.echo(f"No picture: {error}", err=True)
+    typer.echo(f"Written to {out}")
+
+
+@data_app.command()
+def split(
+    manifest: ManifestFile,
+    mode: Annotated[str, typer.Option(help="random or people.")] = "people",
+    fold: Annotated[int, typer.Option()] = 0,
+    folds: Annotated[int, typer.Option()] = 5,
+    seed: Annotated[int, typer.Option()] = 42,
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Say how a split divides the rows, and how many duplicates straddle it."""
+    import numpy as np
+
+    from threeages.config import TrainConfig
+    from threeages.data.cache import open_cache
+    from threeages.data.split import create_split
+    from threeages.labels import AGE_GROUPS
+    from threeages.manifest import load_manifest
+
+    config = TrainConfig(split=mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
+    rows = load_manifest(manifest, root=root)
+    cache = open_cache(rows, config.input_size, folder=cache_dir)
+    parts = create_split(rows, cache.digests, config.split, fold=fold, folds=folds, seed=seed)
+    for name in ("train", "select", "test"):
+        labels = rows.labels[getattr(parts, name)]
+        shares = np.bincount(labels, minlength=3) / max(len(labels), 1)
+        text = "  ".join(f"{group} {share:.4f}" for group, share in zip(AGE_GROUPS, shares, strict=True))
+        typer.echo(f"{name:8} {len(labels):>7,} rows  {text}")
+    typer.echo(f"{parts.straddling} test images have an identical twin in train")
+
+
+def _predictor(model: str, no_detect: bool) -> "Predictor":
+    from threeages.faces import YuNet
+    from threeages.predict import OnnxModel, Predictor, default_model_path
+
+    path = default_model_path() if model == "default" else Path(model)
+    if path.is_dir():
+        path = _exported(path)
+    return Predictor(OnnxModel(path), None if no_detect else YuNet())
+
+
+def _exported(run: Path) -> Path:
+    """The run folder's ONNX file, exported from its best checkpoint where that is newer."""
+    from threeages.checkpoint import BEST, load_checkpoint
+    from threeages.export import export_onnx
+
+    path, best = run / "model.onnx", run / BEST
+    if not path.exists() or (best.exists() and best.stat().st_mtime > path.stat().st_mtime):
+        export_onnx(load_checkpoint(run)[0], path)
+    return path
+
+
+def _print_table(records: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("path", "status", "box", "age group", "young", "middle", "old", "confidence")
+    for r in records:
+        if r.status == "ok":
+            box = ",".join(map(str, r.box))
+            probs = [f"{p:.2f}" for p in r.probs.values()]
+            table.add_row(r.path, r.status, box, r.age_group, *probs, f"{r.confidence:.2f}")
+        else:
+            table.add_row(r.path, r.status, r.message)
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _print_evaluation(result: "Evaluation", out: Path) -> None:
+    typer.echo(f"{result.n:,} images judged, {result.n_failed:,} without an answer {result.failed or ''}")
+    for name, value in result.metrics.items():
+        bounds = result.intervals.get(name)
+        interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if isinstance(bounds, tuple | list) else ""
+        typer.echo(f"  {name:18} {value:.4f}{interval}")
+    typer.echo(f"Written to {out}")

@@ -1,0 +1,156 @@
+"""From an image to the faces in it: boxes found by a small detector, and the crops a model is given."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.errors import ModelError
+from threeages.images import Pixels
+
+Box = tuple[float, float, float, float]
+
+YUNET_PATH = Path(__file__).parent / "assets" / "face_detection_yunet_2023mar.onnx"
+WORKING_SIDE = 640  # longer side given to the detector; it still finds faces of about 10 pixels there
+PADDED_SIDE = 320  # longer side of a padded crop: the face is then near 160 pixels, the detector's best range
+PADDING = 0.5  # border around a tight crop on each side, as a fraction of its longer side
+TIGHT_SHARE = 0.4  # a padded face must cover this much of the image for the image to be a face crop
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face: `box` is x1, y1, x2, y2 in pixels of the image; `landmarks` float32 `(5, 2)` or None.
+
+    The landmarks are the right eye, left eye, nose tip and right and left corner of the mouth.
+    """
+
+    box: Box
+    score: float
+    landmarks: NDArray[np.float32] | None = field(default=None, compare=False)
+
+    @property
+    def area(self) -> float:
+        """Square pixels of the box."""
+        return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
+
+
+class Detector(Protocol):
+    """Anything that finds faces."""
+
+    def detect(self, pixels: Pixels) -> list[Face]:
+        """Faces of a uint8 RGB image `(height, width, 3)`, the largest first."""
+        ...
+
+
+class YuNet:
+    """OpenCV's YuNet detector; may be shared by threads, as each gets its own network."""
+
+    def __init__(self, path: Path = YUNET_PATH, *, min_score: float = 0.7) -> None:
+        if not path.is_file():
+            raise ModelError(f"The face detector {path} is missing.", hint="Install threeages again.")
+        self._path = path
+        self._min_score = min_score
+        self._local = threading.local()
+
+    def detect(self, pixels: Pixels) -> list[Face]:
+        """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image."""
+        height, width = pixels.shape[:2]
+        small = _shrink(pixels, WORKING_SIDE)
+        network = self._network()
+        network.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = network.detect(np.ascontiguousarray(small[:, :, ::-1]))  # the network takes BGR
+        if rows is None:
+            return []
+        scale = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
+        faces = [_face(row, scale, width, height) for row in np.asarray(rows, dtype=np.float32)]
+        return sorted((f for f in faces if f.area > 0), key=lambda f: f.area, reverse=True)
+
+    def _network(self) -> "cv2.FaceDetectorYN":
+        if not hasattr(self._local, "network"):
+            self._local.network = cv2.FaceDetectorYN.create(
+                str(self._path), "", (WORKING_SIDE, WORKING_SIDE), self._min_score
+            )
+        return self._local.network
+
+
+def whole(pixels: Pixels) -> Face:
+    """The image taken as one face crop: the box is the full image, the score 0."""
+    height, width = pixels.shape[:2]
+    return Face((0.0, 0.0, float(width), float(height)), 0.0)
+
+
+def find_faces(pixels: Pixels, detector: Detector) -> list[Face]:
+    """Faces of a uint8 RGB image, the largest first; [] where there is none.
+
+    A crop so tight that the detector sees no outline is tried again inside a grey border; where a face
+    then covers at least 40 % of the image, the image as a whole is that face.
+    """
+    faces = detector.detect(pixels)
+    if faces:
+        return faces
+    padded, inner = _pad(pixels)
+    area = (inner[2] - inner[0]) * (inner[3] - inner[1])
+    covered = max((_overlap(f.box, inner) for f in detector.detect(padded)), default=0.0)
+    return [whole(pixels)] if covered >= TIGHT_SHARE * area else []
+
+
+def crop(pixels: Pixels, face: Face, margin: float) -> Pixels:
+    """Pixels of the face's box grown by `margin` of its longer side each way and clipped; at least 1x1.
+
+    The box keeps its shape: it is not made square.
+    """
+    height, width = pixels.shape[:2]
+    x1, y1, x2, y2 = face.box
+    grow = margin * max(x2 - x1, y2 - y1)
+    left, right = _span(x1 - grow, x2 + grow, width)
+    top, bottom = _span(y1 - grow, y2 + grow, height)
+    return pixels[top:bottom, left:right]
+
+
+def _span(start: float, stop: float, limit: int) -> tuple[int, int]:
+    first = min(max(round(start), 0), limit - 1)
+    return first, min(max(round(stop), first + 1), limit)
+
+
+def _shrink(pixels: Pixels, longer: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    scale = longer / max(height, width)
+    return pixels if scale >= 1 else _scaled(pixels, scale)
+
+
+def _scaled(pixels: Pixels, scale: float) -> Pixels:
+    height, width = pixels.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, size, interpolation=method), dtype=np.uint8)
+
+
+def _face(row: NDArray[np.float32], scale: NDArray[np.float32], width: int, height: int) -> Face:
+    """A row of YuNet's answer: x, y, width, height, five landmarks, score; in working pixels."""
+    x1, y1 = row[:2] * scale
+    x2, y2 = (row[:2] + row[2:4]) * scale
+    x1, x2 = np.clip((x1, x2), 0, width)
+    y1, y2 = np.clip((y1, y2), 0, height)
+    return Face((float(x1), float(y1), float(x2), float(y2)), float(row[14]), row[4:14].reshape(5, 2) * scale)
+
+
+def _pad(pixels: Pixels) -> tuple[Pixels, Box]:
+    """The image inside a grey border at the detector's best size, and where the image lies in it."""
+    height, width = pixels.shape[:2]
+    inner = _scaled(pixels, PADDED_SIDE / (1 + 2 * PADDING) / max(height, width))
+    h, w = inner.shape[:2]
+    border = round(PADDING * max(h, w))
+    padded = cv2.copyMakeBorder(
+        inner, border, border, border, border, cv2.BORDER_CONSTANT, value=(128, 128, 128)
+    )
+    return np.asarray(padded, dtype=np.uint8), (border, border, border + w, border + h)
+
+
+def _overlap(a: Box, b: Box) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0.0) * max(height, 0.0)

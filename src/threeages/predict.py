@@ -1,0 +1,227 @@
+"""Images to one record a face: decode and detect in threads, answer in batches. Needs no torch."""
+
+import csv
+import glob
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from threeages.errors import DataError, ImageError, ModelError
+from threeages.faces import Detector, Face, crop, find_faces, whole
+from threeages.images import SUFFIXES, Pixels, load_image, resize
+from threeages.labels import UNKNOWN
+from threeages.manifest import Manifest, RowFault
+from threeages.predictions import OK, PredictionTable
+from threeages.signature import METADATA_KEY, Signature
+
+BATCH = 32
+LOOK_AHEAD = 128  # images decoded before the model asks: bounds memory whatever the folder's size
+PHOTO_SIDE = 1280  # shorter side kept when a large JPEG is decoded; the detector works at 640 on the longer
+CSV_HEADER = ("path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young", "prob_middle", "prob_old",
+              "confidence", "message")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """The answer for one face, or the reason why there is none.
+
+    `status` is 'ok', 'no_face' or an ImageError's status; `box` is x1, y1, x2, y2 in pixels of the decoded,
+    upright image; `probs` are by age group.
+    """
+
+    path: str
+    status: str
+    box: tuple[int, int, int, int] | None = None
+    age_group: str | None = None
+    probs: dict[str, float] | None = None
+    confidence: float | None = None
+    message: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return self.__dict__ | {"box": list(self.box) if self.box else None}
+
+
+class OnnxModel:
+    """An exported model with its signature, on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise ModelError(
+                f"There is no model {path}.", hint="Give 'default', an ONNX file or a run folder."
+            )
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            metadata = self._session.get_modelmeta().custom_metadata_map
+        except Exception as error:  # onnxruntime raises its own unrelated classes
+            raise ModelError(
+                f"{path} is not an ONNX model: {error}", hint="Write one: threeages export RUN."
+            ) from error
+        if METADATA_KEY not in metadata:
+            raise ModelError(
+                f"{path} carries no threeages signature.", hint="Write one: threeages export RUN."
+            )
+        self.signature = Signature.from_json(metadata[METADATA_KEY])
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 RGB `(n, size, size, 3)` to probabilities float32 `(n, 3)`."""
+        probs: NDArray[np.float32] = self._session.run(["probs"], {"pixels": pixels})[0]
+        return probs
+
+
+def default_model_path() -> Path:
+    """The model that ships inside the package."""
+    return Path(__file__).parent / "assets" / "default.onnx"
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """What a worker thread made of one image."""
+
+    path: str
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
+    pixels: tuple[Pixels, ...] = ()
+    status: str = OK
+    message: str = ""
+
+
+class Predictor:
+    """Answers images of any number in their order; with no detector every image is taken whole."""
+
+    def __init__(self, model: OnnxModel, detector: Detector | None) -> None:
+        self.model = model
+        self.detector = detector
+
+    def predict(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[Record]:
+        """One record a face, or one that says why there is none; a bad image never loses the others' answers."""
+        waiting: list[_Crops] = []
+        for item in self._look_ahead(images):
+            waiting.append(item)
+            if sum(len(w.pixels) for w in waiting) >= BATCH or len(waiting) >= LOOK_AHEAD:
+                yield from self._answer(waiting)
+                waiting = []
+        yield from self._answer(waiting)
+
+    def _look_ahead(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[_Crops]:
+        queue: deque[Future[_Crops]] = deque()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for i, image in enumerate(images):
+                queue.append(
+                    pool.submit(self._prepare, str(image) if isinstance(image, Path) else f"image-{i}", image)
+                )
+                if len(queue) >= LOOK_AHEAD:
+                    yield queue.popleft().result()
+            while queue:
+                yield queue.popleft().result()
+
+    def _prepare(self, path: str, image: Path | bytes | Pixels) -> _Crops:
+        try:
+            pixels = image if isinstance(image, np.ndarray) else load_image(image, target=PHOTO_SIDE)
+        except ImageError as error:
+            return _Crops(path, status=error.status, message=f"{error.message} {error.hint}".strip())
+        faces = [whole(pixels)] if self.detector is None else find_faces(pixels, self.detector)
+        if not faces:
+            return _Crops(
+                path, status="no_face", message="No face was found; --no-detect takes the image whole."
+            )
+        return _Crops(path, tuple(map(_rounded, faces)), tuple(map(partial(self._crop, pixels), faces)))
+
+    def _crop(self, pixels: Pixels, face: Face) -> Pixels:
+        signature = self.model.signature
+        return resize(crop(pixels, face.box, signature.margin), signature.input_size)
+
+    def _answer(self, items: Sequence[_Crops]) -> Iterator[Record]:
+        batch = [pixels for item in items for pixels in item.pixels]
+        parts = [self.model.predict(np.stack(batch[i : i + BATCH])) for i in range(0, len(batch), BATCH)]
+        answers = iter(np.concatenate(parts) if parts else ())
+        for item in items:
+            if item.status != OK:
+                yield Record(item.path, item.status, message=item.message)
+            for box in item.boxes:
+                yield self._record(item.path, box, next(answers))
+
+    def _record(self, path: str, box: tuple[int, int, int, int], probs: NDArray[np.float32]) -> Record:
+        names = self.model.signature.class_names
+        best = int(probs.argmax())
+        by_name = {name: round(float(p), 6) for name, p in zip(names, probs, strict=True)}
+        return Record(path, OK, box, names[best], by_name, by_name[names[best]])
+
+
+def predict_table(
+    predictor: Predictor, manifest: Manifest, faults: Sequence[RowFault] = ()
+) -> PredictionTable:
+    """One row an image of a manifest, the largest face of each; then one row a fault, none of them dropped."""
+    files = manifest.files()
+    first: dict[str, Record] = {}
+    for record in predictor.predict(files):
+        first.setdefault(record.path, record)
+    records = [first[str(file)] for file in files]
+    nothing = (np.nan,) * 3
+    probs = [tuple(r.probs.values()) if r.probs else nothing for r in records] + [nothing] * len(faults)
+    array = np.asarray(probs, dtype=np.float64).reshape(-1, 3)
+    return PredictionTable(
+        (*manifest.paths, *(f"{fault.path} (line {fault.line})" for fault in faults)),
+        np.concatenate([manifest.labels, np.full(len(faults), UNKNOWN, dtype=np.int64)]),
+        (*(r.status for r in records), *(fault.status for fault in faults)),
+        array,
+        array.max(axis=1),
+        {name: (*values, *("",) * len(faults)) for name, values in manifest.columns.items()},
+    )
+
+
+def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
+    """Files of the given files, folders (searched deeply), globs and, for '-', the lines of `stdin`.
+
+    A plain path that does not exist is kept: it becomes a record that says so. A folder without images or a
+    glob without matches raises DataError.
+    """
+    return [path for source in sources for path in _expand(source, stdin)]
+
+
+def write_records(records: Iterable[Record], out: TextIO, kind: str) -> None:
+    """Write records as they come: `jsonl` one object a line, `csv` with a header."""
+    if kind == "jsonl":
+        for record in records:
+            out.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
+        return
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_HEADER)
+    for r in records:
+        probs = r.probs.values() if r.probs else ("",) * 3
+        writer.writerow(
+            [r.path, r.status, *(r.box or ("",) * 4), r.age_group, *probs, r.confidence, r.message]
+        )
+
+
+def _expand(source: str, stdin: TextIO) -> list[Path]:
+    if source == "-":
+        return [Path(line.strip()) for line in stdin if line.strip()]
+    path = Path(source)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        what = f"The folder {source} holds no images."
+    elif path.exists() or not glob.has_magic(source):
+        return [path]
+    else:
+        found = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())
+        what = f"No file matches {source}."
+    if not found:
+        raise DataError(what, hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
+    return found
+
+
+def _rounded(face: Face) -> tuple[int, int, int, int]:
+    x1, y1, x2, y2 = (round(v) for v in face.box)
+    return x1, y1, x2, y2
