@@ -129,13 +129,13 @@ def train(
     from threeages.report import write_report
     from threeages.training.run import train as run_training
 
-    given = {
+    given: dict[str, Any] = {
         "split": split, "fold": fold, "epochs": epochs, "seed": seed, "lr": lr, "precision": precision,
         "weights": weights, "l2": l2, "temperature": temperature,
     }  # fmt: skip
     config = replace(
         create_recipe(recipe), **{name: value for name, value in given.items() if value is not None}
-    )  # type: ignore[arg-type]
+    )
     table = run_training(load_manifest(manifest, root=root), config, out, cache_dir=cache_dir)
     if table is None:
         typer.echo(f"Trained on every row; nothing was judged. Model: {out}")
@@ -148,7 +148,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder or checkpoint.")],
     out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")],
 ) -> None:
-    """Write one ONNX file that carries its preprocessing and class names; fails where it differs from torch."""
+    """Write one ONNX file with its preprocessing inside; fails where it differs from torch."""
     from threeages.checkpoint import load_checkpoint
     from threeages.export import export_onnx
 

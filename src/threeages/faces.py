@@ -18,7 +18,15 @@ YUNET_PATH = Path(__file__).parent / "assets" / "face_detection_yunet_2023mar.on
 WORKING_SIDE = 640  # longer side given to the detector; it still finds faces of about 10 pixels there
 PADDED_SIDE = 320  # longer side of a padded crop: the face is then near 160 pixels, the detector's best range
 PADDING = 0.5  # border around a tight crop on each side, as a fraction of its longer side
-TIGHT_SHARE = 0.4  # a padded face must cover this much of the image for the image to be a face crop
+MIN_SCORE = 0.7
+WHOLE_SHARE = 0.6  # a lone face that fills this much is a crop; in training crops are taken whole
+# and 45 cuts of photos without a face. At 0.3 a cut of a cat is taken for a face.
+TIGHT_SCORE = 0.4
+TIGHT_SHARE = 0.2  # a padded face must cover this much of the image for the image to be a face crop
+WHOLE_SHARE = 0.6  # a lone face that fills this much is a crop, and crops are taken whole in training
+
+# OpenCV 5 warns at every start that its new engine has one target only
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Face:
 class Detector(Protocol):
     """Anything that finds faces."""
 
-    def detect(self, pixels: Pixels) -> list[Face]:
+    def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
         """Faces of a uint8 RGB image `(height, width, 3)`, the largest first."""
         ...
 
@@ -49,32 +57,31 @@ class Detector(Protocol):
 class YuNet:
     """OpenCV's YuNet detector; may be shared by threads, as each gets its own network."""
 
-    def __init__(self, path: Path = YUNET_PATH, *, min_score: float = 0.7) -> None:
+    def __init__(self, path: Path = YUNET_PATH) -> None:
         if not path.is_file():
             raise ModelError(f"The face detector {path} is missing.", hint="Install threeages again.")
         self._path = path
-        self._min_score = min_score
         self._local = threading.local()
 
-    def detect(self, pixels: Pixels) -> list[Face]:
+    def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
         """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image."""
         height, width = pixels.shape[:2]
         small = _shrink(pixels, WORKING_SIDE)
         network = self._network()
+        network.setScoreThreshold(min_score)
         network.setInputSize((small.shape[1], small.shape[0]))
         _, rows = network.detect(np.ascontiguousarray(small[:, :, ::-1]))  # the network takes BGR
-        if rows is None:
-            return []
+        if rows is None:  # OpenCV's stubs say never; OpenCV does
+            return []  # type: ignore[unreachable]
         scale = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
         faces = [_face(row, scale, width, height) for row in np.asarray(rows, dtype=np.float32)]
         return sorted((f for f in faces if f.area > 0), key=lambda f: f.area, reverse=True)
 
     def _network(self) -> "cv2.FaceDetectorYN":
         if not hasattr(self._local, "network"):
-            self._local.network = cv2.FaceDetectorYN.create(
-                str(self._path), "", (WORKING_SIDE, WORKING_SIDE), self._min_score
-            )
-        return self._local.network
+            self._local.network = cv2.FaceDetectorYN.create(str(self._path), "", (WORKING_SIDE, WORKING_SIDE))
+        network: cv2.FaceDetectorYN = self._local.network
+        return network
 
 
 def whole(pixels: Pixels) -> Face:
@@ -87,14 +94,17 @@ def find_faces(pixels: Pixels, detector: Detector) -> list[Face]:
     """Faces of a uint8 RGB image, the largest first; [] where there is none.
 
     A crop so tight that the detector sees no outline is tried again inside a grey border; where a face
-    then covers at least 40 % of the image, the image as a whole is that face.
+    then covers at least 20 % of the image, the image as a whole is that face.
     """
+    height, width = pixels.shape[:2]
     faces = detector.detect(pixels)
+    if len(faces) == 1 and faces[0].area >= WHOLE_SHARE * height * width:
+        return [whole(pixels)]
     if faces:
         return faces
     padded, inner = _pad(pixels)
     area = (inner[2] - inner[0]) * (inner[3] - inner[1])
-    covered = max((_overlap(f.box, inner) for f in detector.detect(padded)), default=0.0)
+    covered = max((_overlap(f.box, inner) for f in detector.detect(padded, TIGHT_SCORE)), default=0.0)
     return [whole(pixels)] if covered >= TIGHT_SHARE * area else []
 
 

@@ -64,7 +64,7 @@ def _read(path: Path) -> bytes:
 
 def _open(data: bytes) -> ImageFile.ImageFile:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)  # type: ignore[return-value]
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         hint = f"Allowed: {', '.join(FORMATS)}."
         raise ImageError("not_an_image", "The bytes are in no image format known here.", hint=hint) from error

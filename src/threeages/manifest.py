@@ -41,7 +41,8 @@ class Manifest:
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        assert len(self.labels) == len(self) and all(len(c) == len(self) for c in self.columns.values())
+        assert len(self.labels) == len(self)
+        assert all(len(c) == len(self) for c in self.columns.values())
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -172,7 +173,7 @@ def _read_rows(path: Path, need_label: bool) -> tuple[list[dict[str, str]], list
     missing = [n for n in (("path", "label") if need_label else ("path",)) if n not in names]
     if missing:
         raise DataError(
-            f"{path} has no column {' and no column '.join(missing)}; its columns are {', '.join(names) or 'none'}.",
+            f"{path} has no column {' or '.join(missing)}; its columns are {', '.join(names) or 'none'}.",
             hint="A manifest has the columns path,label and optionally cluster_id, age and others.",
         )
     return rows, names

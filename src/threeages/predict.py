@@ -105,7 +105,7 @@ class Predictor:
         self.detector = detector
 
     def predict(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[Record]:
-        """One record a face, or one that says why there is none; a bad image never loses the others' answers."""
+        """One record a face, or one that says why there is none; a bad image loses no other's answer."""
         waiting: list[_Crops] = []
         for item in self._look_ahead(images):
             waiting.append(item)
@@ -140,7 +140,7 @@ class Predictor:
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
         signature = self.model.signature
-        return resize(crop(pixels, face.box, signature.margin), signature.input_size)
+        return resize(crop(pixels, face, signature.margin), signature.input_size)
 
     def _answer(self, items: Sequence[_Crops]) -> Iterator[Record]:
         batch = [pixels for item in items for pixels in item.pixels]
@@ -162,7 +162,7 @@ class Predictor:
 def predict_table(
     predictor: Predictor, manifest: Manifest, faults: Sequence[RowFault] = ()
 ) -> PredictionTable:
-    """One row an image of a manifest, the largest face of each; then one row a fault, none of them dropped."""
+    """One row an image of a manifest, for its largest face; then one row a fault, none dropped."""
     files = manifest.files()
     first: dict[str, Record] = {}
     for record in predictor.predict(files):
@@ -215,7 +215,7 @@ def _expand(source: str, stdin: TextIO) -> list[Path]:
     elif path.exists() or not glob.has_magic(source):
         return [path]
     else:
-        found = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())
+        found = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())  # noqa: PTH207 - Path.glob takes no absolute pattern
         what = f"No file matches {source}."
     if not found:
         raise DataError(what, hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")

@@ -47,7 +47,7 @@ class Signature:
         try:
             raw: dict[str, Any] = json.loads(text)
             found = raw.pop("format")
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
         except (ValueError, KeyError, AttributeError) as error:
             raise ModelError("The model's signature is not readable.", hint="Export it again.") from error
         if found != FORMAT or set(values) - {f.name for f in fields(cls)}:

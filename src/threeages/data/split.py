@@ -16,10 +16,10 @@ SELECT_PARTS = 8  # one eighth of the training people choose the epoch; the judg
 
 @dataclass(frozen=True)
 class Split:
-    """Row indices of a manifest. `select` chooses the epoch, `test` is judged once; `none` trains on all.
+    """Row indices of a manifest. `select` chooses, `test` is judged once; `none` trains on all rows.
 
     In `random` mode both are the same rows, as in the reference study; in `people` mode no cluster and no
-    pixel-identical image stands on two sides. `straddling` counts test images with an identical twin in train.
+    pixel-identical image stands on two sides. `straddling` counts test images with a twin in train.
     """
 
     train: Rows
@@ -86,7 +86,7 @@ def _merged_clusters(manifest: Manifest, twins: Rows) -> Rows:
     if names is None or "" in names:
         known = 0 if names is None else int((names != "").sum())
         raise DataError(
-            f"A split by people needs a person for every row; the column {CLUSTER} has {known} of {len(manifest)}.",
+            f"A split by people needs a person in every row; {CLUSTER} has {known} of {len(manifest)}.",
             hint="Import with --people FILE, add the column, or use --split random and say so with its figure.",
         )
     from scipy.sparse import coo_matrix

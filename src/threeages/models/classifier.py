@@ -15,6 +15,9 @@ class Classifier(nn.Module):
     Training, judging and the exported file all pass through this one forward.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: nn.Module, signature: Signature) -> None:
         super().__init__()
         self.net = net
@@ -57,4 +60,4 @@ def create_classifier(signature: Signature) -> Classifier:
         net = MobileNetV1(num_classes=len(signature.class_names))
     else:
         raise ConfigError(f"There is no model '{signature.name}'.", hint=f"Allowed: {', '.join(SIGNATURES)}.")
-    return Classifier(net.to(memory_format=torch.channels_last), signature)
+    return Classifier(net, signature).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from threeages.checkpoint import BEST, save_checkpoint
@@ -35,7 +36,7 @@ def train(
     if cache.failed:
         first = next(iter(cache.failed))
         raise DataError(
-            f"{len(cache.failed)} images cannot be read, the first {manifest.paths[first]} ({cache.failed[first]}).",
+            f"{len(cache.failed)} images cannot be read: {manifest.paths[first]} ({cache.failed[first]}) ...",
             hint="Run: threeages data audit MANIFEST, then leave their rows out.",
         )
     split = create_split(
@@ -44,13 +45,14 @@ def train(
     notes = {"train": len(split.train), "select": len(split.select), "test": len(split.test)}
     notes |= {"straddling_duplicates": split.straddling}
     _start_run(run, config, notes)
+    probs: NDArray[Any] | None
     if config.method == "probe":
         model, probs = _probe(
             model, cache.pixels, cache.digests, manifest.labels, split, config, run, cache_dir
         )
     else:
         model = fitting.fit(model, cache.pixels, manifest.labels, split, config, run)
-        fabric = fitting.Fabric(accelerator="auto", devices=1)
+        fabric = Fabric(accelerator="auto", devices=1)
         probs = (
             fitting.compute_probs(fabric, model.to(fabric.device), cache.pixels, split.test)
             if len(split.test)
