@@ -1,5 +1,6 @@
 """The command line: thin commands over the library; heavy parts are imported where they are used."""
 
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,9 @@ NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image wh
 
 def main() -> None:
     """Run the command line; the one place that turns errors into messages and exit codes."""
+    for stream in (sys.stdout, sys.stderr):  # a file name need not be valid UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ThreeAgesError as error:
@@ -141,6 +145,25 @@ def train(
         typer.echo(f"Trained on every row; nothing was judged. Model: {out}")
         return
     _print_evaluation(write_report(table, out), out)
+
+
+@app.command()
+def judge(
+    predictions: Annotated[
+        list[Path], typer.Argument(help="Predictions csv of any model; several are joined.")
+    ],
+    out: OutFolder,
+    name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
+    table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
+) -> None:
+    """Judge predictions on disk, such as the five folds of a cross-validation together."""
+    from threeages.predictions import join_predictions, load_predictions
+    from threeages.report import add_result, write_report
+
+    result = write_report(join_predictions([load_predictions(path) for path in predictions]), out)
+    if table:
+        add_result(result, table, name or out.name)
+    _print_evaluation(result, out)
 
 
 @app.command()
@@ -271,14 +294,15 @@ def _exported(run: Path) -> Path:
 
 def _print_table(records: Any) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("path", "status", "box", "age group", "young", "middle", "old", "confidence")
+    table = Table(Column("path", overflow="fold", ratio=1), "status", "box", "age group")
+    for name in ("young", "middle", "old"):
+        table.add_column(name, justify="right")
     for r in records:
         if r.status == "ok":
             box = ",".join(map(str, r.box))
-            probs = [f"{p:.2f}" for p in r.probs.values()]
-            table.add_row(r.path, r.status, box, r.age_group, *probs, f"{r.confidence:.2f}")
+            table.add_row(r.path, r.status, box, r.age_group, *(f"{p:.2f}" for p in r.probs.values()))
         else:
             table.add_row(r.path, r.status, r.message)
     Console(soft_wrap=not sys.stdout.isatty()).print(table)

@@ -26,7 +26,6 @@ from threeages.signature import METADATA_KEY, Signature
 
 BATCH = 32
 LOOK_AHEAD = 128  # images decoded before the model asks: bounds memory whatever the folder's size
-PHOTO_SIDE = 1280  # shorter side kept when a large JPEG is decoded; the detector works at 640 on the longer
 CSV_HEADER = ("path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young", "prob_middle", "prob_old",
               "confidence", "message")  # fmt: skip
 
@@ -35,7 +34,7 @@ CSV_HEADER = ("path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young
 class Record:
     """The answer for one face, or the reason why there is none.
 
-    `status` is 'ok', 'no_face' or an ImageError's status; `box` is x1, y1, x2, y2 in pixels of the decoded,
+    `status` is 'ok', 'no_face' or an ImageError's status; `box` is x1, y1, x2, y2 in pixels of the
     upright image; `probs` are by age group.
     """
 
@@ -128,7 +127,7 @@ class Predictor:
 
     def _prepare(self, path: str, image: Path | bytes | Pixels) -> _Crops:
         try:
-            pixels = image if isinstance(image, np.ndarray) else load_image(image, target=PHOTO_SIDE)
+            pixels = image if isinstance(image, np.ndarray) else load_image(image)
         except ImageError as error:
             return _Crops(path, status=error.status, message=f"{error.message} {error.hint}".strip())
         faces = [whole(pixels)] if self.detector is None else find_faces(pixels, self.detector)

@@ -53,6 +53,20 @@ class PredictionTable:
         return np.asarray(values) if values and any(values) else None
 
 
+def join_predictions(tables: Sequence[PredictionTable]) -> PredictionTable:
+    """The rows of several tables, such as folds; a column that one of them lacks is empty there."""
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    columns = {n: tuple(v for t in tables for v in t.columns.get(n, ("",) * len(t))) for n in names}
+    return PredictionTable(
+        tuple(path for table in tables for path in table.paths),
+        np.concatenate([table.labels for table in tables]),
+        tuple(status for table in tables for status in table.status),
+        np.concatenate([table.probs for table in tables]),
+        np.concatenate([table.confidence for table in tables]),
+        columns,
+    )
+
+
 def save_predictions(table: PredictionTable, path: Path) -> None:
     """Write the table as csv; a further column named like one of OWN_COLUMNS is left out."""
     extra = {k: v for k, v in table.columns.items() if k not in OWN_COLUMNS}

@@ -1,9 +1,11 @@
 """From predictions to a folder with the figures as json, csv, png and one self-contained html page."""
 
 import base64
+import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
+from datetime import date
 from html import escape
 from pathlib import Path
 from string import Template
@@ -79,6 +81,23 @@ def write_report(table: PredictionTable, out: Path) -> Evaluation:
             (out / name).unlink(missing_ok=True)
     _write(out / "report.html", _page(result, out, missing))
     return result
+
+
+def add_result(result: Evaluation, path: Path, name: str) -> None:
+    """Add or replace one model's row, with intervals, in a csv of results."""
+    row: dict[str, str] = {"model": name, "n": str(result.n), "units": str(result.units), "unit": result.unit}
+    for metric, value in result.metrics.items():
+        low, high = result.intervals[metric]
+        row |= {metric: f"{value:.4f}", f"{metric}_low": f"{low:.4f}", f"{metric}_high": f"{high:.4f}"}
+    row["date"] = date.today().isoformat()
+    rows: list[dict[str, str]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [r for r in csv.DictReader(file) if r["model"] != name]
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*rows, row])
 
 
 def _draw(result: Evaluation, out: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from threeages.errors import DataError
 from threeages.images import Pixels
 from threeages.labels import AgeBounds
 from threeages.manifest import CLUSTER, Manifest, save_manifest
@@ -24,30 +26,35 @@ Color = tuple[int, int, int]
 
 
 def draw_face(age: float, identity: int, rng: np.random.Generator, size: int = 96) -> Pixels:
-    """uint8 RGB `(size, size, 3)`. `identity` fixes skin, hair and proportions; `age` greys and recedes the
-    hair and cuts wrinkles; `rng` moves the head, the light and the background."""
+    """uint8 RGB `(size, size, 3)` of a face `age` years old.
+
+    `identity` fixes skin, hair and proportions; `age` greys and recedes the hair, cuts wrinkles, narrows the
+    eyes and lets the cheeks sag; `rng` moves the head, the light, the blur, the noise and the background.
+    """
     person = np.random.default_rng(identity)
     skin = _shade(SKINS[person.integers(len(SKINS))], float(person.uniform(0.9, 1.1)))
-    grey = float(np.clip((age - 38) / 30, 0, 1))
+    grey, worn = float(np.clip((age - 38) / 30, 0, 1)), float(np.clip((age - 28) / 45, 0, 1))
     hair = _mix(HAIRS[person.integers(len(HAIRS))], (215, 215, 215), grey)
     width, height = int(person.integers(62, 78)), int(person.integers(84, 98))
-    spread, eye = int(person.integers(26, 34)), int(person.integers(9, 13))
+    spread, eye = int(person.integers(26, 34)), int(person.integers(9, 13)) - round(2 * worn)
+    long_hair = bool(person.integers(2))
     x, y = 128 + int(rng.integers(-8, 9)), 138 + int(rng.integers(-8, 9))
-    canvas = np.full((DRAWN, DRAWN, 3), rng.integers(60, 200, 3), dtype=np.uint8)
+    canvas = np.full((DRAWN, DRAWN, 3), rng.integers(100, 180) + rng.integers(-25, 26, 3), dtype=np.uint8)
+    if long_hair:
+        cv2.rectangle(canvas, (x - width - 12, y - 12), (x + width + 12, y + 74), hair, -1, cv2.LINE_AA)
+    cloth = _shade((110, 120, 145), float(person.uniform(0.5, 1.2)))
+    _ellipse(canvas, (x, y + 156), (116, 56), cloth)
+    _ellipse(canvas, (x, y + 92), (34, 40), _shade(skin, 0.8))
     _ellipse(canvas, (x, y - 12), (width + 12, height + 6), hair)
-    _ellipse(canvas, (x, y + int(12 * grey) + 10), (width, height - int(12 * (1 - grey))), skin)
-    _ellipse(canvas, (x, y + 30), (width - 2, height - 24), skin)
+    for side in (-1, 1):
+        _ellipse(canvas, (x + side * width, y + 12), (9, 17), _shade(skin, 0.9))
+    _ellipse(canvas, (x, y + 12 - round(18 * grey)), (width - 2, height - 14), skin)
+    _ellipse(canvas, (x, y + 30), (width - 2 + round(4 * worn), height - 24), skin)
     for side in (-1, 1):
         _draw_eye(canvas, (x + side * spread, y), eye, hair, side)
-    dark = _shade(skin, 0.72)
-    cv2.line(canvas, (x, y + 4), (x - 6, y + 32), dark, 3, cv2.LINE_AA)
-    cv2.line(canvas, (x - 6, y + 32), (x + 7, y + 33), dark, 3, cv2.LINE_AA)
-    cv2.ellipse(canvas, (x, y + 54), (22, 8), 0, 0, 180, _mix(dark, (170, 40, 50), 0.5), 4, cv2.LINE_AA)
-    _draw_wrinkles(canvas, (x, y), spread, float(np.clip((age - 28) / 45, 0, 1)), _shade(skin, 0.78))
-    lit = canvas.astype(np.float32) * rng.uniform(0.75, 1.15) + rng.normal(0, 5, canvas.shape)
-    return np.asarray(
-        cv2.resize(lit.clip(0, 255).astype(np.uint8), (size, size), interpolation=cv2.INTER_AREA)
-    )
+    _draw_nose_and_mouth(canvas, (x, y), skin)
+    _draw_wrinkles(canvas, (x, y), spread, worn, _shade(skin, 0.78))
+    return _photograph(canvas, rng, size)
 
 
 def write_face_set(
@@ -56,38 +63,66 @@ def write_face_set(
     """Draw a set into the folder `out` and return its manifest; a set that is there already is kept.
 
     It is drawn beside `out` and renamed when whole. Each person has one age group, `cluster_id` names them.
+    Raises DataError where `out` holds other files, which are left alone, or cannot be written.
     """
     manifest = out / "faces.csv"
     if manifest.exists():
         return manifest
+    if out.is_dir() and any(out.iterdir()):
+        raise DataError(f"{out} holds other files.", hint="Give a new or empty folder for the drawn faces.")
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    rng = np.random.default_rng(seed)
-    rows: list[tuple[str, str, str]] = []
     try:
         part.mkdir(parents=True)
-        for person in range(people):
-            low, high = AGES[person % len(AGES)]
-            for i in range(per_person):
-                age = int(rng.integers(low, high + 1))
-                name = f"{person:03d}-{i:02d}.jpg"
-                face = draw_face(age, seed * 10_000 + person, rng, size)
-                cv2.imwrite(
-                    str(part / name), cv2.cvtColor(face, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85]
-                )
-                rows.append((name, str(age), f"drawn-{person:03d}"))
-        names, ages, clusters = zip(*rows, strict=True)
-        labels = np.asarray([AgeBounds().label(float(age)) for age in ages], dtype=np.int64)
-        columns = {"age": ages, CLUSTER: clusters}
-        save_manifest(
-            Manifest(out.resolve(), names, labels, columns),
-            part / "faces.csv",
-            provenance={"source": "drawn"},
-        )
-        shutil.rmtree(out, ignore_errors=True)
+        drawn = _draw_set(part, out.resolve(), people, per_person, seed, size)
+        save_manifest(drawn, part / manifest.name, provenance={"source": "drawn", "seed": seed})
+        if out.is_dir():
+            out.rmdir()  # empty, as checked above; Windows renames onto no folder
         part.replace(out)
+    except OSError as error:
+        if not manifest.exists():  # else another process was first with the same set
+            raise DataError(
+                f"Cannot write {out}: {error.strerror or error}.",
+                hint="Give a folder you may write to, on a disk with room.",
+            ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return manifest
+
+
+def _draw_set(folder: Path, root: Path, people: int, per_person: int, seed: int, size: int) -> Manifest:
+    """Write the images into `folder`; the manifest names `root`, where they will stand."""
+    rng = np.random.default_rng(seed)
+    names, ages, clusters = [], [], []
+    for person in range(people):
+        low, high = AGES[person % len(AGES)]
+        for i in range(per_person):
+            age = int(rng.integers(low, high + 1))
+            face = draw_face(age, seed * 10_000 + person, rng, size)
+            names.append(f"{person:03d}-{i:02d}.jpg")
+            Image.fromarray(face).save(folder / names[-1], quality=85)
+            ages.append(str(age))
+            clusters.append(f"drawn-{person:03d}")
+    labels = np.asarray([AgeBounds().label(float(age)) for age in ages], dtype=np.int64)
+    return Manifest(root, tuple(names), labels, {"age": tuple(ages), CLUSTER: tuple(clusters)})
+
+
+def _photograph(canvas: Pixels, rng: np.random.Generator, size: int) -> Pixels:
+    """Turn the head by up to 6 degrees, blur, light and add noise, at the final size where it is cheap."""
+    turn = cv2.getRotationMatrix2D((DRAWN / 2, DRAWN / 2), float(rng.uniform(-6, 6)), 1.0)
+    turned = cv2.warpAffine(canvas, turn, (DRAWN, DRAWN), borderMode=cv2.BORDER_REPLICATE)
+    small = cv2.resize(turned, (size, size), interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(small, (0, 0), float(rng.uniform(0.2, 0.6)))
+    noise = 3 * rng.standard_normal(blurred.shape, dtype=np.float32)
+    lit = blurred.astype(np.float32) * float(rng.uniform(0.75, 1.15)) + noise
+    return np.asarray(lit.clip(0, 255).astype(np.uint8))
+
+
+def _draw_nose_and_mouth(canvas: Pixels, at: tuple[int, int], skin: Color) -> None:
+    x, y = at
+    dark = _shade(skin, 0.72)
+    cv2.line(canvas, (x, y + 4), (x - 6, y + 32), dark, 3, cv2.LINE_AA)
+    cv2.line(canvas, (x - 6, y + 32), (x + 7, y + 33), dark, 3, cv2.LINE_AA)
+    cv2.ellipse(canvas, (x, y + 54), (22, 8), 0, 0, 180, _mix(dark, (170, 40, 50), 0.5), 4, cv2.LINE_AA)
 
 
 def _draw_eye(canvas: Pixels, at: tuple[int, int], eye: int, hair: Color, side: int) -> None:

@@ -87,7 +87,7 @@ def _merged_clusters(manifest: Manifest, twins: Rows) -> Rows:
         known = 0 if names is None else int((names != "").sum())
         raise DataError(
             f"A split by people needs a person in every row; {CLUSTER} has {known} of {len(manifest)}.",
-            hint="Import with --people FILE, add the column, or use --split random and say so with its figure.",
+            hint="Import with --people FILE, add the column, or use --split random.",
         )
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from threeages.data import cache
+from threeages.errors import DataError
+from threeages.images import load_image, resize
+from threeages.manifest import Manifest, load_manifest
+
+
+def test_pixels_are_those_of_the_predictor(faces_csv: Path, tmp_path: Path) -> None:
+    manifest = load_manifest(faces_csv)
+    found = cache.open_cache(manifest, 48, folder=tmp_path)
+    assert found.pixels.shape == (len(manifest), 48, 48, 3)
+    for row in (0, 57, len(manifest) - 1):
+        assert (found.pixels[row] == resize(load_image(manifest.files()[row]), 48)).all()
+
+
+def test_processes_give_the_same_as_one(
+    faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = load_manifest(faces_csv)
+    monkeypatch.setattr(cache, "CHUNK", 40)
+    one = cache.open_cache(manifest, 32, folder=tmp_path / "one", workers=1)
+    two = cache.open_cache(manifest, 32, folder=tmp_path / "two", workers=2)
+    assert (one.pixels == two.pixels).all()
+    assert (one.digests == two.digests).all()
+
+
+def test_a_second_opening_builds_nothing(
+    faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = load_manifest(faces_csv)
+    cache.open_cache(manifest, 32, folder=tmp_path)
+    monkeypatch.setattr(cache, "_build", None)
+    cache.open_cache(manifest, 32, folder=tmp_path)
+
+
+def test_failed_rows_are_named(bad_images: dict[str, Path], tmp_path: Path) -> None:
+    files = list(bad_images.values())
+    manifest = Manifest(files[0].parent, tuple(f.name for f in files), np.zeros(len(files), dtype=np.int64))
+    assert list(cache.open_cache(manifest, 32, folder=tmp_path).failed.values()) == list(bad_images)
+
+
+def test_a_full_disk_is_said_before_the_start(
+    faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DataError, match="GB"):
+        cache.open_cache(load_manifest(faces_csv), 32, folder=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
