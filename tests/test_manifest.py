@@ -43,9 +43,14 @@ def test_other_encoding_is_refused(tmp_path: Path) -> None:
 
 def test_nothing_is_written_half(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.txt") as part:
-        part.write_text("ne")
-        raise RuntimeError
+
+    def fail_half_way() -> None:
+        with atomic_path(tmp_path / "a.txt") as part:
+            part.write_text("ne")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
 
 

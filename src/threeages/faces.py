@@ -19,8 +19,8 @@ WORKING_SIDE = 640  # longer side given to the detector; it still finds faces of
 PADDED_SIDE = 320  # longer side of a padded crop: the face is then near 160 pixels, the detector's best range
 PADDING = 0.5  # border around a tight crop on each side, as a fraction of its longer side
 MIN_SCORE = 0.7
-# On 200 film crops a plain look finds 165, a padded look at 0.4 finds 192; neither finds any in 100 noise images
-# and 45 cuts of photos without a face. At 0.3 a cut of a cat is taken for a face.
+# On 200 film crops a plain look finds 165, a padded look at 0.4 finds 192; neither finds any in 100 noise
+# images and 45 cuts of photos without a face. At 0.3 a cut of a cat is taken for a face.
 TIGHT_SCORE = 0.4
 TIGHT_SHARE = 0.2  # a padded face must cover this much of the image for the image to be a face crop
 WHOLE_SHARE = 0.6  # a lone face that fills this much is a crop; in training crops are taken whole
