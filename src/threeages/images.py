@@ -36,7 +36,7 @@ def load_image(source: Path | bytes, *, min_side: int = MIN_SIDE, target: int | 
         raise ImageError("empty", "The file has no bytes.", hint="Copy or download it again.")
     image = _open(data)
     _check_size(image, min_side)
-    if target is not None and image.format == "JPEG":
+    if target is not None and image.format in {"JPEG", "MPO"}:  # MPO: a phone's JPEG with a second picture
         image.draft("RGB", (target, target))
     return _decode(image)
 
@@ -56,9 +56,10 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise ImageError("missing", f"No such file: {path}", hint="Check the path.") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        why = getattr(error, "strerror", None) or error
         raise ImageError(
-            "missing", f"Cannot read {path}: {error.strerror}", hint="Check its rights."
+            "missing", f"Cannot read {path}: {why}", hint="Check its name and rights."
         ) from error
 
 
@@ -105,7 +106,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     """RGB over white where the image is transparent; 16-bit greys scaled, not clipped."""
     if image.mode.startswith("I"):
         return Image.fromarray(
-            (np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+            (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         ).convert("RGB")
     if image.mode == "F":
         return Image.fromarray(np.asarray(image).clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -28,7 +28,7 @@ class AgeBounds:
 
     def label(self, age: float) -> int | None:
         """Label index of an age in years, or None where it lies below every group."""
-        if age < self.young:
+        if not age >= self.young:  # so that NaN is in none either
             return None
         return int(age >= self.middle) + int(age >= self.old)
 

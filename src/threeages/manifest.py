@@ -77,7 +77,7 @@ def read_manifest(
     kept: list[dict[str, str]] = []
     labels: list[int] = []
     seen: set[str] = set()
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         name = (row["path"] or "").strip()
         try:
             label = label_index(row["label"]) if (row.get("label") or "").strip() or need_label else UNKNOWN
@@ -145,7 +145,11 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None:
-            self.part.replace(self.path)
+            try:
+                self.part.replace(self.path)
+            except OSError as fault:  # a folder of that name, a file held open on Windows
+                self.part.unlink(missing_ok=True)
+                raise self._fault(fault) from fault
             return
         self.part.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -158,11 +162,12 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
         )
 
 
-def _read_rows(path: Path, need_label: bool) -> tuple[list[dict[str, str]], list[str]]:
+def _read_rows(path: Path, need_label: bool) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+    """Rows with the line each ends on (empty lines are skipped, quoted cells may hold several), and the columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey=None, restval="")
-            rows = list(reader)
+            rows = [(reader.line_num, row) for row in reader]
             names = [n for n in reader.fieldnames or [] if n]
     except OSError as error:
         raise DataError(
@@ -182,7 +187,7 @@ def _read_rows(path: Path, need_label: bool) -> tuple[list[dict[str, str]], list
 def _path_fault(name: str, base: Path, seen: set[str]) -> tuple[str, str] | None:
     if not name:
         return "no_path", "The path is empty."
-    if not (base / name).resolve().is_relative_to(base):
+    if not _is_inside(name, base):
         return (
             "outside_root",
             f"The path leaves {base}. Allowed: paths inside it; --root names another folder.",
@@ -190,6 +195,13 @@ def _path_fault(name: str, base: Path, seen: set[str]) -> tuple[str, str] | None
     if name in seen:
         return "duplicate_row", "The path stands in an earlier row too; that one counts."
     return None
+
+
+def _is_inside(name: str, base: Path) -> bool:
+    try:
+        return (base / name).resolve().is_relative_to(base)
+    except (OSError, ValueError, RuntimeError):  # a null character, a name too long, a loop of links
+        return False
 
 
 def _sidecar_root(path: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """What a model carries with it: how its input is made and what its outputs mean."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -34,7 +35,8 @@ class Signature:
             raise ModelError(
                 f"The model's classes are {self.class_names}.", hint=f"This version answers {AGE_GROUPS}."
             )
-        if self.color not in {"RGB", "BGR"} or self.input_size < 1 or self.temperature <= 0:
+        sound = self.input_size >= 1 and 0 < self.temperature < math.inf and 0 not in self.std
+        if not sound or self.color not in {"RGB", "BGR"} or (len(self.mean), len(self.std)) != (3, 3):
             raise ModelError(f"The model's signature is not valid: {self}.")
 
     def to_json(self) -> str:
@@ -48,11 +50,14 @@ class Signature:
             raw: dict[str, Any] = json.loads(text)
             found = raw.pop("format")
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelError("The model's signature is not readable.", hint="Export it again.") from error
         if found != FORMAT or set(values) - {f.name for f in fields(cls)}:
             raise ModelError(
                 f"The model's signature has format {found}; this version reads {FORMAT}.",
                 hint="Export the model again, or upgrade threeages.",
             )
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:  # a value is missing or of another type
+            raise ModelError("The model's signature is not complete.", hint="Export it again.") from error
