@@ -29,7 +29,7 @@ def test_it_learns_on_people_never_seen(tmp_path: Path) -> None:
     table = _train(larger, tmp_path / "run", replace(SMALL, epochs=8))
     assert evaluate(table).metrics["accuracy"] > 0.6  # one in three by chance
     names = {p.name for p in (tmp_path / "run").iterdir()}
-    assert names >= {"best.ckpt", "last.ckpt", "metrics.csv", "config.json", "environment.json"}
+    assert names >= {"best.ckpt", "last.ckpt", "metrics.csv", "curves.png", "config.json", "environment.json"}
 
 
 def test_resuming_gives_the_same_weights(

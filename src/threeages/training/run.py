@@ -12,13 +12,14 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from threeages.checkpoint import BEST, save_checkpoint
+from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
 from threeages.data.split import Rows, Split, create_split
 from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest, atomic_path
 from threeages.models.classifier import SIGNATURES, Classifier, create_classifier
+from threeages.plots import plot_curves, save_figure
 from threeages.predictions import OK, PredictionTable
 from threeages.training import fit as fitting
 from threeages.training import probe
@@ -52,6 +53,7 @@ def train(
         )
     else:
         model = fitting.fit(model, cache.pixels, manifest.labels, split, config, run)
+        save_figure(plot_curves(load_checkpoint(run / LAST)[1]["history"]), run / "curves.png")
         fabric = Fabric(accelerator="auto", devices=1)
         probs = (
             fitting.compute_probs(fabric, model.to(fabric.device), cache.pixels, split.test)
