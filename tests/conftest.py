@@ -18,6 +18,11 @@ def faces_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def faces_dir(faces_csv: Path) -> Path:
+    return faces_csv.parent
+
+
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     root = Path(os.environ.get("THREEAGES_DATA", "../shared/data"))
     if not (root / "faces-age-detection" / "train.csv").exists():
@@ -33,11 +38,14 @@ def bad_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     Image.fromarray(draw_face(30, 1, np.random.default_rng(0))).save(good)
     files = {
         name: folder / f"{name}.jpg"
-        for name in ("empty", "not_an_image", "truncated", "too_small", "too_large")
+        for name in ("empty", "not_an_image", "truncated", "corrupt", "too_small", "too_large")
     }
     files["empty"].write_bytes(b"")
     files["not_an_image"].write_text("this is a text file")
     files["truncated"].write_bytes(good.read_bytes()[:900])
+    Image.open(good).save(good.with_suffix(".png"))
+    data = good.with_suffix(".png").read_bytes()
+    files["corrupt"].write_bytes(data[:300] + bytes(range(256)) + data[556:])
     Image.new("RGB", (1, 1)).save(files["too_small"])
     files["too_large"].write_bytes(_png_header(40_000, 40_000))
     return files | {"missing": folder / "none.jpg"}

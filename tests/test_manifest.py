@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from threeages.errors import DataError
+from threeages.labels import UNKNOWN
 from threeages.manifest import atomic_path, load_manifest, read_manifest, save_manifest
 
 
@@ -58,3 +60,68 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="Cannot write"), atomic_path(tmp_path / "file" / "a.csv"):
         pass
+
+
+def test_write_faults_leave_no_part_file(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    with pytest.raises(DataError, match="Cannot write"), atomic_path(tmp_path / "folder") as part:
+        part.write_text("x")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label,note\na.jpg,OLD,\n\n\nb.jpg,elder,\n")
+    assert [f.line for f in read_manifest(tmp_path / "a.csv")[1]] == [5]
+
+
+def test_impossible_paths_are_faults(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop" / "x")
+    (tmp_path / "a.csv").write_text("path,label\na\0b.jpg,OLD\n/etc/passwd,OLD\na.jpg,OLD\n")
+    manifest, faults = read_manifest(tmp_path / "a.csv")
+    assert [f.status for f in faults] == ["outside_root"] * 2
+    assert manifest.paths == ("a.jpg",)
+
+
+def test_root_is_given_then_sidecar_then_own_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("path,label\na.jpg,OLD\n")
+    assert load_manifest(path).root == tmp_path.resolve()
+    (tmp_path / "a.json").write_text(json.dumps({"root": str(tmp_path / "images")}))
+    assert load_manifest(path).root == (tmp_path / "images").resolve()
+    assert load_manifest(path, root=tmp_path / "other").root == (tmp_path / "other").resolve()
+    (tmp_path / "a.json").write_text("[damaged")
+    assert load_manifest(path).root == tmp_path.resolve()
+
+
+def test_sidecar_keeps_where_the_rows_came_from(tmp_path: Path, faces_csv: Path) -> None:
+    save_manifest(load_manifest(faces_csv), tmp_path / "a.csv", provenance={"source": "drawn"})
+    sidecar = json.loads((tmp_path / "a.json").read_text())
+    assert (sidecar["source"], sidecar["rows"]) == ("drawn", len(load_manifest(faces_csv)))
+
+
+def test_no_rows_and_no_file_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label\n")
+    with pytest.raises(DataError, match="no rows"):
+        load_manifest(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="Cannot read"):
+        load_manifest(tmp_path / "none.csv")
+
+
+def test_labels_may_lack_where_not_needed(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label\na.jpg,\nb.jpg,2\n")
+    assert load_manifest(tmp_path / "a.csv", need_label=False).labels.tolist() == [UNKNOWN, 2]
+    with pytest.raises(DataError, match="bad_label"):
+        load_manifest(tmp_path / "a.csv")
+
+
+def test_select_keeps_rows_and_columns_together(faces_csv: Path) -> None:
+    whole = load_manifest(faces_csv)
+    part = whole.select([7, 2])
+    assert part.paths == (whole.paths[7], whole.paths[2])
+    assert part.columns["age"] == (whole.columns["age"][7], whole.columns["age"][2])
+    assert part.labels.tolist() == [whole.labels[7], whole.labels[2]]
+
+
+def test_bom_of_a_spreadsheet_is_no_part_of_the_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfpath,label\r\na.jpg,YOUNG\r\n")
+    assert load_manifest(tmp_path / "a.csv").paths == ("a.jpg",)

@@ -163,7 +163,7 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
 
 
 def _read_rows(path: Path, need_label: bool) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
-    """Rows with the line each ends on (empty lines are skipped, quoted cells may hold several), and the columns."""
+    """Rows with the line each ends on, as empty lines are skipped and cells may hold several; the columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey=None, restval="")
