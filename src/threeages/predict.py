@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 import onnxruntime
@@ -22,6 +22,7 @@ from threeages.images import SUFFIXES, Pixels, load_image, resize
 from threeages.labels import UNKNOWN
 from threeages.manifest import Manifest, RowFault
 from threeages.predictions import OK, PredictionTable
+from threeages.records import Record
 from threeages.signature import METADATA_KEY, Signature
 
 BATCH = 32
@@ -30,37 +31,19 @@ CSV_HEADER = ("path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young
               "confidence", "message")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Record:
-    """The answer for one face, or the reason why there is none.
-
-    `status` is 'ok', 'no_face' or an ImageError's status; `box` is x1, y1, x2, y2 in pixels of the
-    upright image; `probs` are by age group.
-    """
-
-    path: str
-    status: str
-    box: tuple[int, int, int, int] | None = None
-    age_group: str | None = None
-    probs: dict[str, float] | None = None
-    confidence: float | None = None
-    message: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return self.__dict__ | {"box": list(self.box) if self.box else None}
-
-
 class OnnxModel:
-    """An exported model with its signature, on the CPU."""
+    """An exported model with its signature, on the CPU; `threads` is its share of the cores (None: all)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         if not path.is_file():
             raise ModelError(
                 f"There is no model {path}.", hint="Give 'default', an ONNX file or a run folder."
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if threads is not None:  # in company idle threads must sleep: spinning takes cores from the others
+            options.intra_op_num_threads = threads
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             metadata = self._session.get_modelmeta().custom_metadata_map
@@ -86,8 +69,8 @@ def default_model_path() -> Path:
 
 
 @dataclass(frozen=True)
-class _Crops:
-    """What a worker thread made of one image."""
+class Prepared:
+    """What was made of one image before the model is asked: the crops of its faces, or why there are none."""
 
     path: str
     boxes: tuple[tuple[int, int, int, int], ...] = ()
@@ -105,43 +88,45 @@ class Predictor:
 
     def predict(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[Record]:
         """One record a face, or one that says why there is none; a bad image loses no other's answer."""
-        waiting: list[_Crops] = []
+        waiting: list[Prepared] = []
         for item in self._look_ahead(images):
             waiting.append(item)
             if sum(len(w.pixels) for w in waiting) >= BATCH or len(waiting) >= LOOK_AHEAD:
-                yield from self._answer(waiting)
+                yield from self.answer(waiting)
                 waiting = []
-        yield from self._answer(waiting)
+        yield from self.answer(waiting)
 
-    def _look_ahead(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[_Crops]:
-        queue: deque[Future[_Crops]] = deque()
+    def _look_ahead(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[Prepared]:
+        queue: deque[Future[Prepared]] = deque()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for i, image in enumerate(images):
                 queue.append(
-                    pool.submit(self._prepare, str(image) if isinstance(image, Path) else f"image-{i}", image)
+                    pool.submit(self.prepare, str(image) if isinstance(image, Path) else f"image-{i}", image)
                 )
                 if len(queue) >= LOOK_AHEAD:
                     yield queue.popleft().result()
             while queue:
                 yield queue.popleft().result()
 
-    def _prepare(self, path: str, image: Path | bytes | Pixels) -> _Crops:
+    def prepare(self, path: str, image: Path | bytes | Pixels) -> Prepared:
+        """Decode one image and find its faces; may be called from many threads. `path` names its records."""
         try:
             pixels = image if isinstance(image, np.ndarray) else load_image(image)
         except ImageError as error:
-            return _Crops(path, status=error.status, message=f"{error.message} {error.hint}".strip())
+            return Prepared(path, status=error.status, message=f"{error.message} {error.hint}".strip())
         faces = [whole(pixels)] if self.detector is None else find_faces(pixels, self.detector)
         if not faces:
-            return _Crops(
+            return Prepared(
                 path, status="no_face", message="No face was found; --no-detect takes the image whole."
             )
-        return _Crops(path, tuple(map(_rounded, faces)), tuple(map(partial(self._crop, pixels), faces)))
+        return Prepared(path, tuple(map(_rounded, faces)), tuple(map(partial(self._crop, pixels), faces)))
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
         signature = self.model.signature
         return resize(crop(pixels, face, signature.margin), signature.input_size)
 
-    def _answer(self, items: Sequence[_Crops]) -> Iterator[Record]:
+    def answer(self, items: Sequence[Prepared]) -> Iterator[Record]:
+        """Records of prepared images, in their order; the model is asked in batches."""
         batch = [pixels for item in items for pixels in item.pixels]
         parts = [self.model.predict(np.stack(batch[i : i + BATCH])) for i in range(0, len(batch), BATCH)]
         answers = iter(np.concatenate(parts) if parts else ())
