@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ def test_help_and_import_stay_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_version_and_help() -> None:
+    assert _run("--version").stdout.strip() == version("threeages")
+    assert "YOUNG, MIDDLE or OLD" in _run("--help").stdout
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -1,5 +1,9 @@
 """Age group of a face (YOUNG, MIDDLE, OLD), with figures measured on people the model never saw."""
 
-from importlib.metadata import version
 
-__version__ = version("threeages")
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # looked up when asked for: importlib.metadata costs 50 ms at every start
+        from importlib.metadata import version
+
+        return version("threeages")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from threeages import __version__
 from threeages.errors import MissingDependencyError, ThreeAgesError
 
 if TYPE_CHECKING:
     from threeages.evaluate import Evaluation
     from threeages.predict import Predictor
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="Import, audit and split a data set.")
 app.add_typer(data_app, name="data")
-app.info.help = "Which age group is this face: YOUNG, MIDDLE or OLD?"
 
 ManifestFile = Annotated[
     Path, typer.Argument(help="Csv with the columns path,label; see 'threeages data import'.")
@@ -52,13 +50,21 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        import threeages
+
+        typer.echo(threeages.__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+    """Which age group is this face: YOUNG, MIDDLE or OLD?"""
 
 
 @app.command()
