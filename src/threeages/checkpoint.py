@@ -1,4 +1,4 @@
-"""Weights with their signature, settings and training state, written atomically."""
+"""Weights with their signature, architecture, settings and training state, written atomically."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +8,8 @@ import torch
 
 from threeages.errors import ModelError
 from threeages.manifest import atomic_path
-from threeages.models.classifier import Classifier, create_classifier
+from threeages.models.classifier import Architecture, Classifier, create_classifier
+from threeages.models.heads import HeadSpec
 from threeages.signature import Signature
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -16,7 +17,12 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 
 def save_checkpoint(path: Path, model: Classifier, **state: Any) -> None:
     """Write the model and any plain or tensor state; the old file stays until the new one is whole."""
-    content = {"signature": asdict(model.signature), "model": model.state_dict(), **state}
+    content = {
+        "signature": asdict(model.signature),
+        "architecture": asdict(model.architecture),
+        "model": model.state_dict(),
+        **state,
+    }
     with atomic_path(path) as part:
         torch.save(content, part)
 
@@ -28,7 +34,9 @@ def load_checkpoint(path: Path) -> tuple[Classifier, dict[str, Any]]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         signature = Signature(**state.pop("signature"))
-        model = create_classifier(signature)
+        parts = state.pop("architecture", {"heads": [{}], "options": {}})
+        heads = tuple(HeadSpec(**head) for head in parts["heads"])
+        model = create_classifier(signature, Architecture(heads, parts["options"]))
         model.load_state_dict(state.pop("model"))
     except FileNotFoundError as error:
         raise ModelError(

@@ -1,11 +1,29 @@
 """The settings of one training, checked all at once and saved with its weights."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from threeages.errors import ConfigError
 
 SplitMode = Literal["random", "people", "none"]
+ALL = -1
+CHOICES = {
+    "split": ("random", "people", "none"),
+    "precision": ("auto", "32-true", "bf16-mixed"),
+    "optimizer": ("adam", "rmsprop"),
+    "head": ("softmax", "soft_ordinal", "coral", "corn"),
+    "method": ("fit", "probe"),
+}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs at one learning rate; all but the last `unfreeze` blocks are frozen (-1: none)."""
+
+    name: Literal["train", "head", "finetune"]
+    epochs: int
+    lr: float
+    unfreeze: int
 
 
 @dataclass(frozen=True)
@@ -13,12 +31,25 @@ class TrainConfig:
     """Everything that decides a training's result, besides the data."""
 
     model: str = "cnn"
-    method: Literal["fit", "probe"] = "fit"  # train every weight, or only a linear head on frozen features
-    weights: str = ""  # file of pretrained weights; needed by `probe`
+    method: Literal["fit", "probe"] = "fit"  # train by gradient, or only a linear head on frozen features
+    weights: str = ""  # '' the hub where the model has pretrained weights, a file, a folder, or 'random'
     input_size: int = 128
+    double_scaling: bool = False  # the reference study's mistake: preprocess what is divided by 255 already
+    options: dict[str, Any] = field(default_factory=dict)  # of the model: filters, kernels, dense
+    head: str = "softmax"
+    tasks: dict[str, float] = field(default_factory=dict)  # further heads and their weight in the loss
     epochs: int = 10
-    batch_size: int = 32
     lr: float = 1e-3  # Keras' default for Adam, which the reference study uses
+    unfreeze: int = ALL  # blocks trained in the main phase, counted from the end
+    head_epochs: int = 0  # epochs before it in which only neck and heads train
+    head_lr: float = 1e-4
+    lr_decay: float = 1.0  # factor an epoch, applied step by step
+    optimizer: str = "adam"
+    batch_size: int = 32
+    patience: int = 0  # epochs without a better one after which a phase ends; 0: never
+    flip: bool = False  # mirror images at random; rules out the prefix cache
+    prefix_cache: bool = True  # compute what is frozen once
+    max_cache_gb: float = 8.0
     split: SplitMode = "random"
     fold: int = 0
     folds: int = 5
@@ -28,24 +59,41 @@ class TrainConfig:
     temperature: float = 0.0  # `probe`: 0 fits it on the select people
 
     def __post_init__(self) -> None:
-        if faults := list(self._faults()):
+        if faults := [*self._choice_faults(), *self._faults()]:
             raise ConfigError("The settings cannot be used: " + "; ".join(faults) + ".", hint="Change them.")
 
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of the training, in order."""
+        main = Phase("finetune" if self.head_epochs else "train", self.epochs, self.lr, self.unfreeze)
+        head = Phase("head", self.head_epochs, self.head_lr, 0)
+        return tuple(phase for phase in (head, main) if phase.epochs)
+
+    def _choice_faults(self) -> list[str]:
+        return [
+            f"{name} is '{getattr(self, name)}', allowed are {', '.join(allowed)}"
+            for name, allowed in CHOICES.items()
+            if getattr(self, name) not in allowed
+        ]
+
     def _faults(self) -> list[str]:
+        least = {"input_size": 32, "batch_size": 1, "epochs": 0, "head_epochs": 0, "patience": 0, "folds": 3}
         checks = {
-            f"input_size is {self.input_size}, at least 32 is needed": self.input_size >= 32,
-            f"epochs is {self.epochs}, at least 1 is needed": self.epochs >= 1,
-            f"batch_size is {self.batch_size}, at least 1 is needed": self.batch_size >= 1,
-            f"lr is {self.lr}, above 0 is needed": self.lr > 0,
-            f"split is '{self.split}', allowed are random, people and none": self.split
-            in {"random", "people", "none"},
-            f"precision is '{self.precision}', allowed are auto, 32-true and bf16-mixed": self.precision
-            in {"auto", "32-true", "bf16-mixed"},
+            f"{name} is {getattr(self, name)}, at least {low} is needed": getattr(self, name) >= low
+            for name, low in least.items()
+        }
+        checks |= {
+            f"epochs is {self.epochs}, at least 1 is needed": self.epochs + self.head_epochs >= 1,
+            f"lr is {self.lr} and head_lr {self.head_lr}, above 0 is needed": min(self.lr, self.head_lr) > 0,
+            f"lr_decay is {self.lr_decay}, above 0 and at most 1 is needed": 0 < self.lr_decay <= 1,
+            f"unfreeze is {self.unfreeze}, allowed are -1 (all) or a number of blocks": self.unfreeze >= ALL,
+            f"tasks have the weights {self.tasks}, above 0 is needed": all(
+                w > 0 for w in self.tasks.values()
+            ),
             "split none has no people to choose by, so l2 and temperature must be given": self.split != "none"
+            or self.method != "probe"
             or min(self.l2, self.temperature) > 0,
             "method probe needs a file of pretrained weights (--weights FILE)": self.method != "probe"
             or bool(self.weights),
-            f"folds is {self.folds}, at least 3 are needed": self.folds >= 3,
             f"fold is {self.fold}, allowed are 0 to {self.folds - 1}": 0 <= self.fold < self.folds,
         }
         return [fault for fault, fine in checks.items() if not fine]

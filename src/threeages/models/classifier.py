@@ -1,63 +1,80 @@
 """A network with its data contract: uint8 pixels in, logits or probabilities out."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from threeages.errors import ConfigError
-from threeages.models.cnn import cnn
-from threeages.models.mobilenet_v1 import MobileNetV1
+from threeages.models.heads import DEFAULT_HEADS, MAIN, YEARS, HeadSpec
+from threeages.models.network import Network
+from threeages.models.registry import SIGNATURES, build_network
 from threeages.signature import Signature
+
+__all__ = ["SIGNATURES", "Architecture", "Classifier", "create_classifier"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a checkpoint keeps beside the signature to build the network again."""
+
+    heads: Sequence[HeadSpec] = DEFAULT_HEADS
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 class Classifier(nn.Module):
-    """uint8 RGB `(n, size, size, 3)` to logits `(n, 3)`, normalised as its signature says.
+    """uint8 RGB `(n, size, size, 3)` to logits by task, normalised as its signature says.
 
     Training, judging and the exported file all pass through this one forward.
     """
 
     mean: Tensor
     std: Tensor
+    net: Network
 
-    def __init__(self, net: nn.Module, signature: Signature) -> None:
+    def __init__(self, net: Network, signature: Signature, architecture: Architecture | None = None) -> None:
         super().__init__()
         self.net = net
         self.signature = signature
+        self.architecture = architecture or Architecture()
         self.register_buffer("mean", torch.tensor(signature.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(signature.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Logits, before the temperature."""
+    def forward(self, x: Tensor, start: int = 0) -> Any:
+        """What the network returns, before the temperature; from stage `start` on `x` are activations."""
+        return self.net(x, start) if start else self.net(self.normalize(x))
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """float `(n, 3, size, size)` as the network takes it."""
         x = pixels.permute(0, 3, 1, 2).float()  # of NHWC memory this is a channels-last tensor at no cost
         if self.signature.color == "BGR":
             x = x.flip(1)
-        logits: Tensor = self.net((x - self.mean) / self.std)
-        return logits
+        return (x - self.mean) / self.std
+
+    def answers(self, pixels: Tensor) -> dict[str, Tensor]:
+        """`probs` `(n, 3)` and, where the model has that head, `years` `(n, 101)`, in one pass."""
+        return self.to_answers(self(pixels))
+
+    def to_answers(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Probabilities of logits by task; the signature's temperature calibrates the age groups."""
+        found = {"probs": self.net.head.probs(logits[MAIN].float(), self.signature.temperature)}
+        if YEARS in logits:
+            found[YEARS] = self.net.heads[YEARS].probs(logits[YEARS].float())
+        return found
 
     def probs(self, pixels: Tensor) -> Tensor:
         """Probabilities `(n, 3)`, calibrated by the signature's temperature."""
-        return torch.softmax(self(pixels) / self.signature.temperature, dim=1)
+        return self.answers(pixels)["probs"]
+
+    def years(self, pixels: Tensor) -> Tensor:
+        """Distribution `(n, 101)` over the apparent age; KeyError for a model without that head."""
+        return self.answers(pixels)[YEARS]
 
 
-# each model's own preprocessing: the reference study got it wrong for two of its backbones
-SIGNATURES = {
-    "cnn": Signature("cnn", 128),
-    "mobilenet_v1_face": Signature(
-        "mobilenet_v1_face",
-        224,
-        color="BGR",
-        mean=(103.939, 116.779, 123.68),
-        std=(1.0, 1.0, 1.0),
-        margin=0.03,
-    ),
-}
-
-
-def create_classifier(signature: Signature) -> Classifier:
+def create_classifier(signature: Signature, architecture: Architecture | None = None) -> Classifier:
     """A model with fresh weights by its signature's name; raises ConfigError for an unknown name."""
-    if signature.name == "cnn":
-        net: nn.Module = cnn(signature.input_size)
-    elif signature.name == "mobilenet_v1_face":
-        net = MobileNetV1(num_classes=len(signature.class_names))
-    else:
-        raise ConfigError(f"There is no model '{signature.name}'.", hint=f"Allowed: {', '.join(SIGNATURES)}.")
-    return Classifier(net, signature).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    architecture = architecture or Architecture()
+    net = build_network(signature, architecture.heads, architecture.options)
+    model = Classifier(net, signature, architecture)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,31 +1,28 @@
 """MobileNet-v1 pretrained on faces, batch norm folded into its convolutions."""
 
+from collections.abc import Sequence
+
 from torch import nn
+
+from threeages.models.heads import DEFAULT_HEADS, HeadSpec
+from threeages.models.network import Backbone, Network, global_pool
 
 # output channels and stride of the 13 depthwise-separable blocks (Howard et al. 2017, table 1)
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+NUM_FEATURES = 1024
 
 
-class MobileNetV1(nn.Module):
-    """float `(n, 3, 224, 224)` BGR minus mean to features `(n, 1024)` (`num_classes=0`) or logits."""
+class MobileNetV1(Network):
+    """float `(n, 3, 224, 224)` BGR minus mean to 1024 features and logits."""
 
-    num_features = 1024
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
+    def __init__(self, heads: Sequence[HeadSpec] = DEFAULT_HEADS) -> None:
         layers = _conv(3, 32, stride=2)
         channels = 32
         for width, stride in BLOCKS:
             layers += _conv(channels, channels, stride=stride, depthwise=True)
             layers += _conv(channels, width, kernel=1)
             channels = width
-        self.features = nn.Sequential(*layers)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
-
-    def forward(self, x):  # type: ignore[no-untyped-def]
-        """Backbone, global average pooling, head."""
-        return self.head(self.pool(self.features(x)))
+        super().__init__(Backbone(nn.Sequential(*layers), global_pool(), NUM_FEATURES, nn.Identity()), heads)
 
 
 def _conv(

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,111 +12,130 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.seed import seed_everything
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
 
 from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
-from threeages.config import TrainConfig
+from threeages.config import ALL, Phase, TrainConfig
 from threeages.data.split import Rows, Split
-from threeages.errors import ThreeAgesError
+from threeages.errors import ConfigError, ThreeAgesError
 from threeages.manifest import atomic_path
 from threeages.models.classifier import Classifier
+from threeages.models.heads import MAIN
+from threeages.training.activations import DEFAULT_FOLDER, open_activations
+from threeages.training.objective import Targets, joint_loss, judge_tasks
 
 EVAL_BATCH = 128
-Epoch = dict[str, float]
+Epoch = dict[str, Any]
 
 
-def fit(
-    model: Classifier,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    split: Split,
-    config: TrainConfig,
-    run: Path,
-) -> Classifier:
-    """Train on `split.train`; keep the epoch with the best accuracy on `split.select`; return that model.
+@dataclass(frozen=True)
+class TrainingData:
+    """Images of a manifest as uint8 `(n, size, size, 3)`, a `key` that names them, targets by task."""
+
+    pixels: NDArray[np.uint8]
+    targets: Targets
+    key: bytes
+    folder: Path = field(default=DEFAULT_FOLDER)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a phase trains on: pixels (`depth` 0) or what leaves the first `depth`, frozen stages."""
+
+    values: NDArray[Any]
+    depth: int
+
+
+def fit(model: Classifier, data: TrainingData, split: Split, config: TrainConfig, run: Path) -> Classifier:
+    """Train through every phase; return the model of the epoch with the best accuracy on `split.select`."""
+    for _ in train_epochs(model, data, split, config, run):
+        pass
+    return load_checkpoint(run / BEST)[0]
+
+
+def train_epochs(
+    model: Classifier, data: TrainingData, split: Split, config: TrainConfig, run: Path
+) -> Iterator[Epoch]:
+    """Train on `split.train`, yielding the figures of each epoch; whoever iterates may stop.
 
     Writes `last.ckpt`, `best.ckpt` and `metrics.csv` into `run` after every epoch, and goes on from
     `last.ckpt` where there is one. A loss that is not finite raises ThreeAgesError with its step.
     """
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
-    # Resume order: seed, fresh model, saved weights, optimizer over them, its saved state, next epoch.
+    # Resume order: seed, fresh model, saved weights, phase, optimizer, its saved state, next epoch.
     seed_everything(config.seed, verbose=False)
     history: list[Epoch] = []
     saved: dict[str, Any] = {}
     if (run / LAST).exists():
         model, saved = load_checkpoint(run / LAST)
-        history = saved["history"]
+        history = [{"phase": config.phases()[0].name, **row} for row in saved["history"]]
+    while (phase := next_phase(config, history)) is not None:
+        inputs = open_inputs(model, data, phase, config)
+        model.net.freeze(frozen_stages(model, phase))
+        net, optimizer = fabric.setup(model, create_optimizer(model, phase, config))
+        if saved and history[-1]["phase"] == phase.name:
+            optimizer.load_state_dict(saved["optimizer"])
+        saved = {}
+        loop = _Loop(fabric, model, net, optimizer, inputs, data, config, phase)
+        while next_phase(config, history) == phase:
+            row = _train_epoch(loop, split.train, history)
+            if len(split.select):
+                row |= judge(model, compute_logits(fabric, net, inputs, split.select), data, split.select)
+            best = all(row.get("val_accuracy", 1) > past.get("val_accuracy", 0) for past in history)
+            history.append(row)
+            state = {"history": history, "config": config.to_dict()}
+            if best:
+                save_checkpoint(run / BEST, model, **state)
+            save_checkpoint(run / LAST, model, optimizer=optimizer.state_dict(), **state)
+            write_history(history, run / "metrics.csv")
+            fabric.print("  ".join(f"{k} {v if isinstance(v, str) else f'{v:.4g}'}" for k, v in row.items()))
+            yield row
+
+
+def next_phase(config: TrainConfig, history: list[Epoch]) -> Phase | None:
+    """The first phase that has epochs left and has not run out of patience; None when all is done."""
+    for phase in config.phases():
+        scores = [row.get("val_accuracy", 0.0) for row in history if row["phase"] == phase.name]
+        waited = len(scores) - 1 - scores.index(max(scores)) if scores else 0
+        if len(scores) < phase.epochs and not (config.patience and waited >= config.patience):
+            return phase
+    return None
+
+
+def frozen_stages(model: Classifier, phase: Phase) -> int:
+    """How many stages the phase holds: all with the pooling where `unfreeze` is 0, none where it is -1."""
+    blocks = len(model.net.features)
+    if phase.unfreeze > blocks:
+        raise ConfigError(
+            f"unfreeze is {phase.unfreeze}; {model.signature.name} has {blocks} blocks.", hint="Give fewer."
+        )
+    return {ALL: 0, 0: blocks + 1}.get(phase.unfreeze, blocks - phase.unfreeze)
+
+
+def open_inputs(model: Classifier, data: TrainingData, phase: Phase, config: TrainConfig) -> Inputs:
+    """The frozen stages' activations where nothing before them changes from epoch to epoch, else pixels."""
+    depth = frozen_stages(model, phase)
+    if not depth or config.flip or not config.prefix_cache:
+        return Inputs(data.pixels, 0)
+    values = open_activations(model, data.pixels, data.key, depth, data.folder, config.max_cache_gb)
+    return Inputs(values, depth)
+
+
+def create_optimizer(model: Classifier, phase: Phase, config: TrainConfig) -> torch.optim.Optimizer:
+    """An optimizer over what the phase trains."""
+    weights = [p for p in model.parameters() if p.requires_grad]
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(weights, lr=phase.lr, alpha=0.9, eps=1e-7)  # alpha, eps as in Keras
     # fused Adam: 66 images/s against 53 at batch 32 on 2 AVX2 cores; eps as in Keras
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, eps=1e-7, fused=True)
-    net, optimizer = fabric.setup(model, optimizer)
-    if saved:
-        optimizer.load_state_dict(saved["optimizer"])
-    for epoch in range(len(history), config.epochs):
-        with _progress(f"epoch {epoch + 1}/{config.epochs}", len(split.train)) as bar:
-            row = _train_epoch(fabric, net, optimizer, pixels, labels, split.train, config, epoch, bar)
-        probs = compute_probs(fabric, net, pixels, split.select)
-        row |= _judge(probs, labels[split.select])
-        best = all(row["val_accuracy"] > past["val_accuracy"] for past in history)
-        history.append(row)
-        state = {"optimizer": optimizer.state_dict(), "history": history, "config": config.to_dict()}
-        if best:
-            save_checkpoint(run / BEST, model, history=history, config=config.to_dict())
-        save_checkpoint(run / LAST, model, **state)
-        write_history(history, run / "metrics.csv")
-        fabric.print("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
-    return load_checkpoint(run / BEST)[0]
+    return torch.optim.Adam(weights, lr=phase.lr, eps=1e-7, fused=True)
 
 
-def _train_epoch(
-    fabric: Fabric,
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    rows: Rows,
-    config: TrainConfig,
-    epoch: int,
-    bar: Progress,
-) -> Epoch:
-    net.train()
-    loss_sum, correct = 0.0, 0
-    order = np.random.default_rng((config.seed, epoch)).permutation(rows)
-    for step, batch in enumerate(_batches(order, config.batch_size)):
-        target = torch.from_numpy(labels[batch]).to(fabric.device)
-        logits = net(torch.from_numpy(pixels[batch]).to(fabric.device)).float()
-        loss = nn.functional.cross_entropy(logits, target)
-        if not torch.isfinite(loss):
-            raise ThreeAgesError(
-                f"The loss became {loss.item()} at step {step + 1} of epoch {epoch + 1}.",
-                hint="Lower --lr, or use --precision 32-true; last.ckpt holds the epoch before.",
-            )
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        optimizer.step()
-        loss_sum += loss.item() * len(batch)
-        correct += int((logits.argmax(1) == target).sum())
-        task = bar.tasks[0]
-        bar.update(task.id, advance=len(batch), loss=loss.item(), speed=task.speed or 0.0)
-    n, seconds = len(rows), bar.tasks[0].elapsed or 1e-9
-    return {
-        "epoch": epoch + 1,
-        "train_loss": loss_sum / n,
-        "train_accuracy": correct / n,
-        "images_per_second": n / seconds,
-    }
-
-
-def compute_probs(
-    fabric: Fabric, net: nn.Module, pixels: NDArray[np.uint8], rows: Rows
-) -> NDArray[np.float32]:
-    """Probabilities float32 `(len(rows), 3)` without temperature."""
+def compute_logits(fabric: Fabric, net: nn.Module, inputs: Inputs, rows: Rows) -> dict[str, Tensor]:
+    """Float32 logits of the rows by task."""
     net.eval()
     with torch.inference_mode():
-        parts = [
-            torch.softmax(net(torch.from_numpy(pixels[batch]).to(fabric.device)).float(), 1).cpu().numpy()
-            for batch in _batches(rows, EVAL_BATCH)
-        ]
-    return np.concatenate(parts)
+        parts = [net(*_arguments(fabric, inputs, batch)) for batch in _batches(rows, EVAL_BATCH)]
+    return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
 
 
 def choose_precision(wanted: str) -> Any:
@@ -139,12 +159,96 @@ def write_history(history: list[Epoch], path: Path) -> None:
         writer.writerows(history)
 
 
-def _judge(probs: NDArray[np.float32], labels: Rows) -> Epoch:
-    picked = probs[np.arange(len(labels)), labels]
-    return {
-        "val_loss": float(-np.log(picked.clip(1e-7)).mean()),
-        "val_accuracy": float((probs.argmax(1) == labels).mean()),
+def judge(model: Classifier, logits: dict[str, Tensor], data: TrainingData, rows: Rows) -> Epoch:
+    """Loss and accuracy of the age group, and the figure of every further task, as `val_...`."""
+    targets = {name: torch.from_numpy(values[rows]) for name, values in data.targets.items()}
+    head = model.net.head
+    found = {
+        "loss": float(head.loss(logits[MAIN], targets[MAIN])),
+        "accuracy": head.judge(logits[MAIN], targets[MAIN])[1],
+        **judge_tasks(model.net.heads, logits, targets),
     }
+    return {f"val_{name}": value for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """What the epochs of one phase share."""
+
+    fabric: Fabric
+    model: Classifier
+    net: nn.Module  # the model as the engine wraps it
+    optimizer: torch.optim.Optimizer
+    inputs: Inputs
+    data: TrainingData
+    config: TrainConfig
+    phase: Phase
+
+
+def _train_epoch(loop: _Loop, rows: Rows, history: list[Epoch]) -> Epoch:
+    loop.net.train()
+    epoch, size = len(history), loop.config.batch_size
+    before = sum(row["phase"] == loop.phase.name for row in history)
+    rng = np.random.default_rng((loop.config.seed, epoch))
+    torch.manual_seed(int(rng.integers(2**31)))  # dropout draws the same whether resumed or not
+    losses, correct = [], 0
+    with _progress(f"{loop.phase.name} {epoch + 1}", len(rows)) as bar:
+        for step, batch in enumerate(_batches(rng.permutation(rows), size)):
+            _set_lr(loop, before + step * size / len(rows))
+            loss, hits = _train_step(loop, batch, rng)
+            if not np.isfinite(loss):
+                raise ThreeAgesError(
+                    f"The loss became {loss} at step {step + 1} of epoch {epoch + 1}.",
+                    hint="Lower --lr, or use --precision 32-true; last.ckpt holds the epoch before.",
+                )
+            losses.append(loss * len(batch))
+            correct += hits
+            task = bar.tasks[0]
+            bar.update(task.id, advance=len(batch), loss=loss, speed=task.speed or 0.0)
+    seconds = bar.tasks[0].elapsed or 1e-9
+    return {
+        "epoch": epoch + 1,
+        "phase": loop.phase.name,
+        "train_loss": sum(losses) / len(rows),
+        "train_accuracy": correct / max(int((loop.data.targets[MAIN][rows] >= 0).sum()), 1),
+        "images_per_second": len(rows) / seconds,
+    }
+
+
+def _train_step(loop: _Loop, batch: Rows, rng: np.random.Generator) -> tuple[float, int]:
+    """(loss, hits) of one batch; the weights move only where the loss is finite."""
+    targets = {
+        name: torch.from_numpy(values[batch]).to(loop.fabric.device)
+        for name, values in loop.data.targets.items()
+    }
+    mirror = rng.random(len(batch)) < 0.5 if loop.config.flip else None
+    logits = loop.net(*_arguments(loop.fabric, loop.inputs, batch, mirror))
+    loss = joint_loss(loop.model.net.heads, logits, targets, loop.config.tasks)
+    if torch.isfinite(loss):
+        loop.optimizer.zero_grad()
+        loop.fabric.backward(loss)
+        loop.optimizer.step()
+    answer = loop.model.net.head.probs(logits[MAIN].detach().float()).argmax(1)
+    return loss.item(), int((answer == targets[MAIN]).sum())
+
+
+def _set_lr(loop: _Loop, epochs: float) -> None:
+    for group in loop.optimizer.param_groups:
+        group["lr"] = loop.phase.lr * loop.config.lr_decay**epochs
+
+
+def _arguments(
+    fabric: Fabric, inputs: Inputs, batch: Rows, mirror: NDArray[np.bool_] | None = None
+) -> tuple[Tensor, int]:
+    """What the model takes for a batch: pixels or activations, and the stage they enter."""
+    values = inputs.values[batch]
+    if mirror is not None:
+        values[mirror] = values[mirror, :, ::-1]
+    x = torch.from_numpy(values).to(fabric.device)
+    if inputs.depth:
+        x = x.float()
+        x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    return x, inputs.depth
 
 
 def _batches(rows: Rows, size: int) -> Iterator[Rows]:

@@ -104,14 +104,14 @@ def fit_head(
 def head_probs(model: Classifier, features: NDArray[np.float16]) -> NDArray[np.float64]:
     """Probabilities `(n, 3)` of images whose features are known."""
     with torch.inference_mode():
-        logits = model.net.head(torch.from_numpy(features.astype(np.float32)))  # type: ignore[operator]
+        logits = model.net.head(torch.from_numpy(features.astype(np.float32)))
     return _softmax(logits.double().numpy() / model.signature.temperature)
 
 
 def _digest(model: Classifier, key: bytes) -> str:
     """Names pixels and weights, not the traced graph: that holds line numbers of the code."""
     digest = hashlib.blake2b(f"{VERSION}:{model.signature.input_size}:".encode() + key, digest_size=12)
-    for name, value in model.net.features.state_dict().items():  # type: ignore[union-attr]
+    for name, value in model.net.features.state_dict().items():
         digest.update(name.encode() + value.numpy().tobytes())
     return digest.hexdigest()
 

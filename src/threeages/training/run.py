@@ -2,7 +2,6 @@
 
 import json
 import platform
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,18 @@ from numpy.typing import NDArray
 
 from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from threeages.config import TrainConfig
-from threeages.data.cache import open_cache
+from threeages.data.cache import PixelCache, open_cache
 from threeages.data.split import Rows, Split, create_split
 from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest, atomic_path
-from threeages.models.classifier import SIGNATURES, Classifier, create_classifier
+from threeages.models.classifier import Architecture, Classifier, create_classifier
+from threeages.models.registry import create_signature
+from threeages.models.weights import load_pretrained
 from threeages.plots import plot_curves, save_figure
 from threeages.predictions import OK, PredictionTable
+from threeages.training import activations, probe
 from threeages.training import fit as fitting
-from threeages.training import probe
+from threeages.training.objective import collect_targets, create_heads
 
 
 def train(
@@ -32,7 +34,22 @@ def train(
 
     Images that cannot be read raise DataError: train on what `threeages data audit` finds sound.
     """
-    model = _create(config)
+    model = create_model(config, manifest)
+    cache, split = open_data(manifest, config, cache_dir)
+    notes = {"train": len(split.train), "select": len(split.select), "test": len(split.test)}
+    _start_run(run, config, notes | {"straddling_duplicates": split.straddling})
+    if config.method == "probe":
+        probs = _probe(model, cache, manifest.labels, split, config, run, cache_dir)
+    else:
+        data = create_data(manifest, model, cache, cache_dir)
+        model = fitting.fit(model, data, split, config, run)
+        _draw_curves(run)
+        probs = _test(model, data, split, config, run) if len(split.test) else None
+    return None if probs is None else _table(manifest, split.test, probs)
+
+
+def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
+    """The images at the model's size, and how they are split; raises DataError where one cannot be read."""
     cache = open_cache(manifest, config.input_size, folder=cache_dir)
     if cache.failed:
         first = next(iter(cache.failed))
@@ -43,55 +60,70 @@ def train(
     split = create_split(
         manifest, cache.digests, config.split, fold=config.fold, folds=config.folds, seed=config.seed
     )
-    notes = {"train": len(split.train), "select": len(split.select), "test": len(split.test)}
-    notes |= {"straddling_duplicates": split.straddling}
-    _start_run(run, config, notes)
-    probs: NDArray[Any] | None
-    if config.method == "probe":
-        model, probs = _probe(
-            model, cache.pixels, cache.digests, manifest.labels, split, config, run, cache_dir
-        )
-    else:
-        model = fitting.fit(model, cache.pixels, manifest.labels, split, config, run)
-        save_figure(plot_curves(load_checkpoint(run / LAST)[1]["history"]), run / "curves.png")
-        fabric = Fabric(accelerator="auto", devices=1)
-        probs = (
-            fitting.compute_probs(fabric, model.to(fabric.device), cache.pixels, split.test)
-            if len(split.test)
-            else None
-        )
-    return None if probs is None else _table(manifest, split.test, probs)
+    return cache, split
 
 
-def _create(config: TrainConfig) -> Classifier:
-    if config.model not in SIGNATURES:
-        raise ConfigError(f"There is no model '{config.model}'.", hint=f"Allowed: {', '.join(SIGNATURES)}.")
+def create_data(
+    manifest: Manifest, model: Classifier, cache: PixelCache, cache_dir: Path | None
+) -> fitting.TrainingData:
+    """What the training loop needs of the images: pixels, and targets for the model's heads."""
+    targets = collect_targets(manifest, tuple(model.architecture.heads))
+    folder = cache_dir or activations.DEFAULT_FOLDER
+    return fitting.TrainingData(cache.pixels, targets, cache.digests.tobytes(), folder)
+
+
+def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:
+    """The model that the settings name, with its pretrained weights and a head for each task."""
     torch.manual_seed(config.seed)
-    return create_classifier(replace(SIGNATURES[config.model], input_size=config.input_size))
+    signature = create_signature(config.model, config.input_size, double_scaling=config.double_scaling)
+    model = create_classifier(signature, Architecture(create_heads(config, manifest), config.options))
+    if config.method == "fit":
+        load_pretrained(model, config.weights)
+    return model
+
+
+def _test(
+    model: Classifier, data: fitting.TrainingData, split: Split, config: TrainConfig, run: Path
+) -> NDArray[np.floating]:
+    """Probabilities of the test rows; the figures of further tasks on them go to `tasks.json`."""
+    fabric = Fabric(accelerator="auto", devices=1)
+    inputs = fitting.open_inputs(model, data, config.phases()[-1], config)
+    logits = fitting.compute_logits(fabric, model.to(fabric.device), inputs, split.test)
+    if config.tasks:
+        found = fitting.judge(model, logits, data, split.test)
+        _write_json(run / "tasks.json", {name.removeprefix("val_"): value for name, value in found.items()})
+    probs: NDArray[np.floating] = model.to_answers(logits)["probs"].numpy()
+    return probs
+
+
+def _draw_curves(run: Path) -> None:
+    history = load_checkpoint(run / LAST)[1]["history"]
+    start = next((row["epoch"] for row in history if row["phase"] == "finetune"), None)
+    save_figure(plot_curves(history, {"fine-tuning": start} if start else None), run / "curves.png")
 
 
 def _probe(
     model: Classifier,
-    pixels: NDArray[np.uint8],
-    digests: NDArray[np.uint8],
+    cache: PixelCache,
     labels: Rows,
     split: Split,
     config: TrainConfig,
     run: Path,
     cache_dir: Path | None,
-) -> tuple[Classifier, NDArray[np.float64] | None]:
+) -> NDArray[np.floating] | None:
     probe.load_backbone(model, Path(config.weights))
     folder = cache_dir or probe.DEFAULT_FOLDER
-    features = probe.compute_features(model, pixels, digests.tobytes(), folder)
+    features = probe.compute_features(model, cache.pixels, cache.digests.tobytes(), folder)
     model, chosen = probe.fit_head(model, features, labels, split, config.l2, config.temperature)
     save_checkpoint(run / BEST, model, config=config.to_dict(), history=[chosen])
-    return model, probe.head_probs(model, features[split.test]) if len(split.test) else None
+    return probe.head_probs(model, features[split.test]) if len(split.test) else None
 
 
 def _start_run(run: Path, config: TrainConfig, notes: dict[str, int]) -> None:
     """Write config and environment; a folder of another configuration is not written over."""
     path = run / "config.json"
-    if path.exists() and json.loads(path.read_text(encoding="utf-8"))["config"] != config.to_dict():
+    held = json.loads(path.read_text(encoding="utf-8"))["config"] if path.exists() else {}
+    if TrainConfig().to_dict() | held != config.to_dict() and held:  # an older run lacks newer settings
         raise ConfigError(f"{run} holds a run of another configuration.", hint="Give another --out folder.")
     _write_json(path, {"config": config.to_dict(), "split": notes})
     packages = {

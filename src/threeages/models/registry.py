@@ -1,0 +1,118 @@
+"""Every model by name: how it is built, its preprocessing, where its pretrained weights come from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from threeages.errors import ConfigError
+from threeages.models.attention import attention_cnn
+from threeages.models.cnn import cnn, cnn_lstm
+from threeages.models.heads import HeadSpec
+from threeages.models.mobilenet_v1 import MobileNetV1
+from threeages.models.mobilenet_v2 import mobilenet_v2
+from threeages.models.network import Network
+from threeages.models.resnet import from_torchvision, resnet50
+from threeages.models.timm_network import PREFIX, timm_network, timm_signature
+from threeages.signature import Signature
+
+TORCH_HUB = "https://download.pytorch.org/models/"
+
+
+@dataclass(frozen=True)
+class Model:
+    """`rename` turns a key of the published weights into one of `features`; None: there are no such weights.
+
+    `hub` is the address of the weights, '' where they only come as a file.
+    """
+
+    build: Callable[..., Network]
+    signature: Signature
+    rename: Callable[[str], str] | None = None
+    hub: str = ""
+
+
+def _imagenet(name: str) -> Signature:
+    return Signature(name, 128, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+
+def _mobilenet_v1_face(_: int, heads: Sequence[HeadSpec]) -> Network:
+    return MobileNetV1(heads)
+
+
+def _own_features(key: str) -> str:
+    return key.removeprefix("features.")
+
+
+# each model's own preprocessing: the reference study got it wrong for two of its backbones
+MODELS: dict[str, Model] = {
+    "cnn": Model(cnn, Signature("cnn", 128)),
+    "cnn_lstm": Model(cnn_lstm, Signature("cnn_lstm", 128)),
+    "attention_cnn": Model(attention_cnn, Signature("attention_cnn", 160)),
+    "resnet50": Model(  # the study's: Keras' ImageNet weights
+        resnet50,
+        Signature("resnet50", 128, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0)),
+        from_torchvision,
+    ),
+    "resnet50_v1_5": Model(
+        partial(resnet50, stride_first=False),
+        _imagenet("resnet50_v1_5"),
+        from_torchvision,
+        TORCH_HUB + "resnet50-0676ba61.pth",
+    ),
+    "mobilenet_v2": Model(
+        mobilenet_v2, _imagenet("mobilenet_v2"), _own_features, TORCH_HUB + "mobilenet_v2-b0353104.pth"
+    ),
+    "mobilenet_v1_face": Model(
+        _mobilenet_v1_face,
+        Signature(
+            "mobilenet_v1_face",
+            224,
+            color="BGR",
+            mean=(103.939, 116.779, 123.68),
+            std=(1.0, 1.0, 1.0),
+            margin=0.03,
+        ),
+        _own_features,
+    ),
+}
+SIGNATURES = {name: model.signature for name, model in MODELS.items()}
+
+
+def find_model(name: str) -> Model:
+    """The entry of a model; raises ConfigError, which names those there are."""
+    if name in MODELS:
+        return MODELS[name]
+    if name.startswith(PREFIX):
+        build = partial(timm_network, name)
+        return Model(build, Signature(name, 128), lambda key: f"0.{key}", hub=name)
+    raise ConfigError(
+        f"There is no model '{name}'.", hint=f"Allowed: {', '.join(MODELS)}, and {PREFIX}NAME for timm's."
+    )
+
+
+def create_signature(name: str, input_size: int, *, double_scaling: bool = False) -> Signature:
+    """A model's preprocessing at a size.
+
+    `double_scaling` is the reference study's mistake: pixels are divided by 255 first and then
+    preprocessed as if they were not, so that the backbone sees one and the same grey everywhere.
+    """
+    found = find_model(name).signature
+    found = (
+        timm_signature(name, input_size) if name.startswith(PREFIX) else replace(found, input_size=input_size)
+    )
+    if not double_scaling:
+        return found
+    mean, std = (tuple(255 * v for v in values) for values in (found.mean, found.std))
+    return replace(found, mean=mean, std=std)  # type: ignore[arg-type]
+
+
+def build_network(signature: Signature, heads: Sequence[HeadSpec], options: dict[str, Any]) -> Network:
+    """The network that a signature names, with fresh weights; raises ConfigError on options it lacks."""
+    try:
+        return find_model(signature.name).build(signature.input_size, heads, **options)
+    except TypeError as error:
+        raise ConfigError(
+            f"{signature.name} does not take the options {options}.",
+            hint="Only cnn has options: filters, kernels, dense; cnn_lstm: hidden.",
+        ) from error
