@@ -27,6 +27,7 @@ RootFolder = Annotated[
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
 ModelName = Annotated[str, typer.Option("--model", help="'default', an ONNX file or a run folder.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="A name of threeages.recipes, such as face-probe.")]
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 
 
@@ -120,14 +121,28 @@ def evaluate(
 def train(
     manifest: ManifestFile,
     out: OutFolder,
-    recipe: Annotated[str, typer.Option(help="reference-cnn or face-probe.")] = "reference-cnn",
+    recipe: RecipeName = "reference-cnn",
     split: Annotated[str | None, typer.Option(help="random, people or none (all rows train).")] = None,
     fold: Annotated[int | None, typer.Option(help="Which fold of people is judged.")] = None,
-    epochs: Annotated[int | None, typer.Option()] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of the main phase.")] = None,
+    head_epochs: Annotated[int | None, typer.Option(help="Before it, with the backbone frozen.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without gain that end a phase.")] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     lr: Annotated[float | None, typer.Option()] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32-true or bf16-mixed.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Pretrained weights (safetensors).")] = None,
+    model: Annotated[str | None, typer.Option(help="Another model in the recipe, also timm/NAME.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Pretrained weights: a safetensors file, a folder of them, or 'random'."),
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="softmax, soft_ordinal, coral or corn.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="A further head, COLUMN or years, with its weight: gender=0.3.")
+    ] = None,
+    prefix_cache: Annotated[
+        bool | None, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what is frozen once.")
+    ] = None,
+    max_cache_gb: Annotated[float | None, typer.Option(help="Most disk space that may take.")] = None,
     l2: Annotated[float | None, typer.Option(help="face-probe: penalty of the head.")] = None,
     temperature: Annotated[float | None, typer.Option(help="face-probe: temperature.")] = None,
     root: RootFolder = None,
@@ -140,8 +155,10 @@ def train(
     from threeages.training.run import train as run_training
 
     given: dict[str, Any] = {
-        "split": split, "fold": fold, "epochs": epochs, "seed": seed, "lr": lr, "precision": precision,
-        "weights": weights, "l2": l2, "temperature": temperature,
+        "split": split, "fold": fold, "epochs": epochs, "head_epochs": head_epochs, "patience": patience,
+        "seed": seed, "lr": lr, "precision": precision, "model": model, "weights": weights, "head": head,
+        "tasks": dict(_weighted(text) for text in task) if task else None, "prefix_cache": prefix_cache,
+        "max_cache_gb": max_cache_gb, "l2": l2, "temperature": temperature,
     }  # fmt: skip
     config = replace(
         create_recipe(recipe), **{name: value for name, value in given.items() if value is not None}
@@ -275,6 +292,17 @@ def split(
         text = "  ".join(f"{group} {share:.4f}" for group, share in zip(AGE_GROUPS, shares, strict=True))
         typer.echo(f"{name:8} {len(labels):>7,} rows  {text}")
     typer.echo(f"{parts.straddling} test images have an identical twin in train")
+
+
+def _weighted(text: str) -> tuple[str, float]:
+    """('gender', 0.3) of 'gender=0.3'; the weight is 1 where none is given."""
+    from threeages.errors import ConfigError
+
+    name, _, weight = text.partition("=")
+    try:
+        return name, float(weight or 1)
+    except ValueError as error:
+        raise ConfigError(f"--task was '{text}'.", hint="Give a column and a weight: gender=0.3.") from error
 
 
 def _predictor(model: str, no_detect: bool) -> "Predictor":
