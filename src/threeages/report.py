@@ -12,6 +12,7 @@ from string import Template
 
 from threeages.errors import MissingDependencyError
 from threeages.evaluate import SLICE_FIGURES, Evaluation, evaluate
+from threeages.machine import describe_machine
 from threeages.manifest import atomic_path
 from threeages.predictions import PredictionTable, save_predictions
 
@@ -89,6 +90,7 @@ def add_result(result: Evaluation, path: Path, name: str) -> None:
     for metric, value in result.metrics.items():
         low, high = result.intervals[metric]
         row |= {metric: f"{value:.4f}", f"{metric}_low": f"{low:.4f}", f"{metric}_high": f"{high:.4f}"}
+    row["machine"] = describe_machine()
     row["date"] = date.today().isoformat()
     rows: list[dict[str, str]] = []
     if path.exists():

@@ -1,0 +1,78 @@
+"""What the benchmarks share: faces to work on, medians side by side, the row each one writes."""
+
+import csv
+import os
+import statistics
+from collections.abc import Callable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from threeages.data.sources import import_source
+from threeages.machine import describe_machine
+from threeages.manifest import Manifest, atomic_path, load_manifest
+from threeages.synthetic import write_face_set
+
+RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"
+PER_PERSON = 10
+HEADER = (
+    "benchmark", "measure", "unit", "ours", "other_name", "other", "ratio", "details", "machine", "versions", "date",
+)  # fmt: skip
+
+
+def load_faces(count: int, folder: Path) -> tuple[Manifest, str]:
+    """`count` rows and what they are: film faces where THREEAGES_DATA holds them, else drawn faces."""
+    source = Path(os.environ.get("THREEAGES_DATA", "../shared/data")) / "faces-age-detection"
+    if (source / "train.csv").exists():
+        manifest = import_source(str(source), out=folder / "film.csv").manifest
+        return manifest.select(range(0, len(manifest), len(manifest) // count)[:count]), "film faces"
+    path = write_face_set(folder / "drawn", people=-(-count // PER_PERSON), per_person=PER_PERSON)
+    return load_manifest(path).select(range(count)), "drawn faces"
+
+
+def alternate(ours: Callable[[], float], other: Callable[[], float], rounds: int) -> tuple[float, float]:
+    """Medians of both sides, measured in turn so that whatever else the machine does meets both alike."""
+    pairs = [(ours(), other()) for _ in range(rounds)]
+    for pair in pairs:
+        print("  ".join(f"{value:.2f}" for value in pair))
+    first, second = zip(*pairs, strict=True)
+    return statistics.median(first), statistics.median(second)
+
+
+def add_row(
+    benchmark: str,
+    measure: str,
+    unit: str,
+    ours: float,
+    *,
+    other: tuple[str, float] | None = None,
+    ratio: float | None = None,
+    details: str = "",
+    versions: dict[str, str] | None = None,
+) -> None:
+    """Print the row and put it into results/benchmarks.csv, in the place of that measure's older one."""
+    name, value = other or ("", None)
+    packages = {p: version(p) for p in ("threeages", "numpy", "onnxruntime", "pillow")} | (versions or {})
+    row = dict(
+        zip(
+            HEADER,
+            (
+                benchmark, measure, unit, _number(ours), name, _number(value), _number(ratio), details,
+                describe_machine(), " ".join(f"{k} {v}" for k, v in packages.items()), date.today().isoformat(),
+            ),
+            strict=True,
+        )
+    )  # fmt: skip
+    print("  ".join(v for k, v in row.items() if v and k not in {"machine", "versions", "date"}))
+    rows: list[dict[str, str]] = []
+    if RESULTS.exists():
+        with RESULTS.open(newline="", encoding="utf-8") as file:
+            rows = [r for r in csv.DictReader(file) if (r["benchmark"], r["measure"]) != (benchmark, measure)]
+    with atomic_path(RESULTS) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, HEADER, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*rows, row])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,71 @@
+"""CNN training, ours against Keras:   python benchmarks/training.py --keras-python PATH [--rounds 3].
+
+PATH is the Python of an environment of its own: python -m venv keras; keras/bin/pip install tensorflow==2.21.*
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import tempfile
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from common import add_row, alternate, load_faces
+
+from threeages.data.cache import open_cache
+from threeages.data.split import create_split
+from threeages.recipes import create_recipe
+from threeages.training.run import train
+
+EPOCHS = 2  # the last one counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keras-python", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=640, help="a fifth of them is held out")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    config = replace(create_recipe("reference-cnn"), epochs=EPOCHS)
+    with tempfile.TemporaryDirectory() as name:
+        folder, turn, other = Path(name), count(), {}
+        manifest, origin = load_faces(args.images, folder)
+        cache = open_cache(manifest, config.input_size, folder=folder)
+        rows = create_split(manifest, cache.digests, config.split, seed=config.seed).train
+        np.save(folder / "pixels.npy", cache.pixels[rows])
+        np.save(folder / "labels.npy", manifest.labels[rows])
+
+        def ours() -> float:
+            run = folder / f"run-{next(turn)}"
+            train(manifest, config, run, cache_dir=folder)
+            with (run / "metrics.csv").open(encoding="utf-8") as file:
+                return float(list(csv.DictReader(file))[-1]["images_per_second"])
+
+        def keras() -> float:
+            files = [str(folder / "pixels.npy"), str(folder / "labels.npy")]
+            script = str(Path(__file__).with_name("keras_cnn.py"))
+            command = [str(args.keras_python), script, *files, str(config.batch_size), str(EPOCHS)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            other.update(json.loads(done.stdout.splitlines()[-1]))
+            return float(other["images_per_second"])
+
+        fast, slow = alternate(ours, keras, args.rounds)
+        add_row(
+            "training",
+            "four-block CNN, batch 32",
+            "images/s",
+            fast,
+            other=("Keras", slow),
+            ratio=fast / slow,
+            details=f"{len(rows)} {origin}, 128 px, second epoch, median of {args.rounds} runs of each in turn; "
+            f"{other['parameters']} parameters",
+            versions={"torch": version("torch"), "tensorflow": other["tensorflow"]},
+        )
+
+
+if __name__ == "__main__":
+    main()
