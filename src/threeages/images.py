@@ -94,8 +94,8 @@ def _too_large(size: str) -> ImageError:
 def _decode(image: Image.Image) -> Pixels:
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return np.asarray(_to_rgb(upright), dtype=np.uint8)
+        ImageOps.exif_transpose(image, in_place=True)  # in place: it copies even what is upright
+        return np.asarray(_to_rgb(image), dtype=np.uint8)
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error
         status = "truncated" if "truncated" in str(error).lower() else "corrupt"
         hint = "Copy or download it again."
@@ -113,4 +113,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -91,9 +91,8 @@ def _fill(manifest: Manifest, size: int, part: Path, workers: int) -> None:
     n = len(manifest)
     shape = (n, size, size, 3)
     np.lib.format.open_memmap(part / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
-    tasks = [
-        (part / "pixels.npy", start, manifest.files()[start : start + CHUNK]) for start in range(0, n, CHUNK)
-    ]
+    files = manifest.files()
+    tasks = [(part / "pixels.npy", start, files[start : start + CHUNK]) for start in range(0, n, CHUNK)]
     digests: list[NDArray[np.uint8]] = []
     failed: dict[int, str] = {}
     for found, faults in track(_map(tasks, workers), total=len(tasks), description=f"Caching {n:,} images"):
@@ -112,7 +111,9 @@ def _map(tasks: list[Task], workers: int) -> Iterator[Filled]:
         yield from map(_fill_chunk, tasks)
         return
     # forkserver, not fork: the caller may hold threads of onnxruntime or torch
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # numpy and OpenCV are imported once, not by every worker
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
         yield from pool.map(_fill_chunk, tasks)
 
 
