@@ -28,6 +28,10 @@ OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
 ModelName = Annotated[str, typer.Option("--model", help="'default', an ONNX file or a run folder.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="A name of threeages.recipes, such as face-probe.")]
+EXTRAS = {  # what a command misses where the package was installed without the extra
+    **dict.fromkeys(("torch", "sklearn", "lightning_fabric", "onnx", "safetensors"), "train"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
+}
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 
 
@@ -45,9 +49,10 @@ def main() -> None:
         sys.stderr.close()
         raise SystemExit(1) from None
     except ModuleNotFoundError as error:
-        if error.name not in {"torch", "sklearn", "lightning_fabric", "onnx", "safetensors"}:
+        extra = EXTRAS.get(error.name or "")
+        if extra is None:
             raise
-        typer.echo(f"Error: {MissingDependencyError(error.name, 'train')}", err=True)
+        typer.echo(f"Error: {MissingDependencyError(error.name or '', extra)}", err=True)
         raise SystemExit(2) from None
 
 
@@ -190,6 +195,55 @@ def judge(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders or predictions; the first is the baseline.")
+    ],
+) -> None:
+    """Judge runs on the images all of them answered: figures, and paired differences from the first."""
+    from threeages.compare import FIGURES, compare_tables, load_run
+
+    found = compare_tables([(str(path), load_run(path)) for path in runs])
+    typer.echo(f"{found[0].n:,} images; differences from {found[0].name} with 95 % intervals")
+    rows = []
+    for item in found:
+        cells = [f"{item.figures[f]:.4f}  {d:+.4f} [{low:+.4f}, {high:+.4f}]"
+                 for f in FIGURES for d, low, high in [item.differences[f]]]  # fmt: skip
+        rows.append([item.name, *cells])
+    _print_rows(["run", *FIGURES], rows)
+
+
+@app.command()
+def study(
+    manifest: ManifestFile,
+    out: OutFolder,
+    recipes: Annotated[str, typer.Option(help="Names with commas between them; 'all', 'ablation'.")] = "all",
+    splits: Annotated[str, typer.Option(help="random, people or both with a comma.")] = "random,people",
+    folds: Annotated[int, typer.Option(help="How many of the five folds of people are judged.")] = 5,
+    weights: Annotated[str, typer.Option(help="Pretrained weights: a folder of safetensors files.")] = "",
+    seed: Annotated[int, typer.Option()] = 42,
+    epochs: Annotated[int | None, typer.Option(help="Cut every phase to this many epochs.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Csv of results to add the rows to.")] = None,
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Repeat the reference study and its corrections on both splits; goes on where it was stopped."""
+    from threeages import study as studying
+    from threeages.manifest import load_manifest
+
+    named = {"all": studying.RECIPES, "ablation": studying.ABLATION}
+    plan = studying.Study(
+        load_manifest(manifest, root=root), out, named.get(recipes, tuple(recipes.split(","))),
+        studying.parse_splits(splits), folds, weights, seed, epochs, cache_dir,
+    )  # fmt: skip
+    rows = studying.run_study(plan, typer.echo)
+    if table:
+        studying.write_rows(rows, table)
+    _print_rows(*studying.summarize(rows))
+    typer.echo(f"Written to {out / 'study.md'}")
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder or checkpoint.")],
     out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")],
@@ -200,6 +254,43 @@ def export(
 
     worst = export_onnx(load_checkpoint(run)[0], out)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, largest difference from torch {worst:.1e}")
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    model: ModelName = "default",
+    workers: Annotated[int | None, typer.Option(help="Decoding processes; one a core by default.")] = None,
+    api_keys: Annotated[
+        Path | None, typer.Option(help="File of API keys, one a line; also THREEAGES_API_KEYS, by commas.")
+    ] = None,
+    rate_limit: Annotated[int | None, typer.Option(help="Requests a minute and client.")] = None,
+    max_body_mb: Annotated[int, typer.Option(help="Largest body of a request, MiB.")] = 32,
+    max_images: Annotated[int, typer.Option(help="Most images in a request.")] = 32,
+    max_megapixels: Annotated[int, typer.Option(help="Largest image.")] = 50,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Host name to answer to; loopback names by default on loopback.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option(help="Origin whose pages may call, such as https://a.example.")
+    ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None, typer.Option(help="Address of a proxy whose X-Forwarded-For is believed.")
+    ] = None,
+) -> None:
+    """Serve the model and a page over HTTP; ^C or SIGTERM ends it when every request is answered."""
+    from threeages.server.run import create_settings
+    from threeages.server.run import serve as run_server
+
+    settings = create_settings(
+        host=host, workers=workers, key_file=api_keys, rate_limit=rate_limit, max_body_mb=max_body_mb,
+        max_images=max_images, max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors,
+    )  # fmt: skip
+    proxies = tuple(trusted_proxy or ())
+    run_server(_model_path(model), settings, host=host, port=port, trusted_proxies=proxies, say=_say)
 
 
 @app.command()
@@ -307,12 +398,16 @@ def _weighted(text: str) -> tuple[str, float]:
 
 def _predictor(model: str, no_detect: bool) -> "Predictor":
     from threeages.faces import YuNet
-    from threeages.predict import OnnxModel, Predictor, default_model_path
+    from threeages.predict import OnnxModel, Predictor
+
+    return Predictor(OnnxModel(_model_path(model)), None if no_detect else YuNet())
+
+
+def _model_path(model: str) -> Path:
+    from threeages.predict import default_model_path
 
     path = default_model_path() if model == "default" else Path(model)
-    if path.is_dir():
-        path = _exported(path)
-    return Predictor(OnnxModel(path), None if no_detect else YuNet())
+    return _exported(path) if path.is_dir() else path
 
 
 def _exported(run: Path) -> Path:
@@ -324,6 +419,10 @@ def _exported(run: Path) -> Path:
     if not path.exists() or (best.exists() and best.stat().st_mtime > path.stat().st_mtime):
         export_onnx(load_checkpoint(run)[0], path)
     return path
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _print_table(records: Any) -> None:
@@ -339,6 +438,16 @@ def _print_table(records: Any) -> None:
             table.add_row(r.path, r.status, box, r.age_group, *(f"{p:.2f}" for p in r.probs.values()))
         else:
             table.add_row(r.path, r.status, r.message)
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _print_rows(header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
     Console(soft_wrap=not sys.stdout.isatty()).print(table)
 
 

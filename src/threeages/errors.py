@@ -41,3 +41,11 @@ class ImageError(ThreeAgesError):
     def __init__(self, status: str, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class ServiceError(ThreeAgesError):
+    """A service cannot be reached or refused; `status` is its HTTP status, None where there was none."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status

@@ -1,0 +1,156 @@
+"""A client of the service: many images in few requests, tried again where that helps."""
+
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from threeages.errors import MissingDependencyError, ServiceError
+from threeages.records import Record
+
+try:
+    import httpx
+except ImportError as error:
+    raise MissingDependencyError("httpx", "client") from error
+
+BATCH_BYTES = 8 * 2**20  # a quarter of what the service takes by default
+RETRIED = frozenset({429, 502, 503, 504})
+LONGEST_WAIT = 30.0  # seconds between two tries
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image: its path in the answer, and its bytes or the record that says why there are none."""
+
+    path: str
+    data: bytes = b""
+    failed: Record | None = None
+
+
+class Client:
+    """Asks a running `threeages serve`; a context manager, and safe to share between threads.
+
+    A request that fails to connect or is answered 429, 502, 503 or 504 is sent again up to `retries` times,
+    after what Retry-After says, else after waits that double from half a second.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        api_key: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 4,
+        batch: int = 16,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+        self._retries, self._batch = retries, batch
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connections."""
+        self._http.close()
+
+    def predict(self, images: Iterable[Path | str | bytes], *, detect: bool = True) -> Iterator[Record]:
+        """One record a face in the order of the images, as of `Predictor.predict`.
+
+        An image that cannot be read, here or there, becomes a record with a status. Only an image's bytes are
+        sent, never its path. Raises ServiceError where the service cannot be reached or refuses.
+        """
+        waiting: list[_Image] = []
+        size = 0
+        for image in (_read(image, i) for i, image in enumerate(images)):
+            if waiting and (len(waiting) == self._batch or size + len(image.data) > BATCH_BYTES):
+                yield from self._predict(waiting, detect)
+                waiting, size = [], 0
+            waiting.append(image)
+            size += len(image.data)
+        yield from self._predict(waiting, detect)
+
+    def model(self) -> dict[str, Any]:
+        """Card, signature and versions of what answers there."""
+        answer: dict[str, Any] = self._send("GET", "/v1/model").json()
+        return answer
+
+    def _predict(self, images: Sequence[_Image], detect: bool) -> Iterator[Record]:
+        sent = {str(i): image for i, image in enumerate(images) if image.failed is None}
+        answers: dict[str, list[Record]] = {key: [] for key in sent}
+        for raw in self._ask(sent, detect):
+            record = Record.from_dict(raw)
+            answers[record.path].append(replace(record, path=sent[record.path].path))
+        for i, image in enumerate(images):
+            yield from [image.failed] if image.failed else answers[str(i)]
+
+    def _ask(self, sent: dict[str, _Image], detect: bool) -> list[dict[str, Any]]:
+        if not sent:
+            return []
+        files = [("images", (key, image.data)) for key, image in sent.items()]
+        try:
+            reply = self._send("POST", "/v1/predict", params={"detect": str(detect).lower()}, files=files)
+        except ServiceError as error:
+            if error.status != 413:
+                raise
+            if len(sent) == 1:  # one image too large must not lose the others' answers
+                (key,) = sent
+                return [Record(key, "too_large", message=str(error)).to_dict()]
+            keys = list(sent)
+            halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+            return [raw for half in halves for raw in self._ask({key: sent[key] for key in half}, detect)]
+        records: list[dict[str, Any]] = reply.json()["records"]
+        return records
+
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        for attempt in range(self._retries + 1):
+            try:
+                reply = self._http.request(method, path, **content)
+            except httpx.TransportError as error:
+                reason: Exception = error
+                wait = None
+            else:
+                if reply.is_success:
+                    return reply
+                refusal = _refusal(reply)
+                if reply.status_code not in RETRIED:
+                    raise refusal
+                reason, wait = refusal, reply.headers.get("retry-after")
+            if attempt < self._retries:
+                time.sleep(_seconds(wait, attempt))
+        if isinstance(reason, ServiceError):
+            raise reason
+        raise ServiceError(
+            f"{self._http.base_url} cannot be reached: {reason or type(reason).__name__}.",
+            hint="Is 'threeages serve' running there?",
+        ) from reason
+
+
+def _read(image: Path | str | bytes, i: int) -> _Image:
+    if isinstance(image, bytes):
+        return _Image(f"image-{i}", image)
+    try:
+        return _Image(str(image), Path(image).read_bytes())
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        why = getattr(error, "strerror", None) or error
+        return _Image(str(image), failed=Record(str(image), "missing", message=f"Cannot read it: {why}."))
+
+
+def _refusal(reply: httpx.Response) -> ServiceError:
+    try:
+        body = reply.json()
+        return ServiceError(body["detail"], hint=body["hint"], status=reply.status_code)
+    except (ValueError, KeyError, TypeError):  # a proxy's answer
+        return ServiceError(f"The service answered {reply.status_code}.", status=reply.status_code)
+
+
+def _seconds(retry_after: str | None, attempt: int) -> float:
+    if retry_after and retry_after.isdecimal():
+        return min(float(retry_after), LONGEST_WAIT)
+    return float(min(0.5 * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1))

@@ -1,0 +1,168 @@
+"""The FastAPI app: routes over the engine, and the page."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from threeages import __version__
+from threeages.errors import ThreeAgesError
+from threeages.records import Record
+from threeages.server.engine import Engine
+from threeages.server.guard import Guard
+from threeages.server.metrics import Metrics
+from threeages.server.problems import answer_error, answer_http_error, problem
+from threeages.server.reading import Reader
+from threeages.server.schemas import (
+    ModelResponse,
+    PredictResponse,
+    State,
+    extra_schemas,
+    predict_body,
+    problems,
+)
+from threeages.server.settings import Settings
+
+PAGE = Path(__file__).parent / "page"
+LINES = "application/x-ndjson"
+LIBRARIES = ("onnxruntime", "opencv-python-headless", "pillow", "numpy", "fastapi", "uvicorn")
+PATHS = frozenset({"/", "/v1/predict", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json"})
+
+
+def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
+    """The service for one exported model; its processes start and end with the app's lifespan.
+
+    Raises ModelError at once where the file is not a model of ours.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    engine = Engine(model, settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await engine.start()
+        try:
+            yield
+        finally:
+            await engine.stop()
+
+    app = FastAPI(title="threeages", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.draining = False
+    _add_predict(app, engine, Reader(settings))
+    _add_states(app, engine, metrics)
+    _add_model(app, model, engine, settings)
+    _add_page(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+        )
+    app.add_middleware(Guard, settings=settings, metrics=metrics, paths=PATHS)
+    app.add_exception_handler(ThreeAgesError, answer_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_predict(app: FastAPI, engine: Engine, reader: Reader) -> None:
+    @app.post(
+        "/v1/predict",
+        response_model=PredictResponse,
+        responses=problems(400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504),
+        openapi_extra=predict_body(),
+        summary="Age group of every face in one or many images",
+    )
+    async def predict(
+        request: Request,
+        detect: bool = Query(True, description="false takes every image whole, as a face crop."),
+    ) -> Response:
+        """An image that cannot be read becomes a record with a status; it loses no other's answer.
+
+        With `Accept: application/x-ndjson` each line of the answer is a record.
+        """
+        async with reader.images(request) as uploads:
+            records = await engine.predict(uploads, detect=detect)
+        return _answer_records(records, lines=LINES in request.headers.get("accept", ""))
+
+
+def _answer_records(records: list[Record], *, lines: bool) -> Response:
+    values = [record.to_dict() for record in records]
+    if not lines:
+        return JSONResponse({"records": values})
+    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    return Response(text, media_type=LINES)
+
+
+def _add_states(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
+    @app.get("/healthz", summary="Is the process alive?", responses=problems(421))
+    async def healthz() -> State:
+        return State(status="ok")
+
+    @app.get("/readyz", response_model=State, summary="May requests be sent?", responses=problems(421, 503))
+    async def readyz() -> Any:
+        if app.state.draining or not engine.ready:
+            return problem(503, "The service is starting or stopping.", headers={"Retry-After": "1"})
+        return State(status="ready")
+
+    @app.get(
+        "/metrics", summary="Figures for Prometheus", response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, **problems(401, 421, 429)},
+    )  # fmt: skip
+    async def figures() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> None:
+    card = path.with_suffix(".md")
+    answer = ModelResponse(
+        name=engine.model.signature.name,
+        version=__version__,
+        signature=asdict(engine.model.signature),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        versions={name: version(name) for name in LIBRARIES},
+        card=card.read_text(encoding="utf-8") if card.is_file() else None,
+        limits={name: getattr(settings, name) for name in ("max_body", "max_images", "max_pixels")},
+        features={"heatmap": False},
+    )
+
+    @app.get("/v1/model", summary="Card, signature and versions", responses=problems(401, 421, 429))
+    async def model() -> ModelResponse:
+        return answer
+
+
+def _add_page(app: FastAPI) -> None:
+    headers = {"Cache-Control": "no-cache"}
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers=headers)
+
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+
+
+async def _answer_invalid(request: Request, error: Any) -> JSONResponse:
+    first = error.errors()[0]
+    return problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}.", "See GET /openapi.json.")
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if not app.openapi_schema:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes, description=__doc__)
+        schema["components"]["schemas"].update(extra_schemas())
+        app.openapi_schema = schema
+    return app.openapi_schema

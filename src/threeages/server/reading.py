@@ -1,0 +1,151 @@
+"""From a request's body to the images in it; every limit is checked before anything is decoded."""
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from threeages.server.engine import Upload
+from threeages.server.problems import BusyError, RequestError
+from threeages.server.schemas import MAX_NAME, PredictRequest
+from threeages.server.settings import Settings
+
+FIELD_BYTES = 4096  # of a text field of a form
+KINDS = "multipart/form-data, application/json, image/* or application/octet-stream"
+DATA_URL = re.compile(r"data:[\w/+.-]*(;[\w=.-]+)*;base64,")
+
+
+class Reader:
+    """Reads the images of requests and bounds what they hold in memory together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def images(self, request: Request) -> AsyncIterator[list[Upload]]:
+        """The images of one request, whose bytes count as waiting until the block ends.
+
+        Raises RequestError: 400 malformed, 408 too slow, 413 too large, 415 of another kind, 422 without
+        images or with values outside what is allowed, and BusyError when too many bytes wait already.
+        """
+        size = self._announced_size(request)
+        if self._waiting + size > self._settings.max_waiting:
+            raise BusyError("Too many bytes wait for an answer already.")
+        self._waiting += size
+        try:
+            async with asyncio.timeout(self._settings.upload_timeout):
+                uploads = await self._read(request)
+            yield uploads
+        except TimeoutError:
+            message = f"The body did not arrive within {self._settings.upload_timeout:g} s."
+            raise RequestError(
+                408, message, hint="Send it faster.", headers={"Connection": "close"}
+            ) from None
+        except ClientDisconnect:
+            raise RequestError(400, "The connection ended before the body did.") from None
+        finally:
+            self._waiting -= size
+
+    def _announced_size(self, request: Request) -> int:
+        """Bytes to count for the request: its Content-Length, or the most it may have where it tells none."""
+        limit = self._settings.max_body
+        text = request.headers.get("content-length", "")
+        size = int(text) if text.isdecimal() else limit
+        if size > 2 * limit:  # a little too much is read and then refused, as cutting it off loses the answer
+            raise self._too_large()
+        return min(size, limit)
+
+    def _too_large(self) -> RequestError:
+        limit = self._settings.max_body
+        hint = f"At most {limit:,} bytes; send fewer images at once, or smaller ones."
+        return RequestError(413, "The body is too large.", hint=hint, headers={"Connection": "close"})
+
+    async def _read(self, request: Request) -> list[Upload]:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            uploads = await self._read_form(request)
+        elif kind == "application/json":
+            uploads = self._read_json(await self._body(request))
+        elif kind.startswith("image/") or kind == "application/octet-stream":
+            body = await self._body(request)
+            uploads = [Upload("image-0", body)] if body else []
+        else:
+            raise RequestError(415, f"The content type was '{kind[:80]}'.", hint=f"Allowed: {KINDS}.")
+        limit = self._settings.max_images
+        if not 1 <= len(uploads) <= limit:
+            message = f"The request has {len(uploads)} images."
+            raise RequestError(422, message, hint=f"Send 1 to {limit} of them.")
+        return uploads
+
+    async def _stream(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """The body's chunks as they come; what goes beyond the limit is dropped and then refused."""
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > 2 * self._settings.max_body:
+                break
+            if size <= self._settings.max_body:
+                yield chunk
+        if size > self._settings.max_body:
+            raise self._too_large()
+
+    async def _body(self, request: Request) -> bytes:
+        return b"".join([chunk async for chunk in self._stream(request)])
+
+    async def _read_form(self, request: Request) -> list[Upload]:
+        settings = self._settings
+        parser = _MemoryParser(
+            request.headers,
+            self._stream(request),
+            max_files=settings.max_images,
+            max_fields=settings.max_fields,
+            max_part_size=FIELD_BYTES,
+        )
+        parser.spool_max_size = settings.max_body
+        try:
+            form = await parser.parse()
+        except MultiPartException as error:
+            limits = f"{settings.max_images} files and {settings.max_fields} fields of {FIELD_BYTES} bytes"
+            raise RequestError(
+                400, f"The form cannot be used: {error.message}", hint=f"At most {limits}."
+            ) from None
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        return [Upload(_clean(f.filename, i), await f.read()) for i, f in enumerate(files)]
+
+    def _read_json(self, body: bytes) -> list[Upload]:
+        try:
+            items = PredictRequest.model_validate_json(body).images
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            where = ".".join(map(str, first["loc"])) or "body"
+            hint = 'Send {"images": [{"name": "a.jpg", "data": "<base64>"}]}.'
+            raise RequestError(422, f"The JSON cannot be used: {where}: {first['msg']}.", hint=hint) from None
+        return [Upload(_clean(item.name, i), _decoded(item.data, i)) for i, item in enumerate(items)]
+
+
+class _MemoryParser(MultiPartParser):
+    """Starlette's parser, told by `spool_max_size` to keep files in memory: no photo touches the disk."""
+
+
+def _decoded(text: str, i: int) -> bytes:
+    start = DATA_URL.match(text[:200])
+    try:
+        return base64.b64decode(text[start.end() :] if start else text, validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError(
+            422, f"images.{i}.data is not base64.", hint="Send the file's bytes in base64 (RFC 4648)."
+        ) from None
+
+
+def _clean(name: str | None, i: int) -> str:
+    """The name to answer with: printable, without folders, of bounded length."""
+    last = re.split(r"[/\\]", name or "")[-1]
+    return "".join(c for c in last if c.isprintable())[:MAX_NAME] or f"image-{i}"

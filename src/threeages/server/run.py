@@ -1,0 +1,142 @@
+"""The running service: one event loop, and a stop that finishes what was taken."""
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from threeages.errors import ConfigError
+from threeages.server.app import create_app
+from threeages.server.settings import MIB, Settings, count_cores
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+def create_settings(
+    *,
+    host: str,
+    workers: int | None,
+    key_file: Path | None,
+    rate_limit: int | None,
+    max_body_mb: int,
+    max_images: int,
+    max_megapixels: int,
+    allowed_hosts: Sequence[str] | None,
+    cors_origins: Sequence[str] | None,
+) -> Settings:
+    """Settings of the command's options; on a loopback address only loopback names are answered to.
+
+    A page elsewhere could otherwise point its own name at 127.0.0.1 and read the answers. API keys come from
+    `key_file` and from THREEAGES_API_KEYS. Raises ConfigError.
+    """
+    hosts = tuple(name.lower() for name in allowed_hosts or (LOOPBACK if _is_loopback(host) else ("*",)))
+    return Settings(
+        workers=count_cores() if workers is None else workers,
+        api_keys=(*_read_keys(key_file), *_split(os.environ.get("THREEAGES_API_KEYS", ""), ",")),
+        rate_limit=rate_limit,
+        max_body=max_body_mb * MIB,
+        max_images=max_images,
+        max_pixels=max_megapixels * 1_000_000,
+        max_waiting=max(Settings.max_waiting, 2 * max_body_mb * MIB),
+        queue_size=max(Settings.queue_size, max_images),
+        allowed_hosts=hosts,
+        cors_origins=tuple(cors_origins or ()),
+    )
+
+
+def serve(
+    model: Path,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    trusted_proxies: tuple[str, ...] = (),
+    say: Callable[[str], None],
+) -> None:
+    """Serve until a signal says stop, then answer every request that was taken, and return.
+
+    `say` gets the address once requests are answered. Raises ConfigError where it cannot listen there.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("threeages.server").setLevel(logging.INFO)
+    if not (_is_loopback(host) or settings.api_keys):
+        say("Anyone who reaches this address may use the service; --api-keys asks for a key.")
+    app = create_app(model, settings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,  # it would name the client; the guard logs size and status only
+        server_header=False,
+        ws="none",
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+        limit_concurrency=1024,  # the last resort: the queue refuses long before, and politely
+        timeout_graceful_shutdown=int(settings.upload_timeout + settings.request_timeout) + 1,
+    )
+    listener = _listen(host, port)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    for sig in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it is done: end with code 0
+        signal.signal(sig, signal.SIG_IGN)
+    _Server(config, settings.drain, lambda: say(f"Listening on {address}")).run([listener])
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which keeps answering for a moment after the signal.
+
+    Each of those answers ends its connection, so that clients stop by themselves instead of finding theirs
+    closed while their next request is on its way.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: float, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._drain, self._say_started = drain, started
+        self._stop_at = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._say_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        if not await super().on_tick(counter):
+            return False
+        state = self.config.app.state  # type: ignore[union-attr]
+        if not state.draining:
+            state.draining = True
+            self._stop_at = time.monotonic() + self._drain
+        return time.monotonic() >= self._stop_at
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _read_keys(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        keys = _split(path.read_text(encoding="utf-8"), "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Cannot read the API keys in {path}.", hint="Give a text file.") from error
+    if not keys:
+        raise ConfigError(f"{path} holds no API key.", hint="Write one a line, at least 16 characters.")
+    return keys
+
+
+def _split(text: str, separator: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(separator) if part.strip())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"Cannot listen on {host} port {port}: {error}.", hint="Give another --host or --port."
+        ) from error
