@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from threeages.config import TrainConfig
+from threeages.config import CHOICES, TrainConfig
 from threeages.errors import ConfigError
 
 
@@ -104,8 +104,22 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
 }
 
 
+TASK_WEIGHT = 0.3
+
+
 def create_recipe(name: str) -> TrainConfig:
-    """The configuration of a recipe by name; raises ConfigError with the names there are."""
-    if name not in RECIPES:
-        raise ConfigError(f"There is no recipe '{name}'.", hint=f"Allowed: {', '.join(RECIPES)}.")
-    return RECIPES[name]()
+    """The configuration of a recipe by name; raises ConfigError with the names there are.
+
+    `NAME+PART` changes it by a part: another head of the age groups (`+coral`), or a further head for a
+    column of the manifest (`+gender`, `+years`) with the weight 0.3.
+    """
+    base, *parts = name.split("+")
+    if base not in RECIPES:
+        raise ConfigError(f"There is no recipe '{base}'.", hint=f"Allowed: {', '.join(RECIPES)}.")
+    config = RECIPES[base]()
+    for part in parts:
+        if part in CHOICES["head"]:
+            config = replace(config, head=part)
+        else:
+            config = replace(config, tasks={**config.tasks, part: TASK_WEIGHT})
+    return config

@@ -66,19 +66,6 @@ class Network(nn.Module):
         return self
 
 
-class Prefix(nn.Module):
-    """The first `depth` stages of a network alone."""
-
-    def __init__(self, network: Network, depth: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*network.stages[:depth])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Activations that leave the last of the stages."""
-        out: Tensor = self.body(x)
-        return out
-
-
 def global_pool() -> nn.Sequential:
     """Mean over the positions: `(n, c, h, w)` to `(n, c)`."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -1,0 +1,119 @@
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from threeages.errors import ConfigError, MissingDependencyError, ModelError
+from threeages.models.classifier import SIGNATURES, Classifier, create_classifier
+from threeages.models.registry import create_signature, find_model
+from threeages.models.weights import find_file, load_pretrained
+
+
+def _create(name: str) -> Classifier:
+    return create_classifier(replace(SIGNATURES[name], input_size=64))
+
+
+def _publish(model: Classifier, path: Path) -> Path:
+    """The features as they are published: torchvision's names, half precision, with a classifier."""
+    state = {f"features.{k}": v.half().contiguous() for k, v in model.net.features.state_dict().items()}
+    save_file({**state, "classifier.1.weight": torch.zeros(1000, 1280)}, path)
+    return path
+
+
+def test_a_file_fills_the_features_and_leaves_the_head(tmp_path: Path) -> None:
+    source, model = _create("mobilenet_v2"), _create("mobilenet_v2")
+    head = model.net.head.weight.clone()  # type: ignore[union-attr,operator]
+    load_pretrained(model, str(_publish(source, tmp_path / "w.safetensors")))
+    expected = source.net.features.state_dict()["5.conv.0.0.weight"]
+    torch.testing.assert_close(
+        model.net.features.state_dict()["5.conv.0.0.weight"], expected, atol=1e-3, rtol=1e-3
+    )
+    assert torch.equal(model.net.head.weight, head)  # type: ignore[arg-type]
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    file = _publish(_create("mobilenet_v2"), tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match=r"(?s)another architecture.*--weights"):
+        load_pretrained(_create("resnet50"), str(file))
+
+
+def test_missing_weights_stop_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"(?s)only as a file.*--weights FILE"):
+        load_pretrained(_create("resnet50"), "")
+    with pytest.raises(ModelError, match="Cannot load"):
+        load_pretrained(_create("resnet50"), str(tmp_path / "none.safetensors"))
+
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    with pytest.raises(ModelError, match=r"(?s)no route to host.*--weights"):
+        load_pretrained(_create("mobilenet_v2"), "")
+    load_pretrained(_create("mobilenet_v2"), "random")
+
+
+def test_a_model_without_pretrained_weights_takes_none(tmp_path: Path) -> None:
+    load_pretrained(_create("cnn"), "")
+    with pytest.raises(ModelError, match="from scratch"):
+        load_pretrained(_create("cnn"), str(tmp_path))
+
+
+def test_a_folder_gives_each_model_its_own_file(tmp_path: Path) -> None:
+    for name in ("resnet50_imagenet", "resnet50_v1_5_imagenet", "mobilenet_v2_imagenet"):
+        (tmp_path / f"{name}.safetensors").touch()
+    assert find_file("resnet50", tmp_path).name == "resnet50_imagenet.safetensors"
+    assert find_file("resnet50_v1_5", tmp_path).name == "resnet50_v1_5_imagenet.safetensors"
+    with pytest.raises(ModelError, match="holds no file"):
+        find_file("mobilenet_v1_face", tmp_path)
+
+
+def test_unknown_models_and_options_are_explained() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)Allowed: cnn.*timm/NAME"):
+        find_model("vgg")
+
+
+class _Tiny(nn.Module):
+    """Stands in for a module of timm, which the tests do not install: it brings a CUDA build of torch."""
+
+    num_features = 5
+    pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.5, 1.0)}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.stem(x).mean((2, 3))
+
+
+def test_a_timm_backbone_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def create_model(name: str, pretrained: bool, num_classes: int) -> nn.Module:
+        asked.append(pretrained)
+        return _Tiny()
+
+    timm = types.ModuleType("timm")
+    vars(timm).update(create_model=create_model, is_model="tiny".__eq__, list_models=lambda _: ["tiny"])
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    signature = create_signature("timm/tiny", 64)
+    assert signature.std == (63.75, 127.5, 255.0)
+    model = create_classifier(signature)
+    assert model.probs(torch.zeros(2, 64, 64, 3, dtype=torch.uint8)).shape == (2, 3)
+    load_pretrained(model, "")
+    assert asked[-1] is True
+    save_file(
+        {"stem.weight": torch.ones(5, 3, 3, 3), "stem.bias": torch.ones(5)}, tmp_path / "tiny.safetensors"
+    )
+    load_pretrained(model, str(tmp_path))
+    assert float(model.net.features.state_dict()["0.stem.bias"].sum()) == 5
+    with pytest.raises(ConfigError, match="Similar: tiny"):
+        create_signature("timm/none", 64)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingDependencyError, match=r"threeages\[timm\]"):
+        create_signature("timm/tiny", 64)

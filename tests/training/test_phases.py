@@ -1,0 +1,130 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from threeages.checkpoint import load_checkpoint
+from threeages.config import TrainConfig
+from threeages.errors import ConfigError, DataError, ThreeAgesError
+from threeages.manifest import load_manifest
+from threeages.models.classifier import SIGNATURES, create_classifier
+from threeages.training import activations
+from threeages.training.activations import Inputs, open_activations
+from threeages.training.fit import next_phase
+from threeages.training.run import train
+
+# a network with batch norm and dropout, as the backbones have, but small
+TRANSFER = TrainConfig(
+    model="attention_cnn",
+    input_size=32,
+    batch_size=16,
+    split="people",
+    head_epochs=1,
+    head_lr=1e-3,
+    epochs=1,
+    lr=1e-4,
+    unfreeze=2,
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def _train(faces_csv: Path, cache: Path, run: Path, config: TrainConfig):  # type: ignore[no-untyped-def]
+    return train(load_manifest(faces_csv), config, run, cache_dir=cache)
+
+
+def _history(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_on_the_cache_equals_training_on_the_images(
+    faces_csv: Path, cache: Path, tmp_path: Path
+) -> None:
+    tables = [
+        _train(faces_csv, cache, tmp_path / str(cached), replace(TRANSFER, prefix_cache=cached))
+        for cached in (True, False)
+    ]
+    np.testing.assert_allclose(tables[0].probs, tables[1].probs, atol=0.01)
+    with_cache, without = (
+        load_checkpoint(tmp_path / run / "last.ckpt")[0].state_dict() for run in ("True", "False")
+    )
+    for name, value in without.items():  # a step of Adam is as long as lr, whatever the rounding did to it
+        torch.testing.assert_close(with_cache[name].float(), value.float(), rtol=0.05, atol=2e-3, msg=name)
+    assert len(list(cache.glob("prefix-*.npy"))) == 2
+
+
+def test_both_phases_run_and_the_curves_say_where_the_second_starts(
+    faces_csv: Path, cache: Path, tmp_path: Path
+) -> None:
+    _train(faces_csv, cache, tmp_path / "run", replace(TRANSFER, head_epochs=2))
+    rows = _history(tmp_path / "run")
+    assert [row["phase"] for row in rows] == ["head", "head", "finetune"]
+    with Image.open(tmp_path / "run" / "curves.png") as image:
+        assert image.width > 500
+
+
+def test_resuming_in_the_second_phase_gives_the_same_weights(
+    faces_csv: Path, cache: Path, tmp_path: Path
+) -> None:
+    config = replace(TRANSFER, epochs=2)
+    _train(faces_csv, cache, tmp_path / "whole", config)
+    run = tmp_path / "halved"
+    _train(faces_csv, cache, run, replace(config, epochs=1))
+    (run / "config.json").unlink()
+    _train(faces_csv, cache, run, config)
+    states = [load_checkpoint(tmp_path / name / "last.ckpt")[0].state_dict() for name in ("whole", "halved")]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_patience_ends_a_phase_and_the_next_begins() -> None:
+    config = replace(TRANSFER, head_epochs=9, epochs=9, patience=2)
+    head, finetune = config.phases()
+    history = [{"phase": "head", "val_accuracy": score} for score in (0.5, 0.6, 0.6)]
+    assert next_phase(config, []) == head
+    assert next_phase(config, history) == head
+    assert next_phase(config, [*history, {"phase": "head", "val_accuracy": 0.59}]) == finetune
+    history += [{"phase": "finetune", "val_accuracy": 0.1}] * 9
+    assert next_phase(replace(config, patience=0), history[3:]) == head
+    assert next_phase(config, [history[0], *history[1:3], history[2], *history[3:]]) is None
+
+
+def test_further_tasks_are_trained_and_judged(faces_csv: Path, cache: Path, tmp_path: Path) -> None:
+    config = TrainConfig(
+        input_size=48, epochs=1, split="people", head="coral", tasks={"years": 0.1}, flip=True
+    )
+    table = _train(faces_csv, cache, tmp_path / "run", config)
+    assert np.allclose(table.probs.sum(1), 1)
+    assert float(_history(tmp_path / "run")[0]["val_years_mae"]) > 0
+    assert (tmp_path / "run" / "tasks.json").exists()
+    model, _ = load_checkpoint(tmp_path / "run")
+    assert model.years(torch.zeros(2, 48, 48, 3, dtype=torch.uint8)).shape == (2, 101)
+
+
+def test_a_cache_that_would_not_fit_is_refused_before_it_is_computed(
+    faces_csv: Path, cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"(?s)need .* GB.*--max-cache-gb"):
+        _train(faces_csv, tmp_path, tmp_path / "run", replace(TRANSFER, max_cache_gb=1e-6))
+    assert not list(tmp_path.glob("*prefix*"))
+
+
+def test_values_beyond_half_precision_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create_classifier(replace(SIGNATURES["attention_cnn"], input_size=32)).eval()
+    monkeypatch.setattr(activations, "HALF_MAX", 1e-3)
+    with pytest.raises(ThreeAgesError, match="--no-prefix-cache"):
+        open_activations(model, Inputs(np.full((2, 32, 32, 3), 200, np.uint8)), b"", 1, tmp_path, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_blocks_than_there_are_cannot_be_unfrozen(faces_csv: Path, cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has 4 blocks"):
+        _train(faces_csv, cache, tmp_path / "run", replace(TRANSFER, unfreeze=99))
