@@ -66,13 +66,13 @@ def ece(labels: ArrayLike, probs: ArrayLike) -> float:
 
 def summarize(labels: ArrayLike, probs: ArrayLike) -> dict[str, float]:
     """Every figure above by name; raises DataError on no rows, other labels than 0-2 or NaN probabilities."""
-    sums = _row_stats(*_checked(labels, probs)).sum(axis=0, keepdims=True)
+    sums = _row_stats(*check_rows(labels, probs)).sum(axis=0, keepdims=True)
     return {name: float(values[0]) for name, values in _from_sums(sums).items()}
 
 
 def confusion_matrix(labels: ArrayLike, probs: ArrayLike) -> NDArray[np.int64]:
     """Counts `(3, 3)`: row is the label, column the answer."""
-    truth, p = _checked(labels, probs)
+    truth, p = check_rows(labels, probs)
     cells = truth * CLASSES + p.argmax(axis=1)
     return np.bincount(cells, minlength=_CELLS).reshape(CLASSES, CLASSES).astype(np.int64)
 
@@ -95,7 +95,7 @@ def per_class(labels: ArrayLike, probs: ArrayLike) -> dict[str, dict[str, float]
 
 def reliability_bins(labels: ArrayLike, probs: ArrayLike) -> list[dict[str, float]]:
     """The bins that `ece` averages, empty ones left out: low, high, n, mean confidence and accuracy."""
-    truth, p = _checked(labels, probs)
+    truth, p = check_rows(labels, probs)
     confidence, bins, hit = p.max(axis=1), _bin(p), p.argmax(axis=1) == truth
     return [
         {
@@ -117,12 +117,42 @@ def bootstrap_by_cluster(
     Rows of one person are not independent, so resampling rows would make the intervals too narrow. A row
     whose cluster is '' is a cluster of its own. Fewer than two clusters allow no interval: NaN.
     """
-    truth, p = _checked(labels, probs)
+    truth, p = check_rows(labels, probs)
     stats = _cluster_sums(_row_stats(truth, p), clusters)
     if len(stats) < 2:
         return dict.fromkeys(_from_sums(stats), (np.nan, np.nan))
     figures = _from_sums(_resampled_sums(stats, n, np.random.default_rng(seed)))
     return {name: _interval(values) for name, values in figures.items()}
+
+
+def paired_differences(
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    clusters: ArrayLike | None,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float, float]]:
+    """(difference, low, high) of every figure: `second` less `first`, both judged on the same draws.
+
+    As `bootstrap_by_cluster`, but what makes a draw of people easy or hard cancels out.
+    """
+    pair = [_row_stats(*check_rows(labels, probs)) for probs in (first, second)]
+    sums = _cluster_sums(np.hstack(pair), clusters)
+    draws = (
+        _resampled_sums(sums, n, np.random.default_rng(seed))
+        if len(sums) > 1
+        else np.empty((0, sums.shape[1]))
+    )
+    exact, resampled = (_differences(values) for values in (sums.sum(axis=0, keepdims=True), draws))
+    return {name: (float(exact[name][0]), *_interval(resampled[name])) for name in exact}
+
+
+def _differences(sums: Floats) -> dict[str, Floats]:
+    """Every figure of the right half of the sums less that of the left."""
+    left, right = (_from_sums(half) for half in np.hsplit(sums, 2))
+    return {name: right[name] - left[name] for name in left}
 
 
 def cluster_codes(clusters: ArrayLike) -> NDArray[np.int64]:
@@ -138,7 +168,8 @@ def _one(name: str, labels: ArrayLike, probs: ArrayLike) -> float:
     return summarize(labels, probs)[name]
 
 
-def _checked(labels: ArrayLike, probs: ArrayLike) -> tuple[NDArray[np.int64], Floats]:
+def check_rows(labels: ArrayLike, probs: ArrayLike) -> tuple[NDArray[np.int64], Floats]:
+    """Labels int64 `(n,)` and probs float64 `(n, 3)`; raises DataError where a row cannot be judged."""
     truth, p = np.asarray(labels, dtype=np.int64), np.asarray(probs, dtype=np.float64)
     if not len(truth) or p.shape != (len(truth), CLASSES):
         raise DataError(
