@@ -65,6 +65,9 @@ def train_epochs(
     while (phase := next_phase(config, history)) is not None:
         inputs = open_inputs(model, data, phase, config)
         model.net.freeze(frozen_stages(model, phase))
+        # the maps late in a network are small: 160 images/s against 110 with channels last, on one thread
+        layout = torch.contiguous_format if inputs.depth else torch.channels_last
+        model.to(memory_format=layout)  # type: ignore[call-overload]
         net, optimizer = fabric.setup(model, create_optimizer(model, phase, config))
         if saved and history[-1]["phase"] == phase.name:
             optimizer.load_state_dict(saved["optimizer"])
@@ -256,10 +259,7 @@ def _arguments(
     if mirror is not None:
         values[mirror] = values[mirror, :, ::-1]
     x = torch.from_numpy(values).to(fabric.device)
-    if inputs.depth:
-        x = x.float()
-        x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-    return x, inputs.depth
+    return (x.float() if inputs.depth else x), inputs.depth
 
 
 def _batches(rows: Rows, size: int) -> Iterator[Rows]:
