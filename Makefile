@@ -23,7 +23,7 @@ format: .venv/installed
 # The stamp is touched last, so that an installation that was interrupted is done again.
 # torch goes first and alone: where its CPU build is offered, nothing then asks for the CUDA one.
 .venv/installed: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@

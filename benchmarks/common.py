@@ -16,7 +16,8 @@ from threeages.synthetic import write_face_set
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"
 PER_PERSON = 10
 HEADER = (
-    "benchmark", "measure", "unit", "ours", "other_name", "other", "ratio", "details", "machine", "versions", "date",
+    "benchmark", "measure", "unit", "ours", "other_name", "other", "ratio", "details", "machine", "versions",
+    "date",
 )  # fmt: skip
 
 
@@ -53,16 +54,10 @@ def add_row(
     """Print the row and put it into results/benchmarks.csv, in the place of that measure's older one."""
     name, value = other or ("", None)
     packages = {p: version(p) for p in ("threeages", "numpy", "onnxruntime", "pillow")} | (versions or {})
-    row = dict(
-        zip(
-            HEADER,
-            (
-                benchmark, measure, unit, _number(ours), name, _number(value), _number(ratio), details,
-                describe_machine(), " ".join(f"{k} {v}" for k, v in packages.items()), date.today().isoformat(),
-            ),
-            strict=True,
-        )
-    )  # fmt: skip
+    text = " ".join(f"{name} {number}" for name, number in packages.items())
+    figures = (_number(ours), name, _number(value), _number(ratio))
+    cells = (benchmark, measure, unit, *figures, details, describe_machine(), text, date.today().isoformat())
+    row = dict(zip(HEADER, cells, strict=True))
     print("  ".join(v for k, v in row.items() if v and k not in {"machine", "versions", "date"}))
     rows: list[dict[str, str]] = []
     if RESULTS.exists():

@@ -1,6 +1,7 @@
 """CNN training, ours against Keras:   python benchmarks/training.py --keras-python PATH [--rounds 3].
 
-PATH is the Python of an environment of its own: python -m venv keras; keras/bin/pip install tensorflow==2.21.*
+PATH is the Python of an environment of its own, such as:
+python -m venv keras; keras/bin/pip install 'tensorflow==2.21.*'
 """
 
 import argparse
@@ -49,7 +50,7 @@ def main() -> None:
             files = [str(folder / "pixels.npy"), str(folder / "labels.npy")]
             script = str(Path(__file__).with_name("keras_cnn.py"))
             command = [str(args.keras_python), script, *files, str(config.batch_size), str(EPOCHS)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
             other.update(json.loads(done.stdout.splitlines()[-1]))
             return float(other["images_per_second"])
 
@@ -61,8 +62,7 @@ def main() -> None:
             fast,
             other=("Keras", slow),
             ratio=fast / slow,
-            details=f"{len(rows)} {origin}, 128 px, second epoch, median of {args.rounds} runs of each in turn; "
-            f"{other['parameters']} parameters",
+            details=f"{len(rows)} {origin}, 128 px, second epoch, median of {args.rounds} in turn",
             versions={"torch": version("torch"), "tensorflow": other["tensorflow"]},
         )
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from threeages.manifest import Manifest
 
 VERSION = 1  # raise it when decoding or resizing changes, so that no stale pixels are used
 CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar
+
+LEFTOVER_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def _build(manifest: Manifest, size: int, place: Path, workers: int) -> None:
     need = len(manifest) * size * size * 3
     try:
         part.mkdir(parents=True)
+        _remove_leftovers(place.parent)
         if (free := shutil.disk_usage(part).free) < need * 1.05:
             raise DataError(
                 f"The pixel cache needs {need / 1e9:.2f} GB; {part.parent} has {free / 1e9:.2f} GB free.",
@@ -85,6 +89,13 @@ def _build(manifest: Manifest, size: int, place: Path, workers: int) -> None:
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Parts that a killed build left: none takes a day, so that no other process is at work on them."""
+    for part in folder.glob("*.part"):
+        if time.time() - part.stat().st_mtime > LEFTOVER_SECONDS:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _fill(manifest: Manifest, size: int, part: Path, workers: int) -> None:
