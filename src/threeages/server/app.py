@@ -1,5 +1,6 @@
 """The FastAPI app: routes over the engine, and the page."""
 
+import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -22,10 +23,12 @@ from threeages.errors import ThreeAgesError
 from threeages.records import Record
 from threeages.server.engine import Engine
 from threeages.server.guard import Guard
+from threeages.server.heatmap import to_png
 from threeages.server.metrics import Metrics
-from threeages.server.problems import answer_error, answer_http_error, problem
+from threeages.server.problems import RequestError, answer_error, answer_http_error, problem
 from threeages.server.reading import Reader
 from threeages.server.schemas import (
+    HeatmapResponse,
     ModelResponse,
     PredictResponse,
     State,
@@ -38,7 +41,9 @@ from threeages.server.settings import Settings
 PAGE = Path(__file__).parent / "page"
 LINES = "application/x-ndjson"
 LIBRARIES = ("onnxruntime", "opencv-python-headless", "pillow", "numpy", "fastapi", "uvicorn")
-PATHS = frozenset({"/", "/v1/predict", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json"})
+PATHS = frozenset(
+    {"/", "/v1/predict", "/v1/heatmap", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+)
 
 
 def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
@@ -60,7 +65,9 @@ def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(title="threeages", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.draining = False
-    _add_predict(app, engine, Reader(settings))
+    reader = Reader(settings)
+    _add_predict(app, engine, reader)
+    _add_heatmap(app, engine, reader)
     _add_states(app, engine, metrics)
     _add_model(app, model, engine, settings)
     _add_page(app)
@@ -100,6 +107,27 @@ def _add_predict(app: FastAPI, engine: Engine, reader: Reader) -> None:
         return _answer_records(records, lines=LINES in request.headers.get("accept", ""))
 
 
+def _add_heatmap(app: FastAPI, engine: Engine, reader: Reader) -> None:
+    @app.post(
+        "/v1/heatmap",
+        responses=problems(400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504),
+        openapi_extra=predict_body(),
+        summary="What counted for the answer of one face",
+    )
+    async def heatmap(
+        request: Request,
+        face: int = Query(0, ge=0, le=1000, description="Its place among the image's records."),
+        detect: bool = Query(True, description="false takes the image whole, as a face crop."),
+    ) -> HeatmapResponse:
+        """Takes one image. The model is asked again for each of 64 covered patches."""
+        async with reader.images(request) as uploads:
+            if len(uploads) > 1:
+                raise RequestError(422, f"The request has {len(uploads)} images.", hint="Send one.")
+            found = await engine.explain(uploads[0], face, detect=detect)
+        crop = base64.b64encode(to_png(found.crop)).decode()
+        return HeatmapResponse(age_group=found.age_group, crop=crop, size=len(found.crop), grid=found.grid)
+
+
 def _answer_records(records: list[Record], *, lines: bool) -> Response:
     values = [record.to_dict() for record in records]
     if not lines:
@@ -137,7 +165,7 @@ def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> 
         versions={name: version(name) for name in LIBRARIES},
         card=card.read_text(encoding="utf-8") if card.is_file() else None,
         limits={name: getattr(settings, name) for name in ("max_body", "max_images", "max_pixels")},
-        features={"heatmap": False},
+        features={"heatmap": True, "age": engine.model.has_years},
     )
 
     @app.get("/v1/model", summary="Card, signature and versions", responses=problems(401, 421, 429))

@@ -2,15 +2,18 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from threeages.images import Pixels
 from threeages.predict import OnnxModel, Predictor, Prepared
 from threeages.records import Record
+from threeages.server.heatmap import cover_patches, fall_grid
 from threeages.server.metrics import Metrics
 from threeages.server.problems import BusyError, RequestError
 from threeages.server.settings import Settings
@@ -23,6 +26,15 @@ class Upload:
 
     name: str
     data: bytes
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """What counted for one face: the age group, the crop as the model saw it, shares 0 to 1 by cell."""
+
+    age_group: str
+    crop: Pixels
+    grid: list[list[float]]
 
 
 class Batcher:
@@ -123,30 +135,60 @@ class Engine:
 
     async def predict(self, uploads: Sequence[Upload], *, detect: bool) -> list[Record]:
         """Records of the images in their order; BusyError when the queue is full, 504 when time is up."""
-        if self._in_flight + len(uploads) > self._settings.queue_size:
-            raise BusyError(f"{self._in_flight} images wait already; at most {self._settings.queue_size}.")
-        self._in_flight += len(uploads)
-        try:
-            async with asyncio.timeout(self._settings.request_timeout):
-                answers = await asyncio.gather(*(self._predict_one(upload, detect) for upload in uploads))
-        except TimeoutError:
-            message = f"The answer took longer than {self._settings.request_timeout:g} s."
-            raise RequestError(504, message, hint="Send fewer images at once.") from None
-        finally:
-            self._in_flight -= len(uploads)
+        async with self._admitted(len(uploads)):
+            answers = await asyncio.gather(*(self._predict_one(upload, detect) for upload in uploads))
         records = [record for answer in answers for record in answer]
         self._metrics.count_records(records)
         return records
 
+    async def explain(self, upload: Upload, face: int, *, detect: bool) -> Heatmap:
+        """What counted for the answer of one face, by its place among the image's records."""
+        async with self._admitted(1):
+            prepared = await self._prepare(upload, detect)
+            if face >= len(prepared.pixels):
+                message = f"The image has {len(prepared.pixels)} faces; face {face} was asked for."
+                raise RequestError(422, message, hint=prepared.message or "Count from 0.")
+            crop = prepared.pixels[face]
+            covered = cover_patches(crop)
+            records = await asyncio.gather(
+                *(self._answer_crop(prepared.boxes[face], pixels) for pixels in [crop, *covered])
+            )
+        probs = [record.probs or {} for record in records]
+        group = max(probs[0], key=probs[0].__getitem__)
+        grid = fall_grid(probs[0][group], [p[group] for p in probs[1:]])
+        return Heatmap(group, crop, grid)
+
+    @asynccontextmanager
+    async def _admitted(self, count: int) -> AsyncIterator[None]:
+        """Hold places in the queue, and the time limit, for `count` images of one request."""
+        if self._in_flight + count > self._settings.queue_size:
+            raise BusyError(f"{self._in_flight} images wait already; at most {self._settings.queue_size}.")
+        self._in_flight += count
+        try:
+            async with asyncio.timeout(self._settings.request_timeout):
+                yield
+        except TimeoutError:
+            message = f"The answer took longer than {self._settings.request_timeout:g} s."
+            raise RequestError(504, message, hint="Send fewer images at once.") from None
+        finally:
+            self._in_flight -= count
+
     async def _predict_one(self, upload: Upload, detect: bool) -> list[Record]:
+        prepared = await self._prepare(upload, detect)
+        return [replace(r, path=upload.name) for r in await self._batcher.answer(prepared)]
+
+    async def _prepare(self, upload: Upload, detect: bool) -> Prepared:
         job = Job(str(next(self._keys)), upload.data, detect)
         self._preparing += 1
         try:
             loop = asyncio.get_running_loop()
-            prepared = await loop.run_in_executor(self._pool.threads, self._pool.prepare, job)
+            return await loop.run_in_executor(self._pool.threads, self._pool.prepare, job)
         finally:
             self._preparing -= 1
-        return [replace(r, path=upload.name) for r in await self._batcher.answer(prepared)]
+
+    async def _answer_crop(self, box: tuple[int, int, int, int], pixels: Pixels) -> Record:
+        (record,) = await self._batcher.answer(Prepared(str(next(self._keys)), (box,), (pixels,)))
+        return record
 
     def _answer(self, items: Sequence[Prepared]) -> list[list[Record]]:
         self._metrics.batches.observe(sum(len(item.pixels) for item in items))

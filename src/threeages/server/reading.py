@@ -112,13 +112,15 @@ class Reader:
         parser.spool_max_size = settings.max_body
         try:
             form = await parser.parse()
+            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            return [Upload(_clean(f.filename, i), await f.read()) for i, f in enumerate(files)]
         except MultiPartException as error:
             limits = f"{settings.max_images} files and {settings.max_fields} fields of {FIELD_BYTES} bytes"
             raise RequestError(
                 400, f"The form cannot be used: {error.message}", hint=f"At most {limits}."
             ) from None
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        return [Upload(_clean(f.filename, i), await f.read()) for i, f in enumerate(files)]
+        finally:
+            parser.close()
 
     def _read_json(self, body: bytes) -> list[Upload]:
         try:
@@ -133,6 +135,11 @@ class Reader:
 
 class _MemoryParser(MultiPartParser):
     """Starlette's parser, told by `spool_max_size` to keep files in memory: no photo touches the disk."""
+
+    def close(self) -> None:
+        """Free the files, however the parsing ended."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 def _decoded(text: str, i: int) -> bytes:

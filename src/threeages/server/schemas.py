@@ -62,6 +62,15 @@ class PredictResponse(BaseModel):
     records: list[RecordOut]
 
 
+class HeatmapResponse(BaseModel):
+    """What counted for the answer of one face: how much its probability falls where a patch is covered."""
+
+    age_group: str
+    crop: str = Field(description="The face as the model saw it: a square PNG in base64.")
+    size: int = Field(description="Pixels on each side of the crop.")
+    grid: list[list[float]] = Field(description="Rows of shares 0 to 1 of the largest fall.")
+
+
 class ModelResponse(BaseModel):
     """What answers, and what it allows."""
 

@@ -30,7 +30,7 @@ class Settings:
     image_timeout: float = 10.0  # to decode an image and find its faces
     request_timeout: float = 30.0  # from the received body to the answer
     worker_memory: int = 1536 * MIB  # address space that a decoding process may add
-    drain: float = 0.3  # after a stop signal: answers still come, each with 'Connection: close'
+    drain: float = 1.0  # after a stop signal: answers still come, each with 'Connection: close'
     rate_limit: int | None = None  # requests a minute and client
     api_keys: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ("*",)  # values of the Host header

@@ -1,0 +1,41 @@
+"""Take the pictures of the page in docs/pictures: python docs/screenshots.py [ADDRESS]; needs Chromium."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from threeages.demo import find_portraits
+
+OUT = Path(__file__).parent / "pictures"
+FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
+
+
+def main(address: str) -> None:
+    portraits = find_portraits()
+    gallery = [*portraits, *(p for p in [portraits[-1].with_name("coffee.png")] if p.exists())]
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        _take(browser, address, [], "light", 1180, "page-empty.png")
+        _take(browser, address, portraits[:1], "light", 1180, "page-light.png")
+        _take(browser, address, portraits[-1:], "dark", 1180, "page-dark.png")
+        _take(browser, address, gallery, "light", 1180, "page-gallery.png")
+        _take(browser, address, gallery[-2:], "dark", 390, "page-phone.png")
+        browser.close()
+
+
+def _take(browser: Browser, address: str, photos: list[Path], scheme: str, width: int, name: str) -> None:
+    size = {"width": width, "height": 760}
+    page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto(address)
+    if photos:
+        page.set_input_files("#files", photos)
+        page.wait_for_selector("progress.done", state="attached")
+        page.wait_for_function("() => !document.querySelector('.waiting')")
+    page.screenshot(path=OUT / name, full_page=True)
+    page.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000")

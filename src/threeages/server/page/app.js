@@ -1,0 +1,397 @@
+// The page: photos in, answers out. Nothing is kept but what is shown.
+
+const GROUPS = ["YOUNG", "MIDDLE", "OLD"];
+const PER_REQUEST = 4; // photos; small enough that answers come one after another
+const BODY_SHARE = 0.5; // of the largest body the service takes
+const TRIES = 6; // while the service says that it is busy
+const CSV_COLUMNS = ["path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young", "prob_middle",
+  "prob_old", "confidence", "age", "age_low", "age_high", "message"];
+const REASONS = {
+  no_face: "No face was found in this photo.",
+  face_too_small: "This face is too small to judge.",
+  blurred: "This face is too blurred to judge.",
+  uncertain: "Not sure enough to say: no group is likely enough.",
+  looks_under_13: "This face looks younger than 13; the groups begin there.",
+  empty: "This file is empty.",
+  not_an_image: "This file is no image of a known kind (JPEG, PNG, WebP, BMP, GIF, TIFF).",
+  truncated: "This photo breaks off: copy or download it again.",
+  corrupt: "This photo is damaged: save it again.",
+  too_small: "This image is too small.",
+  too_large: "This image is too large: scale it down first.",
+};
+const ABSTENTIONS = new Set(["no_face", "face_too_small", "blurred", "uncertain", "looks_under_13"]);
+
+const byId = (id) => document.getElementById(id);
+const photos = []; // {file, item, records}
+const queue = [];
+let limits = { max_body: 32 * 2 ** 20, max_images: PER_REQUEST };
+let heatmaps = false;
+let busy = false;
+
+// ---- the service ----
+
+async function ask(path, options = {}) {
+  const key = sessionStorage.getItem("key");
+  for (let attempt = 1; ; attempt += 1) {
+    const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+    const reply = await fetch(path, { ...options, headers });
+    if (reply.ok) return reply.json();
+    const wait = Number(reply.headers.get("Retry-After"));
+    if (wait && wait <= 30 && attempt < TRIES) {
+      await new Promise((done) => setTimeout(done, wait * 1000));
+      continue;
+    }
+    const problem = await reply.json().catch(() => ({ detail: `The service answered ${reply.status}.` }));
+    throw Object.assign(new Error([problem.detail, problem.hint].filter(Boolean).join(" ")), { status: reply.status });
+  }
+}
+
+async function predict(batch) {
+  const form = new FormData();
+  batch.forEach((photo, i) => form.append("images", photo.file, String(i)));
+  const { records } = await ask("/v1/predict", { method: "POST", body: form });
+  batch.forEach((photo, i) => {
+    photo.records = records.filter((r) => r.path === String(i)).map((r) => ({ ...r, path: photo.file.name }));
+  });
+}
+
+// ---- the queue ----
+
+function add(files) {
+  for (const file of files) {
+    const photo = { file, item: createItem(file), records: null };
+    photos.push(photo);
+    queue.push(photo);
+    byId("gallery").append(photo.item);
+  }
+  if (!files.length) return;
+  showError("");
+  layOut();
+  work();
+}
+
+function nextBatch() {
+  const batch = [];
+  let size = 0;
+  const most = Math.min(PER_REQUEST, limits.max_images);
+  while (queue.length && batch.length < most && (!batch.length || size + queue[0].file.size < limits.max_body * BODY_SHARE)) {
+    size += queue[0].file.size;
+    batch.push(queue.shift());
+  }
+  return batch;
+}
+
+async function work() {
+  if (busy) return;
+  busy = true;
+  while (queue.length) {
+    const batch = nextBatch();
+    try {
+      await predict(batch);
+    } catch (error) {
+      if (error.status === 401) {
+        queue.unshift(...batch);
+        byId("key-button").hidden = false;
+        byId("key-dialog").showModal();
+        break;
+      }
+      const message = error.status ? error.message : "The service cannot be reached.";
+      for (const photo of batch) photo.records = [{ path: photo.file.name, status: "failed", message }];
+    }
+    for (const photo of batch) showAnswer(photo);
+    showProgress();
+  }
+  busy = false;
+}
+
+// ---- one photo ----
+
+function createItem(file) {
+  const item = byId("photo-template").content.firstElementChild.cloneNode(true);
+  item.classList.add("waiting");
+  item.querySelector("h3").textContent = file.name;
+  const image = item.querySelector("img");
+  image.alt = `Photo ${file.name}`;
+  image.addEventListener("error", () => image.classList.add("broken"));
+  image.src = URL.createObjectURL(file);
+  return item;
+}
+
+function showAnswer(photo) {
+  const { item, records } = photo;
+  item.classList.remove("waiting");
+  const faces = records.filter((r) => r.box);
+  const reason = item.querySelector(".answer > .reason");
+  if (!faces.length) {
+    reason.textContent = explain(records[0]);
+    reason.classList.toggle("bad", !ABSTENTIONS.has(records[0].status));
+    return;
+  }
+  const image = item.querySelector("img");
+  const draw = () => drawBoxes(item, faces);
+  if (image.complete && image.naturalWidth) draw();
+  else image.addEventListener("load", draw, { once: true });
+  new ResizeObserver(draw).observe(image);
+  const list = item.querySelector(".faces");
+  faces.forEach((face, i) => list.append(createFace(photo, face, i, faces.length)));
+}
+
+function explain(record) {
+  if (record.status === "ok") return "";
+  return REASONS[record.status] ?? record.message ?? record.status;
+}
+
+function title(record) {
+  return record.age_group ?? (record.status === "looks_under_13" ? "Under 13?" : "No answer");
+}
+
+function describeAge(record) {
+  if (record.age == null) return "";
+  const age = `looks about ${Math.round(record.age)}`;
+  if (record.age_low == null || record.age_high == null) return age;
+  return `${age} (${Math.round(record.age_low)} to ${Math.round(record.age_high)})`;
+}
+
+function createFace(photo, record, i, count) {
+  const face = byId("face-template").content.firstElementChild.cloneNode(true);
+  if (record.age_group) face.classList.add(record.age_group.toLowerCase());
+  const number = face.querySelector(".number");
+  number.textContent = String(i + 1);
+  number.hidden = count === 1;
+  face.querySelector(".group").textContent = title(record);
+  face.querySelector(".age").textContent = describeAge(record);
+  face.querySelector(".reason").textContent = explain(record);
+  if (record.probs) fillProbs(face.querySelector(".probs"), record);
+  const light = (on) => photo.item.querySelectorAll(".box")[i]?.classList.toggle("lit", on && count > 1);
+  face.addEventListener("pointerenter", () => light(true));
+  face.addEventListener("pointerleave", () => light(false));
+  if (heatmaps) offerHeatmap(face, photo, i);
+  return face;
+}
+
+function fillProbs(list, record) {
+  for (const group of GROUPS) {
+    const share = record.probs[group];
+    const name = document.createElement("dt");
+    name.textContent = group;
+    name.classList.toggle("unlikely", group !== record.age_group);
+    const meter = document.createElement("dd");
+    meter.className = `meter ${group.toLowerCase()}`;
+    meter.setAttribute("aria-hidden", "true");
+    const fill = document.createElement("div");
+    fill.className = "fill";
+    fill.style.width = `${100 * share}%`;
+    meter.append(fill);
+    const value = document.createElement("dd");
+    value.className = "value";
+    value.textContent = `${Math.round(100 * share)} %`;
+    list.append(name, meter, value);
+  }
+}
+
+function drawBoxes(item, faces) {
+  const image = item.querySelector("img");
+  const layer = item.querySelector(".boxes");
+  if (!image.naturalWidth) return;
+  Object.assign(layer.style, {
+    left: `${image.offsetLeft}px`, top: `${image.offsetTop}px`,
+    width: `${image.offsetWidth}px`, height: `${image.offsetHeight}px`,
+  });
+  layer.replaceChildren(...faces.map((face, i) => createBox(face, i, faces.length, image)));
+}
+
+function createBox(face, i, count, image) {
+  const [x1, y1, x2, y2] = face.box;
+  const percent = (value, whole) => `${(100 * value) / whole}%`;
+  const box = document.createElement("div");
+  box.className = `box ${(face.age_group ?? "").toLowerCase()}`;
+  Object.assign(box.style, {
+    left: percent(x1, image.naturalWidth), top: percent(y1, image.naturalHeight),
+    width: percent(x2 - x1, image.naturalWidth), height: percent(y2 - y1, image.naturalHeight),
+  });
+  box.classList.toggle("top", (y1 * image.offsetHeight) / image.naturalHeight < 30);
+  const label = document.createElement("span");
+  label.textContent = count > 1 ? `${i + 1} ${title(face)}` : title(face);
+  box.append(label);
+  return box;
+}
+
+// ---- what counted ----
+
+function offerHeatmap(face, photo, i) {
+  const button = face.querySelector(".heat");
+  const figure = face.querySelector(".heatmap");
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const show = figure.hidden;
+    if (show && !figure.childElementCount) {
+      button.disabled = true;
+      try {
+        figure.append(await drawHeatmap(photo, i));
+      } catch (error) {
+        showError(error.message);
+        return;
+      } finally {
+        button.disabled = false;
+      }
+    }
+    figure.hidden = !show;
+    button.setAttribute("aria-pressed", String(show));
+  });
+}
+
+async function drawHeatmap(photo, i) {
+  const { size, crop, grid } = await ask(`/v1/heatmap?face=${i}`, {
+    method: "POST", body: photo.file, headers: { "Content-Type": "application/octet-stream" },
+  });
+  const canvas = Object.assign(document.createElement("canvas"), { width: size, height: size });
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "The face as the model sees it; what counted for the answer glows");
+  const context = canvas.getContext("2d");
+  const bytes = Uint8Array.from(atob(crop), (c) => c.charCodeAt(0));
+  context.drawImage(await createImageBitmap(new Blob([bytes], { type: "image/png" })), 0, 0, size, size);
+  const small = new OffscreenCanvas(grid[0].length, grid.length);
+  const pixels = new ImageData(grid[0].length, grid.length);
+  grid.flat().forEach((value, k) => pixels.data.set([255, 120, 0, 200 * value], 4 * k));
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(small, 0, 0, size, size);
+  return canvas;
+}
+
+// ---- the page around it ----
+
+function layOut() {
+  const any = photos.length > 0;
+  byId("results").hidden = !any;
+  document.body.classList.toggle("compact", any);
+  byId("gallery").classList.toggle("single", photos.length === 1);
+  showProgress();
+}
+
+function showProgress() {
+  const done = photos.filter((p) => p.records).length;
+  const faces = photos.flatMap((p) => p.records ?? []).filter((r) => r.box).length;
+  const bar = byId("progress");
+  bar.max = Math.max(photos.length, 1);
+  bar.value = done;
+  bar.classList.toggle("done", done === photos.length);
+  byId("download").disabled = done === 0;
+  const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+  byId("status").textContent = done < photos.length
+    ? `${done} of ${count(photos.length, "photo")}` : `${count(photos.length, "photo")}, ${count(faces, "face")}`;
+}
+
+function showError(text) {
+  byId("error").textContent = text;
+  byId("error").hidden = !text;
+}
+
+function clear() {
+  for (const photo of photos) URL.revokeObjectURL(photo.item.querySelector("img").src);
+  photos.length = queue.length = 0;
+  byId("gallery").replaceChildren();
+  showError("");
+  layOut();
+  byId("choose").focus();
+}
+
+function csvCell(value) {
+  let text = String(value ?? "");
+  if (typeof value === "string" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`; // no formula in a spreadsheet
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function download() {
+  const rows = photos.flatMap((p) => p.records ?? []).map((r) => {
+    const probs = GROUPS.map((group) => r.probs?.[group]);
+    const values = [r.path, r.status, ...(r.box ?? [null, null, null, null]), r.age_group, ...probs, r.confidence,
+      r.age, r.age_low, r.age_high, r.message];
+    return values.map(csvCell).join(",");
+  });
+  const text = [CSV_COLUMNS.join(","), ...rows, ""].join("\n");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  link.download = "threeages.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+function switchTheme() {
+  const { dataset } = document.documentElement;
+  const now = dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  dataset.theme = now === "dark" ? "light" : "dark";
+}
+
+async function openCamera() {
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
+    byId("video").srcObject = stream;
+    byId("camera-dialog").showModal();
+    await byId("video").play();
+  } catch {
+    showError("No camera can be used here. Browsers allow it on this machine and over HTTPS only.");
+  }
+}
+
+function closeCamera() {
+  for (const track of byId("video").srcObject?.getTracks() ?? []) track.stop();
+  byId("video").srcObject = null;
+}
+
+function shoot() {
+  const video = byId("video");
+  const canvas = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  canvas.toBlob((blob) => {
+    add([new File([blob], `camera-${photos.length + 1}.jpg`, { type: "image/jpeg" })]);
+    byId("camera-dialog").close();
+  }, "image/jpeg", 0.95);
+}
+
+function dropHere() {
+  let depth = 0; // dragenter and dragleave also come from children
+  const zone = byId("drop");
+  addEventListener("dragenter", () => { depth += 1; zone.classList.add("over"); });
+  addEventListener("dragleave", () => { depth -= 1; if (depth <= 0) zone.classList.remove("over"); });
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    depth = 0;
+    zone.classList.remove("over");
+    add([...event.dataTransfer.files]);
+  });
+  addEventListener("paste", (event) => add([...event.clipboardData.files]));
+}
+
+async function showModel() {
+  try {
+    const model = await ask("/v1/model");
+    limits = model.limits;
+    heatmaps = Boolean(model.features.heatmap);
+    byId("model").textContent = `Model ${model.name}, threeages ${model.version}`;
+  } catch (error) {
+    if (error.status !== 401) return;
+    byId("key-button").hidden = false;
+  }
+}
+
+byId("theme").addEventListener("click", switchTheme);
+byId("choose").addEventListener("click", () => byId("files").click());
+byId("files").addEventListener("change", (event) => { add([...event.target.files]); event.target.value = ""; });
+byId("camera").addEventListener("click", openCamera);
+byId("camera").hidden = !navigator.mediaDevices?.getUserMedia;
+byId("shoot").addEventListener("click", shoot);
+byId("camera-close").addEventListener("click", () => byId("camera-dialog").close());
+byId("camera-dialog").addEventListener("close", closeCamera);
+byId("download").addEventListener("click", download);
+byId("clear").addEventListener("click", clear);
+byId("key-button").addEventListener("click", () => byId("key-dialog").showModal());
+byId("key-dialog").addEventListener("close", () => {
+  if (byId("key").value) sessionStorage.setItem("key", byId("key").value);
+  byId("key").value = "";
+  showModel();
+  work();
+});
+dropHere();
+await showModel();

@@ -1,0 +1,201 @@
+import base64
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from httpx import Response
+
+from threeages.predict import Predictor, default_model_path
+from threeages.server.app import create_app
+from threeages.server.heatmap import CELLS, cover_patches, fall_grid
+
+
+def _form(client: TestClient, path: Path) -> Response:
+    return client.post("/v1/predict", files=[("images", (path.name, path.read_bytes()))])
+
+
+def _json(client: TestClient, path: Path) -> Response:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return client.post("/v1/predict", json={"images": [{"name": path.name, "data": data}]})
+
+
+def _data_url(client: TestClient, path: Path) -> Response:
+    data = "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+    return client.post("/v1/predict", json={"images": [{"data": data}]})
+
+
+def _raw(client: TestClient, path: Path) -> Response:
+    return client.post("/v1/predict", content=path.read_bytes(), headers={"Content-Type": "image/jpeg"})
+
+
+def _same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert set(found) == set(expected)
+    for name in found.keys() - {"path"}:
+        if isinstance(found[name], float | dict):
+            assert found[name] == pytest.approx(expected[name], abs=1e-4)
+        else:
+            assert found[name] == expected[name]
+
+
+@pytest.mark.parametrize("send", [_form, _json, _data_url, _raw])
+def test_every_way_of_sending_gives_the_offline_answer(
+    client: TestClient, offline: Predictor, portrait: Path, send: Callable[[TestClient, Path], Response]
+) -> None:
+    reply = send(client, portrait)
+    assert reply.status_code == 200
+    expected = [r.to_dict() for r in offline.predict([portrait])]
+    found = reply.json()["records"]
+    assert [r["status"] for r in found] == ["ok"]
+    for a, b in zip(found, expected, strict=True):
+        _same(a, b)
+
+
+def test_lines_have_the_shape_of_jsonl(client: TestClient, offline: Predictor, portrait: Path) -> None:
+    reply = client.post(
+        "/v1/predict",
+        content=portrait.read_bytes(),
+        headers={"Content-Type": "image/jpeg", "Accept": "application/x-ndjson"},
+    )
+    (line,) = reply.text.splitlines()
+    _same(json.loads(line), next(iter(offline.predict([portrait]))).to_dict())
+
+
+def test_bad_images_lose_no_others_answer(
+    client: TestClient, portrait: Path, bad_images: dict[str, Path]
+) -> None:
+    bad = {status: path for status, path in bad_images.items() if path.exists()}
+    paths = [portrait, *bad.values(), portrait]
+    files = [("images", (p.name, p.read_bytes())) for p in paths]
+    records = client.post("/v1/predict", files=files).json()["records"]
+    assert [r["path"] for r in records] == [p.name for p in paths]
+    assert [r["status"] for r in records] == ["ok", *bad, "ok"]
+    assert all(r["message"] for r in records[1:-1])
+
+
+def test_without_detection_an_image_is_taken_whole(client: TestClient, faces_dir: Path) -> None:
+    path = sorted(faces_dir.glob("*.jpg"))[0]
+    reply = client.post(
+        "/v1/predict?detect=false", content=path.read_bytes(), headers={"Content-Type": "image/png"}
+    )
+    (record,) = reply.json()["records"]
+    assert record["box"][:2] == [0, 0]
+    assert record["probs"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "kind", "status"),
+    [
+        ("GET", "/nothing", b"", "", 404),
+        ("PUT", "/v1/predict", b"", "", 405),
+        ("POST", "/v1/predict", b"x", "text/plain", 415),
+        ("POST", "/v1/predict", b"", "image/jpeg", 422),
+        ("POST", "/v1/predict?detect=maybe", b"x", "image/jpeg", 422),
+        ("POST", "/v1/predict", b"{", "application/json", 422),
+        ("POST", "/v1/predict", b'{"images": []}', "application/json", 422),
+        ("POST", "/v1/predict", b'{"images": [{"data": "?"}]}', "application/json", 422),
+        ("POST", "/v1/predict", b'{"images": [{"data": "", "size": 3}]}', "application/json", 422),
+        ("POST", "/v1/predict", b"x", "multipart/form-data", 400),
+        ("POST", "/v1/predict", b"--x", "multipart/form-data; boundary=x", 422),
+        ("POST", "/v1/heatmap", b"x", "image/jpeg", 422),
+        ("POST", "/v1/heatmap?face=-1", b"x", "image/jpeg", 422),
+    ],
+)
+def test_refusals_are_problems(
+    client: TestClient, method: str, path: str, content: bytes, kind: str, status: int
+) -> None:
+    reply = client.request(method, path, content=content, headers={"Content-Type": kind} if kind else {})
+    assert reply.status_code == status
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.json()["status"] == status
+    assert reply.json()["detail"]
+
+
+def test_headers_and_states(client: TestClient) -> None:
+    for path in ("/", "/healthz", "/readyz", "/v1/model", "/nothing"):
+        headers = client.get(path).headers
+        assert "'unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert "access-control-allow-origin" not in headers
+    assert client.get("/readyz").json() == {"status": "ready"}
+    client.app.state.draining = True  # type: ignore[attr-defined]
+    try:
+        reply = client.get("/readyz")
+    finally:
+        client.app.state.draining = False  # type: ignore[attr-defined]
+    assert (reply.status_code, reply.headers["connection"]) == (503, "close")
+
+
+def test_model_and_metrics_say_what_is_there(client: TestClient, portrait: Path) -> None:
+    model = client.get("/v1/model").json()
+    assert model["signature"]["class_names"] == ["YOUNG", "MIDDLE", "OLD"]
+    assert model["features"]["heatmap"] is True
+    _form(client, portrait)
+    text = client.get("/metrics").text
+    assert 'threeages_requests_total{path="/v1/predict",status="200"}' in text
+    assert 'threeages_records_total{status="ok"}' in text
+    assert "threeages_images_in_flight 0.0" in text
+
+
+def test_the_log_holds_size_and_status_only(
+    client: TestClient, portrait: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "threeages.server"):
+        reply = _form(client, portrait)
+    size = int(reply.request.headers["content-length"])
+    assert [r.getMessage() for r in caplog.records if r.name == "threeages.server"] == [
+        f"status=200 bytes={size}"
+    ]
+
+
+def test_a_fault_inside_tells_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("threeages.server.engine.Engine.predict", fail)
+    app = TestClient(create_app(default_model_path()))  # not started: the engine is not asked
+    reply = app.post("/v1/predict", content=b"x", headers={"Content-Type": "image/png"})
+    assert (reply.status_code, reply.headers["content-type"]) == (500, "application/problem+json")
+    assert "secret" not in reply.text + caplog.text
+    assert "RuntimeError at" in caplog.text
+    assert "Traceback" not in reply.text + caplog.text
+
+
+def test_openapi_shows_examples(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    content = schema["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+    assert {"multipart/form-data", "application/json", "image/jpeg"} <= set(content)
+    reply = client.post("/v1/predict", json=content["application/json"]["example"])
+    assert reply.json()["records"][0]["status"] == "too_small"
+    assert schema["components"]["schemas"]["RecordOut"]["examples"]
+
+
+def test_heatmap_of_a_face(client: TestClient, portrait: Path) -> None:
+    reply = client.post("/v1/heatmap", content=portrait.read_bytes(), headers={"Content-Type": "image/jpeg"})
+    body = reply.json()
+    assert reply.status_code == 200
+    assert np.asarray(body["grid"]).shape == (CELLS, CELLS)
+    assert np.asarray(body["grid"]).max() <= 1
+    assert base64.b64decode(body["crop"]).startswith(b"\x89PNG")
+    many = client.post("/v1/heatmap", files=[("images", ("a", b"x"))] * 2)
+    beyond = client.post(
+        "/v1/heatmap?face=9", content=portrait.read_bytes(), headers={"Content-Type": "image/jpeg"}
+    )
+    assert (many.status_code, beyond.status_code) == (422, 422)
+
+
+def test_heatmap_glows_where_the_model_looks() -> None:
+    pixels = np.full((64, 64, 3), 100, dtype=np.uint8)
+    pixels[:16, :16] = 255  # all that this model looks at
+    covered = [float((copy[:16, :16] == 255).mean()) for copy in cover_patches(pixels)]
+    grid = np.asarray(fall_grid(1.0, covered))
+    assert grid.max() == 1
+    assert grid[:2, :2].min() > 0
+    assert grid[3:].max() == grid[:, 3:].max() == 0
