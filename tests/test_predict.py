@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from threeages.predict import (
     predict_table,
     write_records,
 )
+from threeages.records import Record
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_records_are_written_as_jsonl_and_csv(
     write_records(records, text, "jsonl")
     rows = [json.loads(line) for line in text.getvalue().splitlines()]
     assert [row["status"] for row in rows] == ["ok", "empty"]
-    assert set(rows[0]) == {"path", "status", "box", "age_group", "probs", "confidence", "message"}
+    assert set(rows[0]) == {field.name for field in fields(Record)}
     text = io.StringIO()
     write_records(records, text, "csv")
     assert len(text.getvalue().splitlines()) == 3

@@ -3,18 +3,22 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from threeages.client import Client
+    from threeages.predict import Predictor, load_predictor
+    from threeages.records import Record
 
-__all__ = ["Client"]
+__all__ = ["Predictor", "Record", "load_predictor"]
+
+_HOMES = {"Predictor": "predict", "load_predictor": "predict", "Record": "records"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Client":  # loads the HTTP library
-        from threeages.client import Client
-
-        return Client
-    if name == "__version__":  # looked up when asked for: importlib.metadata costs 50 ms at every start
+    """Names are looked up when asked for, so that `import threeages` stays light."""
+    if name == "__version__":  # importlib.metadata costs 50 ms at every start
         from importlib.metadata import version
 
         return version("threeages")
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"threeages.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

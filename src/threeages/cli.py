@@ -32,6 +32,12 @@ EXTRAS = {  # what a command misses where the package was installed without the 
     **dict.fromkeys(("torch", "sklearn", "lightning_fabric", "onnx", "safetensors"), "train"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
 }
+MaxError = Annotated[
+    float | None, typer.Option(help="Answer only where the error stays at this rate, such as 0.15.")
+]
+Coverage = Annotated[
+    float | None, typer.Option(help="Add the set of groups that holds the true one this often, such as 0.9.")
+]
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 
 
@@ -78,19 +84,22 @@ def predict(
     sources: Annotated[list[str], typer.Argument(help="Files, folders, globs, or '-' for a list on stdin.")],
     model: ModelName = "default",
     no_detect: NoDetect = False,
+    max_error: MaxError = None,
+    coverage: Coverage = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a face.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="One csv row a face.")] = False,
 ) -> None:
     """Answer the age group of every face; exit code 1 when an image could not be read."""
     from threeages.predict import expand_sources, write_records
 
+    predictor = _predictor(model, no_detect, max_error, coverage)
     paths = expand_sources(sources, sys.stdin)
     failed = 0
 
     def records() -> Any:
         nonlocal failed
-        for record in _predictor(model, no_detect).predict(paths):
-            failed += record.status not in {"ok", "no_face"}
+        for record in predictor.predict(paths):
+            failed += record.failed
             yield record
 
     if jsonl or csv:
@@ -195,6 +204,47 @@ def judge(
 
 
 @app.command()
+def thresholds(
+    predictions: Annotated[
+        list[Path], typer.Argument(help="Predictions csv on people outside training; several are joined.")
+    ],
+    model: Annotated[Path | None, typer.Option(help="ONNX file to store them in.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Json file to write what was measured to.")
+    ] = None,
+) -> None:
+    """Measure from which confidence on a model may answer, and how wide its sets must be."""
+    import json
+    from dataclasses import asdict
+
+    from threeages.manifest import atomic_path
+    from threeages.predict import OnnxModel
+    from threeages.predictions import join_predictions, load_predictions
+    from threeages.thresholds import measure_thresholds, replace_signature
+
+    found = measure_thresholds(join_predictions([load_predictions(path) for path in predictions]))
+    if model:
+        replace_signature(model, found.apply(OnnxModel(model).signature))
+    if out:
+        with atomic_path(out) as part:
+            part.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"{found.n:,} images of {found.persons:,} persons; measured on persons left out")
+    _print_rows(
+        ["error rate", "confidence from", "answered", "error"],
+        [[f"{e.rate:g}", f"{e.confidence:.3f}", f"{e.answered:.3f}", f"{e.error:.3f}"] for e in found.errors],
+    )
+    _print_rows(
+        ["coverage", "probability from", "covered, a person", "groups in the set"],
+        [
+            [f"{s.coverage:g}", f"{s.probability:.3f}", f"{s.covered:.3f}", f"{s.size:.2f}"]
+            for s in found.sets
+        ],
+    )
+    if found.age_margin is not None:
+        typer.echo(f"Intervals of years grow by {found.age_margin:+.1f} at both ends")
+
+
+@app.command()
 def compare(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders or predictions; the first is the baseline.")
@@ -241,6 +291,32 @@ def study(
         studying.write_rows(rows, table)
     _print_rows(*studying.summarize(rows))
     typer.echo(f"Written to {out / 'study.md'}")
+
+
+@app.command()
+def tune(
+    manifest: ManifestFile,
+    out: OutFolder,
+    trials: Annotated[int, typer.Option(help="In all, those of an earlier start included.")] = 30,
+    processes: Annotated[int, typer.Option(help="Working on one storage.")] = 1,
+    split: Annotated[str, typer.Option(help="people or random.")] = "people",
+    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 10,
+    size: Annotated[int, typer.Option(help="Pixels of an image's side.")] = 128,
+    seed: Annotated[int, typer.Option()] = 42,
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Search the reference study's space of CNNs; writes a picture and the best recipe, and goes on."""
+    from threeages.manifest import load_manifest
+    from threeages.recipes import create_recipe
+    from threeages.tune import Search, run_search
+
+    given: dict[str, Any] = {"split": split, "epochs": epochs, "input_size": size, "seed": seed}
+    base = replace(create_recipe("reference-cnn"), **given)
+    run_search(
+        Search(load_manifest(manifest, root=root), out, base, trials, processes, cache_dir), typer.echo
+    )
+    typer.echo(f"Train it with: threeages train {manifest} --recipe {out / 'best.json'} --out FOLDER")
 
 
 @app.command()
@@ -396,11 +472,12 @@ def _weighted(text: str) -> tuple[str, float]:
         raise ConfigError(f"--task was '{text}'.", hint="Give a column and a weight: gender=0.3.") from error
 
 
-def _predictor(model: str, no_detect: bool) -> "Predictor":
-    from threeages.faces import YuNet
-    from threeages.predict import OnnxModel, Predictor
+def _predictor(
+    model: str, no_detect: bool, max_error: float | None = None, coverage: float | None = None
+) -> "Predictor":
+    from threeages.predict import load_predictor
 
-    return Predictor(OnnxModel(_model_path(model)), None if no_detect else YuNet())
+    return load_predictor(_model_path(model), detect=not no_detect, max_error=max_error, coverage=coverage)
 
 
 def _model_path(model: str) -> Path:
@@ -430,12 +507,14 @@ def _print_table(records: Any) -> None:
     from rich.table import Column, Table
 
     table = Table(Column("path", overflow="fold", ratio=1), "status", "box", "age group")
-    for name in ("young", "middle", "old"):
+    for name in ("young", "middle", "old", "years"):
         table.add_column(name, justify="right")
     for r in records:
         if r.status == "ok":
             box = ",".join(map(str, r.box))
-            table.add_row(r.path, r.status, box, r.age_group, *(f"{p:.2f}" for p in r.probs.values()))
+            group = r.age_group if r.age_set is None else f"{r.age_group} of {{{', '.join(r.age_set)}}}"
+            years = "" if r.age is None else f"{r.age:.0f} ({r.age_low:.0f}-{r.age_high:.0f})"
+            table.add_row(r.path, r.status, box, group, *(f"{p:.2f}" for p in r.probs.values()), years)
         else:
             table.add_row(r.path, r.status, r.message)
     Console(soft_wrap=not sys.stdout.isatty()).print(table)

@@ -27,18 +27,30 @@ cv2.setNumThreads(1)  # work is spread over images, not inside one
 def load_image(source: Path | bytes, *, min_side: int = MIN_SIDE, target: int | None = None) -> Pixels:
     """Upright uint8 RGB `(height, width, 3)`; the first frame of an animation.
 
-    With `target` a JPEG may be decoded at the smallest power-of-two reduction whose shorter side is still
-    at least `target`, which is what makes a 12-megapixel photo cheap. Raises ImageError, whose `status`
-    is one of `missing`, `empty`, `not_an_image`, `too_large`, `too_small`, `truncated`, `corrupt`.
+    For `target` see `load_reduced`. Raises ImageError, whose `status` is one of `missing`, `empty`,
+    `not_an_image`, `too_large`, `too_small`, `truncated`, `corrupt`.
+    """
+    return load_reduced(source, target, min_side=min_side)[0]
+
+
+def load_reduced(
+    source: Path | bytes, target: int | None, *, min_side: int = MIN_SIDE
+) -> tuple[Pixels, float]:
+    """As `load_image`, and how many pixels of the file one of these pixels stands for.
+
+    A JPEG is decoded at the smallest power-of-two reduction whose shorter side is still at least `target`,
+    which is what makes a 12-megapixel photo cheap; None decodes it in full.
     """
     data = _read(source) if isinstance(source, Path) else source
     if not data:
         raise ImageError("empty", "The file has no bytes.", hint="Copy or download it again.")
     image = _open(data)
     _check_size(image, min_side)
+    longer = max(image.size)
     if target is not None and image.format in {"JPEG", "MPO"}:  # MPO: a phone's JPEG with a second picture
         image.draft("RGB", (target, target))
-    return _decode(image)
+    pixels = _decode(image)
+    return pixels, longer / max(pixels.shape[:2])
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:

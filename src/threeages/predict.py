@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -16,19 +15,24 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from threeages.answer import Policy, face_record
 from threeages.errors import DataError, ImageError, ModelError
-from threeages.faces import Detector, Face, crop, find_faces, whole
-from threeages.images import SUFFIXES, Pixels, load_image, resize
+from threeages.faces import Detector, Face, YuNet, crop, find_faces, whole
+from threeages.images import SUFFIXES, Pixels, load_reduced, resize
 from threeages.labels import UNKNOWN
 from threeages.manifest import Manifest, RowFault
-from threeages.predictions import OK, PredictionTable
-from threeages.records import Record
+from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
+from threeages.quality import find_fault
+from threeages.records import ABSTAINED, Record
 from threeages.signature import METADATA_KEY, Signature
 
 BATCH = 32
 LOOK_AHEAD = 128  # images decoded before the model asks: bounds memory whatever the folder's size
+# Shorter side of a decoded photo. The detector looks at 640 pixels and sees faces from about 10 there, which
+# then have 15 or more; a 12-megapixel JPEG is decoded at half its size, in 40 % of the time.
+DECODED_SIDE = 960
 CSV_HEADER = ("path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young", "prob_middle", "prob_old",
-              "confidence", "message")  # fmt: skip
+              "confidence", "age", "age_low", "age_high", "age_set", "message")  # fmt: skip
 
 
 class OnnxModel:
@@ -56,11 +60,20 @@ class OnnxModel:
                 f"{path} carries no threeages signature.", hint="Write one: threeages export RUN."
             )
         self.signature = Signature.from_json(metadata[METADATA_KEY])
+        self.has_years = "years" in {output.name for output in self._session.get_outputs()}
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 RGB `(n, size, size, 3)` to probabilities float32 `(n, 3)`."""
-        probs: NDArray[np.float32] = self._session.run(["probs"], {"pixels": pixels})[0]
-        return probs
+        return self.predict_all(pixels)[0]
+
+    def predict_all(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """As `predict`, and the distributions over apparent age `(n, 101)` where the model has them."""
+        if not self.has_years:
+            return self._session.run(["probs"], {"pixels": pixels})[0], None
+        probs, years = self._session.run(["probs", "years"], {"pixels": pixels})
+        return probs, years
 
 
 def default_model_path() -> Path:
@@ -70,21 +83,38 @@ def default_model_path() -> Path:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was made of one image before the model is asked: the crops of its faces, or why there are none."""
+    """What was made of one image before the model is asked: the crops of its faces, or why there are none.
+
+    `faults` says of each face why it gets no answer, '' where it may get one; () where none has a fault.
+    """
 
     path: str
     boxes: tuple[tuple[int, int, int, int], ...] = ()
     pixels: tuple[Pixels, ...] = ()
     status: str = OK
     message: str = ""
+    faults: tuple[str, ...] = ()
 
 
 class Predictor:
-    """Answers images of any number in their order; with no detector every image is taken whole."""
+    """Answers images of any number in their order.
 
-    def __init__(self, model: OnnxModel, detector: Detector | None) -> None:
+    With no detector every image is taken whole, as a face crop that is to be answered whatever its size and
+    sharpness. `max_error` is the error rate wished for among the answers, and `coverage` that of the sets of
+    age groups: shares that the model was measured for, else ConfigError.
+    """
+
+    def __init__(
+        self,
+        model: OnnxModel,
+        detector: Detector | None,
+        *,
+        max_error: float | None = None,
+        coverage: float | None = None,
+    ) -> None:
         self.model = model
         self.detector = detector
+        self.policy = Policy.create(model.signature, max_error, coverage)
 
     def predict(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[Record]:
         """One record a face, or one that says why there is none; a bad image loses no other's answer."""
@@ -111,7 +141,9 @@ class Predictor:
     def prepare(self, path: str, image: Path | bytes | Pixels) -> Prepared:
         """Decode one image and find its faces; may be called from many threads. `path` names its records."""
         try:
-            pixels = image if isinstance(image, np.ndarray) else load_image(image)
+            pixels, scale = (
+                (image, 1.0) if isinstance(image, np.ndarray) else load_reduced(image, DECODED_SIDE)
+            )
         except ImageError as error:
             return Prepared(path, status=error.status, message=f"{error.message} {error.hint}".strip())
         faces = [whole(pixels)] if self.detector is None else find_faces(pixels, self.detector)
@@ -119,34 +151,63 @@ class Predictor:
             return Prepared(
                 path, status="no_face", message="No face was found; --no-detect takes the image whole."
             )
-        return Prepared(path, tuple(map(_rounded, faces)), tuple(map(partial(self._crop, pixels), faces)))
+        crops = tuple(self._crop(pixels, face) for face in faces)
+        faults = (
+            () if self.detector is None else tuple(find_fault(f, crop(pixels, f, 0), scale) for f in faces)
+        )
+        return Prepared(path, tuple(_rounded(face, scale) for face in faces), crops, faults=faults)
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
         signature = self.model.signature
         return resize(crop(pixels, face, signature.margin), signature.input_size)
 
+    def outputs(
+        self, items: Sequence[Prepared]
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """What the model says of every face, in order: probs `(3,)`, and years `(101,)` or None."""
+        batch = [pixels for item in items for pixels in item.pixels]
+        for i in range(0, len(batch), BATCH):
+            probs, years = self.model.predict_all(np.stack(batch[i : i + BATCH]))
+            yield from zip(probs, years if years is not None else [None] * len(probs), strict=True)
+
     def answer(self, items: Sequence[Prepared]) -> Iterator[Record]:
         """Records of prepared images, in their order; the model is asked in batches."""
-        batch = [pixels for item in items for pixels in item.pixels]
-        parts = [self.model.predict(np.stack(batch[i : i + BATCH])) for i in range(0, len(batch), BATCH)]
-        answers = iter(np.concatenate(parts) if parts else ())
+        outputs = self.outputs(items)
         for item in items:
             if item.status != OK:
                 yield Record(item.path, item.status, message=item.message)
-            for box in item.boxes:
-                yield self._record(item.path, box, next(answers))
+            faults = item.faults or ("",) * len(item.boxes)
+            for box, fault in zip(item.boxes, faults, strict=True):
+                probs, years = next(outputs)
+                yield face_record(item.path, box, probs, years, policy=self.policy, fault=fault)
 
-    def _record(self, path: str, box: tuple[int, int, int, int], probs: NDArray[np.float32]) -> Record:
-        names = self.model.signature.class_names
-        best = int(probs.argmax())
-        by_name = {name: round(float(p), 6) for name, p in zip(names, probs, strict=True)}
-        return Record(path, OK, box, names[best], by_name, by_name[names[best]])
+
+def load_predictor(
+    model: Path | str = "default",
+    *,
+    detect: bool = True,
+    max_error: float | None = None,
+    coverage: float | None = None,
+) -> Predictor:
+    """A predictor in one call: `model` is 'default' or an ONNX file; `detect=False` takes images whole.
+
+    >>> for record in load_predictor().predict([Path("photo.jpg")]):
+    ...     print(record.age_group, record.confidence)
+    """
+    path = default_model_path() if model == "default" else Path(model)
+    detector = YuNet() if detect else None
+    return Predictor(OnnxModel(path), detector, max_error=max_error, coverage=coverage)
 
 
 def predict_table(
     predictor: Predictor, manifest: Manifest, faults: Sequence[RowFault] = ()
 ) -> PredictionTable:
-    """One row an image of a manifest, for its largest face; then one row a fault, none dropped."""
+    """One row an image of a manifest, for its largest face; then one row a fault, none dropped.
+
+    A face that was found but not answered is judged by its probabilities all the same, so that abstaining
+    makes no figure better; the column `abstained` says why it was not. Models with years add the columns
+    `predicted_age`, `predicted_low` and `predicted_high`.
+    """
     files = manifest.files()
     first: dict[str, Record] = {}
     for record in predictor.predict(files):
@@ -155,14 +216,23 @@ def predict_table(
     nothing = (np.nan,) * 3
     probs = [tuple(r.probs.values()) if r.probs else nothing for r in records] + [nothing] * len(faults)
     array = np.asarray(probs, dtype=np.float64).reshape(-1, 3)
+    columns = manifest.columns | _record_columns(records)
     return PredictionTable(
         (*manifest.paths, *(f"{fault.path} (line {fault.line})" for fault in faults)),
         np.concatenate([manifest.labels, np.full(len(faults), UNKNOWN, dtype=np.int64)]),
-        (*(r.status for r in records), *(fault.status for fault in faults)),
+        (*(OK if r.probs else r.status for r in records), *(fault.status for fault in faults)),
         array,
         array.max(axis=1),
-        {name: (*values, *("",) * len(faults)) for name, values in manifest.columns.items()},
+        {name: (*values, *("",) * len(faults)) for name, values in columns.items()},
     )
+
+
+def _record_columns(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
+    """What records say beyond the probabilities, as columns of a table; none that is empty."""
+    columns = {"abstained": tuple(r.status if r.probs and r.status in ABSTAINED else "" for r in records)}
+    for column, name in AGE_COLUMNS.items():
+        columns[column] = tuple("" if getattr(r, name) is None else str(getattr(r, name)) for r in records)
+    return {column: values for column, values in columns.items() if any(values)}
 
 
 def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
@@ -185,7 +255,19 @@ def write_records(records: Iterable[Record], out: TextIO, kind: str) -> None:
     for r in records:
         probs = r.probs.values() if r.probs else ("",) * 3
         writer.writerow(
-            [r.path, r.status, *(r.box or ("",) * 4), r.age_group, *probs, r.confidence, r.message]
+            [
+                r.path,
+                r.status,
+                *(r.box or ("",) * 4),
+                r.age_group,
+                *probs,
+                r.confidence,
+                r.age,
+                r.age_low,
+                r.age_high,
+                "|".join(r.age_set or ()),
+                r.message,
+            ]
         )
 
 
@@ -206,6 +288,7 @@ def _expand(source: str, stdin: TextIO) -> list[Path]:
     return found
 
 
-def _rounded(face: Face) -> tuple[int, int, int, int]:
-    x1, y1, x2, y2 = (round(v) for v in face.box)
+def _rounded(face: Face, scale: float) -> tuple[int, int, int, int]:
+    """The box in pixels of the photo, of which `scale` go to one that was decoded."""
+    x1, y1, x2, y2 = (round(v * scale) for v in face.box)
     return x1, y1, x2, y2

@@ -16,6 +16,11 @@ OK = "ok"
 NO_ANSWER = "no_answer"  # status of a row that has no probabilities in a file without a status column
 PROB_COLUMNS = tuple(f"prob_{name.lower()}" for name in AGE_GROUPS)
 OWN_COLUMNS = ("path", "label", "status", "age_group", *PROB_COLUMNS, "confidence")
+AGE_COLUMNS = {
+    "predicted_age": "age",
+    "predicted_low": "age_low",
+    "predicted_high": "age_high",
+}  # of a record
 SUM_TOLERANCE = 0.02  # three probabilities rounded to two decimals miss 1 by at most 0.015
 
 

@@ -3,13 +3,18 @@
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+# Why a readable image, or a face in it, gets no answer: reasons, not failures.
+ABSTAINED = frozenset({"no_face", "face_too_small", "blurred", "uncertain", "looks_under_13"})
+
 
 @dataclass(frozen=True)
 class Record:
     """The answer for one face, or the reason why there is none.
 
-    `status` is 'ok', 'no_face' or an ImageError's status; `box` is x1, y1, x2, y2 in pixels of the
-    upright image; `probs` are by age group.
+    `status` is 'ok', one of ABSTAINED or an ImageError's status; `box` is x1, y1, x2, y2 in pixels of the
+    upright image; `probs` are by age group. A face that was found but not answered keeps its `probs` and has
+    no `age_group`. `age` is the expected apparent age in years, `age_low` to `age_high` its 90 % interval
+    (models with years only), `age_set` the conformal set that was asked for.
     """
 
     path: str
@@ -18,7 +23,16 @@ class Record:
     age_group: str | None = None
     probs: dict[str, float] | None = None
     confidence: float | None = None
+    age: float | None = None
+    age_low: float | None = None
+    age_high: float | None = None
+    age_set: list[str] | None = None
     message: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the image could not be read, which is a fault of the input and not an abstention."""
+        return self.status != "ok" and self.status not in ABSTAINED
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -5,11 +5,13 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from threeages.errors import ModelError
+from threeages.errors import ConfigError, ModelError
 from threeages.labels import AGE_GROUPS
 
 FORMAT = 1
 METADATA_KEY = "threeages.signature"
+
+Thresholds = tuple[tuple[float, float], ...]  # pairs of a wished share and the threshold that reaches it
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class Signature:
     margin: float = 0.0  # context kept around a detected face box, as a fraction of its longer side
     temperature: float = 1.0  # logits are divided by it inside the exported graph
     class_names: tuple[str, ...] = AGE_GROUPS
+    # Measured on people outside training by `threeages thresholds`; empty where that was not done.
+    error_thresholds: Thresholds = ()  # error rate -> confidence from which on an answer is given
+    set_thresholds: Thresholds = ()  # coverage -> probability from which on an age group is in the set
+    age_margin: float = 0.0  # years added at both ends of the central 90 % of the distribution over ages
 
     def __post_init__(self) -> None:
         if self.class_names != AGE_GROUPS:
@@ -49,7 +55,7 @@ class Signature:
         try:
             raw: dict[str, Any] = json.loads(text)
             found = raw.pop("format")
-            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+            values: dict[str, Any] = {k: _frozen(v) for k, v in raw.items()}
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelError("The model's signature is not readable.", hint="Export it again.") from error
         if found != FORMAT or set(values) - {f.name for f in fields(cls)}:
@@ -61,3 +67,26 @@ class Signature:
             return cls(**values)
         except TypeError as error:  # a value is missing or of another type
             raise ModelError("The model's signature is not complete.", hint="Export it again.") from error
+
+    def threshold(self, kind: str, wished: float) -> float:
+        """The threshold for an error rate (`kind` 'error') or a coverage ('set'), as measured.
+
+        A rate between two measured ones is rounded to the stricter one. Raises ConfigError where no measured
+        one is so strict.
+        """
+        table = self.error_thresholds if kind == "error" else self.set_thresholds
+        strict = [pair for pair in table if (pair[0] <= wished if kind == "error" else pair[0] >= wished)]
+        if not strict:
+            what = "an error rate" if kind == "error" else "a coverage"
+            known = ", ".join(f"{share:g}" for share, _ in table)
+            raise ConfigError(
+                f"The model {self.name} has no threshold for {what} of {wished:g}.",
+                hint=f"Measured: {known}."
+                if known
+                else "Measure them: threeages thresholds PREDICTIONS.csv.",
+            )
+        return min(strict, key=lambda pair: abs(pair[0] - wished))[1]
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

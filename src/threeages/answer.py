@@ -1,0 +1,84 @@
+"""From what the model says of one face to a record: the answer, or the reason why there is none."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.conformal import set_names
+from threeages.labels import AGE_GROUPS, AgeBounds
+from threeages.records import Record
+from threeages.signature import Signature
+
+YOUNGEST = int(AgeBounds().young)
+LAST_YEAR = 100
+TAIL = 0.05  # left out at each end of the interval of years
+REASONS = {
+    "face_too_small": "The face is smaller than 16 pixels.",
+    "blurred": "The face is too blurred to be judged.",
+    "looks_under_13": f"The person looks younger than {YOUNGEST}; there is no answer for children.",
+    "uncertain": "The model is not sure enough for the error rate that was asked for.",
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When to answer: from `min_confidence` on; an age group is in the set from `set_probability` on."""
+
+    min_confidence: float = 0.0
+    set_probability: float | None = None
+    age_margin: float = 0.0
+
+    @classmethod
+    def create(cls, signature: Signature, max_error: float | None, coverage: float | None) -> Self:
+        """The policy for a wished error rate and coverage; raises ConfigError where none was measured."""
+        return cls(
+            0.0 if max_error is None else signature.threshold("error", max_error),
+            None if coverage is None else signature.threshold("set", coverage),
+            signature.age_margin,
+        )
+
+
+def face_record(
+    path: str,
+    box: tuple[int, int, int, int],
+    probs: NDArray[np.float32],
+    years: NDArray[np.float32] | None,
+    *,
+    policy: Policy,
+    fault: str = "",
+) -> Record:
+    """The record of one face: probs `(3,)`, years `(101,)` or None; `fault` is a reason found before."""
+    best = int(probs.argmax())
+    status = fault or _reason(float(probs[best]), years, policy) or "ok"
+    by_name = {name: round(float(p), 6) for name, p in zip(AGE_GROUPS, probs, strict=True)}
+    age, low, high = apparent_age(years, policy.age_margin) if years is not None else (None, None, None)
+    return Record(
+        path,
+        status,
+        box,
+        AGE_GROUPS[best] if status == "ok" else None,
+        by_name,
+        by_name[AGE_GROUPS[best]] if status == "ok" else None,
+        age,
+        low,
+        high,
+        set_names(probs, policy.set_probability) if policy.set_probability is not None else None,
+        REASONS.get(status, ""),
+    )
+
+
+def apparent_age(years: NDArray[np.float32], margin: float = 0.0) -> tuple[float, float, float]:
+    """Expected age and the ends of its 90 % interval, from a distribution `(101,)` over 0 to 100 years."""
+    below = np.cumsum(years, dtype=np.float64)
+    below /= below[-1]
+    low, high = (float(np.searchsorted(below, tail)) for tail in (TAIL, 1 - TAIL))
+    age = float(np.arange(len(years)) @ years / years.sum())
+    return round(age, 1), round(max(low - margin, 0.0), 1), round(min(high + margin, float(LAST_YEAR)), 1)
+
+
+def _reason(confidence: float, years: NDArray[np.float32] | None, policy: Policy) -> str:
+    if years is not None and float(years[:YOUNGEST].sum()) > 0.5:
+        return "looks_under_13"
+    return "uncertain" if confidence < policy.min_confidence else ""
