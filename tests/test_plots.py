@@ -47,6 +47,14 @@ def test_curves_mark_the_best_epoch():
         plots.plot_curves([])
 
 
+def test_search_shows_every_trial_and_the_best_so_far():
+    (axes,) = plots.plot_search([(2, 0.5, False), (0, 0.6, False), (1, 0.3, True), (3, 0.7, False)]).axes
+    assert [c.get_label() for c in axes.collections] == ["whole", "cut short"]
+    assert axes.collections[1].get_offsets().tolist() == [[1, 0.3]]
+    assert axes.lines[0].get_ydata().tolist() == [0.6, 0.6, 0.7]
+    assert "n=4" in axes.get_title(loc="left")
+
+
 def test_class_distribution_shows_counts():
     (axes,) = plots.plot_class_distribution({"YOUNG": 1500, "MIDDLE": 500, "OLD": 0}).axes
     assert _texts(axes) == ["1,500\n75%", "500\n25%", "0\n0%"]

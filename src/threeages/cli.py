@@ -1,7 +1,9 @@
 """The command line: thin commands over the library; heavy parts are imported where they are used."""
 
 import io
+import math
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +41,8 @@ Coverage = Annotated[
     float | None, typer.Option(help="Add the set of groups that holds the true one this often, such as 0.9.")
 ]
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
+
+WATCH_FROM = 100  # images; fewer are answered before a bar is read
 
 
 def main() -> None:
@@ -125,7 +129,7 @@ def evaluate(
     from threeages.report import write_report
 
     rows, faults = read_manifest(manifest, root=root)
-    result = write_report(predict_table(_predictor(model, no_detect), rows, faults), out)
+    result = write_report(predict_table(_predictor(model, no_detect), rows, faults, watch=_watched), out)
     _print_evaluation(result, out)
     if result.n_failed:
         raise typer.Exit(1)
@@ -505,19 +509,32 @@ def _say(text: str) -> None:
 def _print_table(records: Any) -> None:
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
-    table = Table(Column("path", overflow="fold", ratio=1), "status", "box", "age group")
+    flexible, fixed = {"overflow": "fold", "ratio": 1}, {"no_wrap": True}
+    table = Table(Column("path", **flexible), Column("status", **fixed), Column("box", **fixed), "age group")
     for name in ("young", "middle", "old", "years"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for r in records:
-        if r.status == "ok":
-            box = ",".join(map(str, r.box))
-            group = r.age_group if r.age_set is None else f"{r.age_group} of {{{', '.join(r.age_set)}}}"
-            years = "" if r.age is None else f"{r.age:.0f} ({r.age_low:.0f}-{r.age_high:.0f})"
-            table.add_row(r.path, r.status, box, group, *(f"{p:.2f}" for p in r.probs.values()), years)
-        else:
-            table.add_row(r.path, r.status, r.message)
+        path = Text.assemble(r.path, *(("\n", (r.message, "italic")) if r.message else ()))
+        probs = [f"{p:.2f}" for p in r.probs.values()] if r.probs else [""] * 3
+        box = " ".join(map(str, r.box or ()))
+        group = "" if r.age_group is None else r.age_group
+        if r.age_set is not None:
+            group = f"{group} of {{{', '.join(r.age_set)}}}".strip()
+        years = "" if r.age is None else f"{r.age:.0f} ({r.age_low:.0f}-{r.age_high:.0f})"
+        table.add_row(path, r.status, box, group, *probs, years)
     Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _watched(paths: Sequence[Path]) -> Iterable[Path]:
+    """The paths as they are, with a progress bar on stderr where that is a terminal and they are many."""
+    if len(paths) < WATCH_FROM or not sys.stderr.isatty():
+        return paths
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(paths, description=f"{len(paths):,} images", console=Console(stderr=True), transient=True)
 
 
 def _print_rows(header: list[str], rows: list[list[str]]) -> None:
@@ -535,5 +552,6 @@ def _print_evaluation(result: "Evaluation", out: Path) -> None:
     for name, value in result.metrics.items():
         bounds = result.intervals.get(name)
         interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if isinstance(bounds, tuple | list) else ""
-        typer.echo(f"  {name:18} {value:.4f}{interval}")
+        figure = f"{value:.4f}{interval}" if math.isfinite(value) else "not defined"
+        typer.echo(f"  {name:18} {figure}")
     typer.echo(f"Written to {out}")

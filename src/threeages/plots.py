@@ -84,6 +84,26 @@ def plot_curves(history: Sequence[Mapping[str, float]], marks: Mapping[str, floa
     return figure
 
 
+Trial = tuple[int, float, bool]  # number, best accuracy, cut short
+
+
+def plot_search(trials: Sequence[Trial]) -> "Figure":
+    """Accuracy of each trial of a search, those cut short in grey, and the best so far; not empty."""
+    figure, (axes,) = _figure(1, 7, 4)
+    ordered = sorted(trials)
+    for cut, color, name in ((False, BLUE, "whole"), (True, GREY, "cut short")):
+        points = [(number, value) for number, value, was_cut in ordered if was_cut == cut]
+        if points:
+            axes.scatter(*zip(*points, strict=True), color=color, label=name)
+    whole = [(number, value) for number, value, cut in ordered if not cut]
+    best = np.maximum.accumulate([value for _, value in whole])
+    axes.step([number for number, _ in whole], best, color=ORANGE, where="post", label="best so far")
+    axes.locator_params(axis="x", integer=True)
+    axes.legend(frameon=False, loc="lower right")
+    _label(axes, f"Search, n={len(ordered)} trials", "trial", "accuracy")
+    return figure
+
+
 def plot_class_distribution(counts: Mapping[str, int]) -> "Figure":
     """Images of each class by name."""
     total = sum(counts.values())

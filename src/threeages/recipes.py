@@ -1,7 +1,9 @@
 """Named full configurations; measured scores stand in results/."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from threeages.config import CHOICES, TrainConfig
 from threeages.errors import ConfigError
@@ -108,11 +110,13 @@ TASK_WEIGHT = 0.3
 
 
 def create_recipe(name: str) -> TrainConfig:
-    """The configuration of a recipe by name; raises ConfigError with the names there are.
+    """The configuration of a recipe by name, or in a json file; raises ConfigError with what is allowed.
 
     `NAME+PART` changes it by a part: another head of the age groups (`+coral`), or a further head for a
-    column of the manifest (`+gender`, `+years`) with the weight 0.3.
+    column of the manifest (`+gender`, `+years`) with the weight 0.3; `+frozen` leaves fine-tuning out.
     """
+    if name.endswith(".json"):
+        return _read_recipe(Path(name))
     base, *parts = name.split("+")
     if base not in RECIPES:
         raise ConfigError(f"There is no recipe '{base}'.", hint=f"Allowed: {', '.join(RECIPES)}.")
@@ -120,6 +124,17 @@ def create_recipe(name: str) -> TrainConfig:
     for part in parts:
         if part in CHOICES["head"]:
             config = replace(config, head=part)
+        elif part == "frozen":
+            config = replace(config, epochs=0)
         else:
             config = replace(config, tasks={**config.tasks, part: TASK_WEIGHT})
     return config
+
+
+def _read_recipe(path: Path) -> TrainConfig:
+    try:
+        return TrainConfig(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"Cannot read the recipe {path}: {error}.", hint="Give a best.json of threeages tune."
+        ) from error
