@@ -1,6 +1,7 @@
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -121,3 +122,35 @@ def test_film_crops_are_found(data_root: Path) -> None:
     detector = YuNet()
     found = sum(len(find_faces(load_image(folder / "Train" / name), detector)) == 1 for name in picked)
     assert found >= 88, f"{found} of 100"
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sides that YuNet looked at, in order."""
+    sides: list[int] = []
+    look = YuNet.look
+
+    def watched(self: YuNet, pixels: Pixels, side: int, min_score: float) -> list[Face]:
+        sides.append(side)
+        return look(self, pixels, side, min_score)
+
+    monkeypatch.setattr(YuNet, "look", watched)
+    return sides
+
+
+def test_one_quick_look_is_enough_for_a_clear_face(looks: list[int]) -> None:
+    portrait = load_image(PORTRAITS[0])
+    assert len(YuNet().detect(portrait)) == 1
+    assert looks == [320]
+
+
+def test_small_faces_and_none_are_looked_for_again(looks: list[int]) -> None:
+    portrait = load_image(PORTRAITS[0])
+    height, width = portrait.shape[:2]
+    small = cv2.resize(portrait, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    scene = np.full((600, 640, 3), 120, dtype=np.uint8)
+    assert YuNet().detect(scene) == []
+    scene[: small.shape[0], : small.shape[1]] = small
+    (face,) = YuNet().detect(scene)
+    assert face.shorter < 40
+    assert looks == [320, 640, 320, 640]

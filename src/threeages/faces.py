@@ -16,6 +16,12 @@ Box = tuple[float, float, float, float]
 
 YUNET_PATH = Path(__file__).parent / "assets" / "face_detection_yunet_2023mar.onnx"
 WORKING_SIDE = 640  # longer side given to the detector; it still finds faces of about 10 pixels there
+# A look at half that side costs a quarter. It is enough where it sees faces, all of them surely and none of
+# them small. On 396 faces pasted into photos (results/detection.csv) that finds 0.979 of those of 24-40 pixels
+# (always looking at the full side: 0.990) and as many of the larger ones; a photo with one face takes a quarter.
+QUICK_SIDE = 320
+DOUBT_SCORE = 0.1
+QUICK_FACE = 20  # pixels of the shorter side in the quick look
 PADDED_SIDE = 320  # longer side of a padded crop: the face is then near 160 pixels, the detector's best range
 PADDING = 0.5  # border around a tight crop on each side, as a fraction of its longer side
 MIN_SCORE = 0.7
@@ -45,6 +51,11 @@ class Face:
         """Square pixels of the box."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
+    @property
+    def shorter(self) -> float:
+        """Pixels of the box's shorter side."""
+        return min(self.box[2] - self.box[0], self.box[3] - self.box[1])
+
 
 class Detector(Protocol):
     """Anything that finds faces."""
@@ -65,8 +76,18 @@ class YuNet:
 
     def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
         """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image."""
+        longer = max(pixels.shape[:2])
+        seen = self.look(pixels, QUICK_SIDE, min(min_score, DOUBT_SCORE))
+        faces = [face for face in seen if face.score >= min_score]
+        smallest = min((face.shorter for face in faces), default=0.0) * QUICK_SIDE / longer
+        if longer <= QUICK_SIDE or (len(faces) == len(seen) and smallest >= QUICK_FACE):
+            return faces
+        return self.look(pixels, WORKING_SIDE, min_score)
+
+    def look(self, pixels: Pixels, side: int, min_score: float) -> list[Face]:
+        """As `detect`, with one look at the image shrunk to `side` pixels on its longer side."""
         height, width = pixels.shape[:2]
-        small = _shrink(pixels, WORKING_SIDE)
+        small = _shrink(pixels, side)
         network = self._network()
         network.setScoreThreshold(min_score)
         network.setInputSize((small.shape[1], small.shape[0]))

