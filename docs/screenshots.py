@@ -13,6 +13,7 @@ FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "-
 
 
 def main(address: str) -> None:
+    """Take every picture of the service at the address."""
     portraits = find_portraits()
     gallery = [*portraits, *(p for p in [portraits[-1].with_name("coffee.png")] if p.exists())]
     with sync_playwright() as play:
