@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from threeages.client import Client
     from threeages.predict import Predictor, load_predictor
     from threeages.records import Record
 
-__all__ = ["Predictor", "Record", "load_predictor"]
+__all__ = ["Client", "Predictor", "Record", "load_predictor"]
 
-_HOMES = {"Predictor": "predict", "load_predictor": "predict", "Record": "records"}
+_HOMES = {"Client": "client", "Predictor": "predict", "load_predictor": "predict", "Record": "records"}
 
 
 def __getattr__(name: str) -> Any:
