@@ -15,6 +15,7 @@ from threeages.errors import MissingDependencyError, ThreeAgesError
 if TYPE_CHECKING:
     from threeages.evaluate import Evaluation
     from threeages.predict import Predictor
+    from threeages.records import Record
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="Import, audit and split a data set.")
@@ -102,7 +103,7 @@ def predict(
 
     def records() -> Any:
         nonlocal failed
-        for record in predictor.predict(paths):
+        for record in predictor.predict(_watched(paths)):
             failed += record.failed
             yield record
 
@@ -113,6 +114,46 @@ def predict(
     if failed:
         typer.echo(f"{failed} of {len(paths)} images could not be read.", err=True)
         raise typer.Exit(1)
+
+
+@app.command()
+def video(
+    source: Annotated[str, typer.Argument(help="A video file, or a camera's number such as 0.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Annotated video to write (.mp4 or .avi).")
+    ] = None,
+    model: ModelName = "default",
+    max_error: MaxError = None,
+    coverage: Coverage = None,
+    seconds: Annotated[float, typer.Option(help="Stop after so many; a camera also stops at Ctrl-C.")] = 1e9,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a face and frame.")] = False,
+) -> None:
+    """Follow the faces of a video and answer each, smoothed over its frames."""
+    import json
+    import signal
+    from itertools import takewhile
+
+    from threeages.video import Video, open_video, summarize_tracks, track_faces
+
+    stopped = False
+
+    def stop(*_: Any) -> None:  # so that what was written up to here is kept
+        nonlocal stopped
+        stopped = True
+
+    opened = open_video(source)
+    predictor = _predictor(model, False, max_error, coverage)
+    frames = takewhile(lambda frame: not stopped and frame.seconds < seconds, opened.frames)
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        faces = track_faces(Video(frames, opened.rate), predictor, name=source, out=out)
+        if jsonl:
+            for face in faces:
+                typer.echo(json.dumps(face.to_dict(), ensure_ascii=False))
+        else:
+            _print_rows(["track", "seconds", "frames", "age group", "confidence"], summarize_tracks(faces))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @app.command()
@@ -343,6 +384,8 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     model: ModelName = "default",
+    max_error: MaxError = None,
+    coverage: Coverage = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; one a core by default.")] = None,
     api_keys: Annotated[
         Path | None, typer.Option(help="File of API keys, one a line; also THREEAGES_API_KEYS, by commas.")
@@ -366,8 +409,9 @@ def serve(
     from threeages.server.run import serve as run_server
 
     settings = create_settings(
-        host=host, workers=workers, key_file=api_keys, rate_limit=rate_limit, max_body_mb=max_body_mb,
-        max_images=max_images, max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors,
+        host=host, max_error=max_error, coverage=coverage, workers=workers, key_file=api_keys,
+        rate_limit=rate_limit, max_body_mb=max_body_mb, max_images=max_images,
+        max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors,
     )  # fmt: skip
     proxies = tuple(trusted_proxy or ())
     run_server(_model_path(model), settings, host=host, port=port, trusted_proxies=proxies, say=_say)
@@ -507,24 +551,34 @@ def _say(text: str) -> None:
 
 
 def _print_table(records: Any) -> None:
+    """A row a face, and below it why some have no answer."""
+    from rich import box
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
-    flexible, fixed = {"overflow": "fold", "ratio": 1}, {"no_wrap": True}
-    table = Table(Column("path", **flexible), Column("status", **fixed), Column("box", **fixed), "age group")
-    for name in ("young", "middle", "old", "years"):
+    found = list(records)
+    names = ["young", "middle", "old", *(["years"] if any(r.age is not None for r in found) else []), "box"]
+    table = Table(Column("path", overflow="fold", ratio=1), "status", "age group", box=box.SIMPLE_HEAD)
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    for r in records:
-        path = Text.assemble(r.path, *(("\n", (r.message, "italic")) if r.message else ()))
-        probs = [f"{p:.2f}" for p in r.probs.values()] if r.probs else [""] * 3
-        box = " ".join(map(str, r.box or ()))
+    for r in found:
         group = "" if r.age_group is None else r.age_group
         if r.age_set is not None:
             group = f"{group} of {{{', '.join(r.age_set)}}}".strip()
-        years = "" if r.age is None else f"{r.age:.0f} ({r.age_low:.0f}-{r.age_high:.0f})"
-        table.add_row(path, r.status, box, group, *probs, years)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+        probs = [f"{p:.2f}" for p in r.probs.values()] if r.probs else [""] * 3
+        years = [] if "years" not in names else [_years(r)]
+        place = " ".join(map(str, r.box or ()))
+        table.add_row(Text(r.path), r.status, group, *probs, *years, place)
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    console.print(table)
+    for r in found:
+        if r.message:
+            console.print(Text(f"{r.path}: {r.message}"))
+
+
+def _years(record: "Record") -> str:
+    return "" if record.age is None else f"{record.age:.0f} ({record.age_low:.0f}-{record.age_high:.0f})"
 
 
 def _watched(paths: Sequence[Path]) -> Iterable[Path]:

@@ -106,7 +106,9 @@ class Engine:
     def __init__(self, model: Path, settings: Settings, metrics: Metrics) -> None:
         self._path, self._settings, self._metrics = model, settings, metrics
         self.model = OnnxModel(model, threads=1)
-        self._predictor = Predictor(self.model, None)
+        self._predictor = Predictor(
+            self.model, None, max_error=settings.max_error, coverage=settings.coverage
+        )
         self._keys = itertools.count()
         self._in_flight = self._preparing = 0
         self.ready = False

@@ -22,6 +22,8 @@ def create_settings(
     host: str,
     workers: int | None,
     key_file: Path | None,
+    max_error: float | None,
+    coverage: float | None,
     rate_limit: int | None,
     max_body_mb: int,
     max_images: int,
@@ -38,6 +40,8 @@ def create_settings(
     return Settings(
         workers=count_cores() if workers is None else workers,
         api_keys=(*_read_keys(key_file), *_split(os.environ.get("THREEAGES_API_KEYS", ""), ",")),
+        max_error=max_error,
+        coverage=coverage,
         rate_limit=rate_limit,
         max_body=max_body_mb * MIB,
         max_images=max_images,

@@ -31,6 +31,8 @@ class Settings:
     request_timeout: float = 30.0  # from the received body to the answer
     worker_memory: int = 1536 * MIB  # address space that a decoding process may add
     drain: float = 1.0  # after a stop signal: answers still come, each with 'Connection: close'
+    max_error: float | None = None  # the wished share of errors among the answers, as of Predictor
+    coverage: float | None = None  # the wished coverage of the sets of age groups, as of Predictor
     rate_limit: int | None = None  # requests a minute and client
     api_keys: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ("*",)  # values of the Host header

@@ -5,7 +5,7 @@ const PER_REQUEST = 4; // photos; small enough that answers come one after anoth
 const BODY_SHARE = 0.5; // of the largest body the service takes
 const TRIES = 6; // while the service says that it is busy
 const CSV_COLUMNS = ["path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young", "prob_middle",
-  "prob_old", "confidence", "age", "age_low", "age_high", "message"];
+  "prob_old", "confidence", "age", "age_low", "age_high", "age_set", "message"];
 const REASONS = {
   no_face: "No face was found in this photo.",
   face_too_small: "This face is too small to judge.",
@@ -42,7 +42,7 @@ async function ask(path, options = {}) {
       continue;
     }
     const problem = await reply.json().catch(() => ({ detail: `The service answered ${reply.status}.` }));
-    throw Object.assign(new Error([problem.detail, problem.hint].filter(Boolean).join(" ")), { status: reply.status });
+    throw Object.assign(new Error([problem.detail, problem.hint].filter(Boolean).join("|")), { status: reply.status });
   }
 }
 
@@ -146,10 +146,13 @@ function title(record) {
 }
 
 function describeAge(record) {
-  if (record.age == null) return "";
-  const age = `looks about ${Math.round(record.age)}`;
-  if (record.age_low == null || record.age_high == null) return age;
-  return `${age} (${Math.round(record.age_low)} to ${Math.round(record.age_high)})`;
+  const parts = [];
+  if (record.age != null) parts.push(`looks about ${Math.round(record.age)}`);
+  if (record.age_low != null && record.age_high != null) {
+    parts.push(`${Math.round(record.age_low)} to ${Math.round(record.age_high)} (90 % interval)`);
+  }
+  if (record.age_set?.length > 1) parts.push(record.age_set.join(" or "));
+  return parts.join(", ");
 }
 
 function createFace(photo, record, i, count) {
@@ -306,7 +309,7 @@ function download() {
   const rows = photos.flatMap((p) => p.records ?? []).map((r) => {
     const probs = GROUPS.map((group) => r.probs?.[group]);
     const values = [r.path, r.status, ...(r.box ?? [null, null, null, null]), r.age_group, ...probs, r.confidence,
-      r.age, r.age_low, r.age_high, r.message];
+      r.age, r.age_low, r.age_high, r.age_set?.join(" "), r.message];
     return values.map(csvCell).join(",");
   });
   const text = [CSV_COLUMNS.join(","), ...rows, ""].join("\n");
