@@ -53,6 +53,16 @@ def test_a_bad_file_is_a_row_and_exit_code_1(bad_images: dict[str, Path], faces_
     assert _run("predict", "-", "--no-detect", "--csv", stdin=good).returncode == 0
 
 
+def test_the_table_says_why_there_is_no_answer(bad_images: dict[str, Path], tmp_path: Path) -> None:
+    odd = tmp_path / "[red]odd.jpg"
+    odd.write_bytes(b"")
+    done = _run("predict", str(odd), str(bad_images["too_large"]), "--no-detect")
+    assert done.returncode == 1
+    assert "[red]odd.jpg: The file has no bytes." in done.stdout
+    assert "40000x40000" in done.stdout or "too many pixels" in done.stdout
+    assert "2 of 2 images" in done.stderr
+
+
 def test_evaluate_writes_the_report_and_counts_what_failed(tmp_path: Path, faces_csv: Path) -> None:
     text = faces_csv.read_text().splitlines()
     (tmp_path / "a.csv").write_text(

@@ -1,9 +1,12 @@
 import json
+import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from threeages.errors import DataError
+from threeages.errors import DataError, MissingDependencyError
 from threeages.labels import UNKNOWN
 from threeages.manifest import atomic_path, load_manifest, read_manifest, save_manifest
 
@@ -125,3 +128,30 @@ def test_select_keeps_rows_and_columns_together(faces_csv: Path) -> None:
 def test_bom_of_a_spreadsheet_is_no_part_of_the_name(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfpath,label\r\na.jpg,YOUNG\r\n")
     assert load_manifest(tmp_path / "a.csv").paths == ("a.jpg",)
+
+
+def test_parquet_holds_the_same_rows(faces_csv: Path, tmp_path: Path) -> None:
+    manifest = load_manifest(faces_csv)
+    save_manifest(manifest, tmp_path / "faces.parquet")
+    found = load_manifest(tmp_path / "faces.parquet")
+    assert (found.root, found.paths, found.columns) == (manifest.root, manifest.paths, manifest.columns)
+    assert (found.labels == manifest.labels).all()
+
+
+def test_numbers_and_nulls_in_parquet_are_text(tmp_path: Path) -> None:
+    table = pyarrow.table({"path": ["a", "b", "c"], "label": [0, None, 2], "age": [20.5, None, 60.0]})
+    parquet.write_table(table, tmp_path / "m.parquet")
+    found, faults = read_manifest(tmp_path / "m.parquet")
+    assert found.columns == {"age": ("20.5", "60.0")}
+    assert [(f.line, f.status) for f in faults] == [(3, "bad_label")]
+
+
+def test_what_is_no_parquet_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.parquet").write_text("path,label")
+    with pytest.raises(DataError, match="not a parquet file"):
+        load_manifest(tmp_path / "m.parquet")
+    with pytest.raises(DataError, match="Cannot read"):
+        load_manifest(tmp_path / "none.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependencyError, match=r"threeages\[parquet\]"):
+        load_manifest(tmp_path / "m.parquet")

@@ -82,7 +82,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         hint = f"Allowed: {', '.join(FORMATS)}."
         raise ImageError("not_an_image", "The bytes are in no image format known here.", hint=hint) from error
     except Image.DecompressionBombError as error:
-        raise _too_large("more") from error
+        raise _too_large("too many") from error
     except Exception as error:  # Pillow's parsers raise SyntaxError, struct.error and more on hostile headers
         raise ImageError("corrupt", f"The image header is damaged: {error}", hint="Save it again.") from error
 

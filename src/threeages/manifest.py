@@ -1,4 +1,4 @@
-"""One row per image: path, label and whatever else is known of it; csv in and out."""
+"""One row per image: path, label and whatever else is known of it; csv or parquet in and out."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.errors import DataError, ThreeAgesError
+from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
 CLUSTER = "cluster_id"  # images that must stay together: a person
@@ -66,10 +66,10 @@ class Manifest:
 def read_manifest(
     path: Path, *, root: Path | None = None, need_label: bool = True
 ) -> tuple[Manifest, list[RowFault]]:
-    """Rows of a csv with the columns `path` and `label`, and the faults of the rows left out.
+    """Rows of a csv or `.parquet` with the columns `path` and `label`, and the faults of the rows left out.
 
     Paths are relative to `root`; that is the folder named in the sidecar `<name>.json` that
-    `save_manifest` writes, else the csv's own folder. A missing file or column raises DataError.
+    `save_manifest` writes, else the file's own folder. A missing file or column raises DataError.
     """
     rows, names = _read_rows(path, need_label)
     base = (root or _sidecar_root(path) or path.parent).resolve()
@@ -111,15 +111,18 @@ def load_manifest(path: Path, *, root: Path | None = None, need_label: bool = Tr
 
 
 def save_manifest(manifest: Manifest, path: Path, *, provenance: dict[str, Any] | None = None) -> None:
-    """Write the csv and a sidecar `<name>.json` with the root folder and where the rows came from."""
-    names = list(manifest.columns)
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", *names])
-        for i, name in enumerate(manifest.paths):
-            label = manifest.labels[i]
-            text = AGE_GROUPS[label] if label != UNKNOWN else ""
-            writer.writerow([name, text, *(manifest.columns[k][i] for k in names)])
+    """Write a csv or `.parquet` and a sidecar `<name>.json` with the root and where the rows came from."""
+    labels = [AGE_GROUPS[label] if label != UNKNOWN else "" for label in manifest.labels]
+    columns = {"path": manifest.paths, "label": labels, **manifest.columns}
+    with atomic_path(path) as part:
+        if _is_parquet(path):
+            arrow, parquet = _import_arrow()
+            parquet.write_table(arrow.table(columns), part)
+        else:
+            with part.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                writer.writerows(zip(*columns.values(), strict=True))
     sidecar = {"root": str(manifest.root), "rows": len(manifest), **(provenance or {})}
     with atomic_path(path.with_suffix(".json")) as part:
         part.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
@@ -163,18 +166,8 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
 
 
 def _read_rows(path: Path, need_label: bool) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
-    """Rows with the line each ends on, as empty lines are skipped and cells may hold several; the columns."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey=None, restval="")
-            rows = [(reader.line_num, row) for row in reader]
-            names = [n for n in reader.fieldnames or [] if n]
-    except OSError as error:
-        raise DataError(
-            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error
+    """Rows with the line each ends on, and the columns; raises DataError where one is missing."""
+    rows, names = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
     missing = [n for n in (("path", "label") if need_label else ("path",)) if n not in names]
     if missing:
         raise DataError(
@@ -182,6 +175,47 @@ def _read_rows(path: Path, need_label: bool) -> tuple[list[tuple[int, dict[str, 
             hint="A manifest has the columns path,label and optionally cluster_id, age and others.",
         )
     return rows, names
+
+
+def _read_csv(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+    """The lines are the reader's, as empty lines are skipped and cells may hold several."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey=None, restval="")
+            rows = [(reader.line_num, row) for row in reader]
+            return rows, [n for n in reader.fieldnames or [] if n]
+    except OSError as error:
+        raise DataError(
+            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error
+
+
+def _read_parquet(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+    """As `_read_csv`: values as text, '' for null, and row i counted as line i + 2."""
+    arrow, parquet = _import_arrow()
+    try:
+        table = parquet.read_table(path)
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error}.", hint="Check the path and its rights.") from error
+    except arrow.ArrowException as error:
+        raise DataError(f"{path} is not a parquet file: {error}.", hint="Write it again.") from error
+    found = ({k: "" if v is None else str(v) for k, v in row.items()} for row in table.to_pylist())
+    return list(enumerate(found, start=2)), table.column_names
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+def _import_arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("pyarrow", "parquet") from error
+    return pyarrow, parquet
 
 
 def _path_fault(name: str, base: Path, seen: set[str]) -> tuple[str, str] | None:

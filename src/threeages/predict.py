@@ -5,7 +5,7 @@ import glob
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,17 +200,21 @@ def load_predictor(
 
 
 def predict_table(
-    predictor: Predictor, manifest: Manifest, faults: Sequence[RowFault] = ()
+    predictor: Predictor,
+    manifest: Manifest,
+    faults: Sequence[RowFault] = (),
+    *,
+    watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> PredictionTable:
     """One row an image of a manifest, for its largest face; then one row a fault, none dropped.
 
     A face that was found but not answered is judged by its probabilities all the same, so that abstaining
     makes no figure better; the column `abstained` says why it was not. Models with years add the columns
-    `predicted_age`, `predicted_low` and `predicted_high`.
+    `predicted_age`, `predicted_low` and `predicted_high`. `watch` may show the progress through the files.
     """
     files = manifest.files()
     first: dict[str, Record] = {}
-    for record in predictor.predict(files):
+    for record in predictor.predict(watch(files)):
         first.setdefault(record.path, record)
     records = [first[str(file)] for file in files]
     nothing = (np.nan,) * 3

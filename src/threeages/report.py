@@ -89,7 +89,7 @@ def add_result(result: Evaluation, path: Path, name: str) -> None:
     row: dict[str, str] = {"model": name, "n": str(result.n), "units": str(result.units), "unit": result.unit}
     for metric, value in result.metrics.items():
         low, high = result.intervals[metric]
-        row |= {metric: f"{value:.4f}", f"{metric}_low": f"{low:.4f}", f"{metric}_high": f"{high:.4f}"}
+        row |= {metric: _cell(value), f"{metric}_low": _cell(low), f"{metric}_high": _cell(high)}
     row["machine"] = describe_machine()
     row["date"] = date.today().isoformat()
     rows: list[dict[str, str]] = []
@@ -176,6 +176,10 @@ def _pictures(out: Path) -> str:
 def _picture(path: Path, alt: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def _cell(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else ""
 
 
 def _number(value: float) -> str:

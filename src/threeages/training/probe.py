@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -38,7 +39,7 @@ def load_backbone(model: Classifier, weights: Path) -> MobileNetV1:
     try:
         found = {name: value.float() for name, value in load_file(weights).items()}
         missing, unexpected = model.net.load_state_dict(found, strict=False)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"Cannot load the weights {weights}: {error}", hint="Give another --weights FILE."
         ) from error
