@@ -50,8 +50,9 @@ def add_row(
     ratio: float | None = None,
     details: str = "",
     versions: dict[str, str] | None = None,
+    results: Path = RESULTS,
 ) -> None:
-    """Print the row and put it into results/benchmarks.csv, in the place of that measure's older one."""
+    """Print the row and put it into the csv of results, in the place of that measure's older one."""
     name, value = other or ("", None)
     packages = {p: version(p) for p in ("threeages", "numpy", "onnxruntime", "pillow")} | (versions or {})
     text = " ".join(f"{name} {number}" for name, number in packages.items())
@@ -60,10 +61,10 @@ def add_row(
     row = dict(zip(HEADER, cells, strict=True))
     print("  ".join(v for k, v in row.items() if v and k not in {"machine", "versions", "date"}))
     rows: list[dict[str, str]] = []
-    if RESULTS.exists():
-        with RESULTS.open(newline="", encoding="utf-8") as file:
+    if results.exists():
+        with results.open(newline="", encoding="utf-8") as file:
             rows = [r for r in csv.DictReader(file) if (r["benchmark"], r["measure"]) != (benchmark, measure)]
-    with atomic_path(RESULTS) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(results) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, HEADER, lineterminator="\n")
         writer.writeheader()
         writer.writerows([*rows, row])
