@@ -605,7 +605,7 @@ def _print_evaluation(result: "Evaluation", out: Path) -> None:
     typer.echo(f"{result.n:,} images judged, {result.n_failed:,} without an answer {result.failed or ''}")
     for name, value in result.metrics.items():
         bounds = result.intervals.get(name)
-        interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if isinstance(bounds, tuple | list) else ""
+        interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds and math.isfinite(bounds[0]) else ""
         figure = f"{value:.4f}{interval}" if math.isfinite(value) else "not defined"
         typer.echo(f"  {name:18} {figure}")
     typer.echo(f"Written to {out}")

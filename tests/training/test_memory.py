@@ -10,7 +10,8 @@ from threeages.training.memory import keep_freed_memory
 keep_freed_memory()
 def fill():
     torch.zeros(40 * 2**20 // 4).add_(1)
-fill()
+for _ in range(10):
+    fill()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
     fill()

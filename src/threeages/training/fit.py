@@ -23,6 +23,7 @@ from threeages.manifest import atomic_path
 from threeages.models.classifier import Classifier
 from threeages.models.heads import MAIN
 from threeages.training.activations import DEFAULT_FOLDER, Inputs, open_activations
+from threeages.training.memory import keep_freed_memory
 from threeages.training.objective import Targets, joint_loss, judge_tasks
 
 EVAL_BATCH = 128
@@ -54,6 +55,7 @@ def train_epochs(
     Writes `last.ckpt`, `best.ckpt` and `metrics.csv` into `run` after every epoch, and goes on from
     `last.ckpt` where there is one. A loss that is not finite raises ThreeAgesError with its step.
     """
+    keep_freed_memory()
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
     # Resume order: seed, fresh model, saved weights, phase, optimizer, its saved state, next epoch.
     seed_everything(config.seed, verbose=False)
