@@ -36,7 +36,7 @@ def main() -> None:
     model.build((None, size, size, 3))
     start = time.perf_counter()
     for lr in (1e-4, 1e-5):
-        model.compile(keras.optimizers.Adam(lr), "sparse_categorical_crossentropy", ["accuracy"])
+        model.compile(keras.optimizers.Adam(lr), "sparse_categorical_crossentropy", metrics=["accuracy"])
         model.fit(data, epochs=epochs, verbose=0)
         backbone.trainable = True
         for layer in backbone.layers[:-TRAINABLE]:
