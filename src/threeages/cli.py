@@ -204,6 +204,9 @@ def train(
     max_cache_gb: Annotated[float | None, typer.Option(help="Most disk space that may take.")] = None,
     l2: Annotated[float | None, typer.Option(help="face-probe: penalty of the head.")] = None,
     temperature: Annotated[float | None, typer.Option(help="face-probe: temperature.")] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard too.")
+    ] = False,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
@@ -211,6 +214,7 @@ def train(
     from threeages.manifest import load_manifest
     from threeages.recipes import create_recipe
     from threeages.report import write_report
+    from threeages.training.logs import open_tensorboard
     from threeages.training.run import train as run_training
 
     given: dict[str, Any] = {
@@ -222,7 +226,13 @@ def train(
     config = replace(
         create_recipe(recipe), **{name: value for name, value in given.items() if value is not None}
     )
-    table = run_training(load_manifest(manifest, root=root), config, out, cache_dir=cache_dir)
+    table = run_training(
+        load_manifest(manifest, root=root),
+        config,
+        out,
+        cache_dir=cache_dir,
+        log=open_tensorboard(out) if tensorboard else None,
+    )
     if table is None:
         typer.echo(f"Trained on every row; nothing was judged. Model: {out}")
         return

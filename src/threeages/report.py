@@ -41,11 +41,12 @@ _PAGE = Template("""<!doctype html>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 div.wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 0.5rem 0 1.5rem; }
-th, td { padding: 0.3rem 0.9rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child { text-align: left; }
-td { font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.75rem; border-bottom: 1px solid var(--line); text-align: right; }
+th:first-child { text-align: left; padding-left: 0; }
+tbody th { font-weight: normal; }
+td { font-variant-numeric: tabular-nums; white-space: nowrap; }
 p.note { color: var(--soft); }
-img { max-width: 100%; width: 28rem; border-radius: 0.5rem; margin: 0 1rem 1rem 0; }
+img { max-width: 100%; width: 28rem; background: white; border-radius: 0.5rem; margin: 0 1rem 1rem 0; }
 </style>
 </head>
 <body>

@@ -1,7 +1,7 @@
 """The training loop: one readable page on Lightning Fabric, one state, no callbacks."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,10 +40,21 @@ class TrainingData:
     folder: Path = field(default=DEFAULT_FOLDER)
 
 
-def fit(model: Classifier, data: TrainingData, split: Split, config: TrainConfig, run: Path) -> Classifier:
-    """Train through every phase; return the model of the epoch with the best accuracy on `split.select`."""
-    for _ in train_epochs(model, data, split, config, run):
-        pass
+def fit(
+    model: Classifier,
+    data: TrainingData,
+    split: Split,
+    config: TrainConfig,
+    run: Path,
+    log: Callable[[Epoch], None] | None = None,
+) -> Classifier:
+    """Train through every phase; return the model of the epoch with the best accuracy on `split.select`.
+
+    `log` is given the figures of every epoch.
+    """
+    for epoch in train_epochs(model, data, split, config, run):
+        if log:
+            log(epoch)
     return load_checkpoint(run / BEST)[0]
 
 

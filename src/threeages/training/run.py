@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,16 @@ from threeages.training.objective import collect_targets, create_heads
 
 
 def train(
-    manifest: Manifest, config: TrainConfig, run: Path, *, cache_dir: Path | None = None
+    manifest: Manifest,
+    config: TrainConfig,
+    run: Path,
+    *,
+    cache_dir: Path | None = None,
+    log: Callable[[fitting.Epoch], None] | None = None,
 ) -> PredictionTable | None:
     """Train as `config` says into the folder `run`; the predictions on the test rows, or None without any.
+
+    `log` is given the figures of every epoch, where the recipe trains by epochs.
 
     Images that cannot be read raise DataError: train on what `threeages data audit` finds sound.
     """
@@ -42,7 +50,7 @@ def train(
         probs = _probe(model, cache, manifest.labels, split, config, run, cache_dir)
     else:
         data = create_data(manifest, model, cache, cache_dir)
-        model = fitting.fit(model, data, split, config, run)
+        model = fitting.fit(model, data, split, config, run, log)
         _draw_curves(run)
         probs = _test(model, data, split, config, run) if len(split.test) else None
     return None if probs is None else _table(manifest, split.test, probs)
