@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import skimage.data
 
-from threeages.faces import MIN_SCORE, QUICK_SIDE, WORKING_SIDE, Box, Face, YuNet, find_faces
+from threeages.faces import MIN_SCORE, QUICK_SIDE, WORKING_SIDE, Box, Face, YuNet, find_faces, iou
 from threeages.images import Pixels, load_image
 from threeages.manifest import atomic_path
 
@@ -85,8 +85,8 @@ def _measure(
     for photo, boxes in scenes:
         faces = look(photo)
         widths += [box[2] - box[0] for box in boxes]
-        found += [any(_iou(box, face.box) > 0.3 for face in faces) for box in boxes]
-        false += sum(all(_iou(box, face.box) < 0.2 for box in boxes) for face in faces)
+        found += [any(iou(box, face.box) > 0.3 for face in faces) for box in boxes]
+        false += sum(all(iou(box, face.box) < 0.2 for box in boxes) for face in faces)
     row = {}
     for low, high in SIZES:
         chosen = [hit for width, hit in zip(widths, found, strict=True) if low <= width < high]
@@ -118,14 +118,6 @@ def _milliseconds(look: Callable[[Pixels], list[Face]], photos: list[Pixels]) ->
         look(photo)
         times.append(time.perf_counter() - start)
     return float(np.median(times)) * 1e3
-
-
-def _iou(a: Box, b: Box) -> float:
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    return width * height / (sum(areas) - width * height)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def test_one_quick_look_is_enough_for_a_clear_face(looks: list[int]) -> None:
 def test_small_faces_and_none_are_looked_for_again(looks: list[int]) -> None:
     portrait = load_image(PORTRAITS[0])
     height, width = portrait.shape[:2]
-    small = cv2.resize(portrait, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(portrait, (width // 6, height // 6), interpolation=cv2.INTER_AREA)
     scene = np.full((600, 640, 3), 120, dtype=np.uint8)
     assert YuNet().detect(scene) == []
     scene[: small.shape[0], : small.shape[1]] = small

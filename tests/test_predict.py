@@ -4,13 +4,17 @@ from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import skimage.data
+from PIL import Image
 
+import threeages
 from threeages.demo import find_portraits
-from threeages.errors import DataError, ModelError
-from threeages.faces import YuNet, crop, find_faces, whole
-from threeages.images import load_image
+from threeages.errors import ConfigError, DataError, ModelError
+from threeages.faces import Face, YuNet, crop, find_faces, whole
+from threeages.images import Pixels, load_image, load_reduced
 from threeages.manifest import RowFault, load_manifest
 from threeages.predict import (
     OnnxModel,
@@ -61,6 +65,106 @@ def test_no_age_for_what_is_no_face(model: OnnxModel) -> None:
     noise = [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for side in (16, 64, 128, 300)]
     flat = [np.full((100, 100, 3), 90, dtype=np.uint8)]
     assert {r.status for r in Predictor(model, YuNet()).predict(noise + flat)} == {"no_face"}
+
+
+def draw_cartoon(rng: np.random.Generator) -> Pixels:
+    """A smiley in flat colours, as in a comic."""
+    size = int(rng.integers(120, 400))
+    image = np.full((size, size, 3), rng.integers(120, 256, 3), dtype=np.uint8)
+    middle, radius = (size // 2, size // 2), size // 3
+    cv2.circle(image, middle, radius, (255, 220, 40), -1)
+    cv2.circle(image, middle, radius, (0, 0, 0), 3)
+    for side in (-1, 1):
+        cv2.circle(
+            image, (middle[0] + side * radius // 3, middle[1] - radius // 4), radius // 9, (0, 0, 0), -1
+        )
+    cv2.ellipse(image, middle, (radius // 2, radius // 2), 0, 20, 160, (0, 0, 0), 3)
+    return image
+
+
+def draw_landscape(rng: np.random.Generator) -> Pixels:
+    """Sky, a sun, hills of noise."""
+    image = np.zeros((300, 400, 3), dtype=np.uint8)
+    image[:] = np.linspace((90, 140, 220), (210, 220, 240), 300)[:, None]
+    cv2.circle(image, (int(rng.integers(50, 350)), 70), 30, (255, 240, 150), -1)
+    edge = 200 + np.cumsum(rng.normal(0, 2, 400)).astype(int)
+    for x, y in enumerate(edge.clip(120, 290)):
+        image[y:, x] = rng.integers((30, 70, 20), (70, 130, 50))
+    return image
+
+
+def test_animals_landscapes_cartoons_and_textures_have_no_face(model: OnnxModel) -> None:
+    rng = np.random.default_rng(0)
+    images = [draw(rng) for draw in (draw_cartoon, draw_landscape) for _ in range(6)]
+    folder = Path(skimage.data.__file__).parent
+    names = ("chelsea", "coffee", "brick", "grass", "gravel", "coins", "moon", "page", "text")
+    present = [folder / f"{name}.png" for name in names if (folder / f"{name}.png").is_file()]
+    assert len(present) >= 5
+    found = {r.path: r.status for r in Predictor(model, YuNet()).predict([*images, *present])}
+    assert len(found) == len(images) + len(present)
+    assert {path: status for path, status in found.items() if status != "no_face"} == {}
+
+
+def test_a_large_photo_is_answered_as_a_small_one_with_its_own_boxes(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    pixels = load_image(find_portraits()[0])
+    for name, factor in (("small", 2), ("large", 6)):
+        large = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        Image.fromarray(large).save(tmp_path / f"{name}.jpg", quality=92)
+    predictor = Predictor(model, YuNet())
+    small, large = predictor.predict([tmp_path / "small.jpg", tmp_path / "large.jpg"])
+    assert load_reduced(tmp_path / "large.jpg", 960)[1] == pytest.approx(2, abs=0.01)
+    np.testing.assert_allclose(large.box, np.multiply(small.box, 3), atol=50)
+    assert large.probs == pytest.approx(small.probs, abs=0.08)
+
+
+def test_faces_too_small_or_blurred_get_a_reason(model: OnnxModel) -> None:
+    pixels = load_image(find_portraits()[0])
+    face = find_faces(pixels, YuNet())[0]
+    scene = np.full((300, 300, 3), 120, dtype=np.uint8)
+    tiny = cv2.resize(pixels, None, fx=13 / face.shorter, fy=13 / face.shorter, interpolation=cv2.INTER_AREA)
+    scene[: tiny.shape[0], : tiny.shape[1]] = tiny
+
+    class Blind(YuNet):
+        """Finds the face where it was before the blur."""
+
+        def detect(self, pixels: Pixels, min_score: float = 0.7) -> list[Face]:
+            return [face]
+
+    (small,) = Predictor(model, YuNet()).predict([scene])
+    blurred = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.1 * face.shorter), dtype=np.uint8)
+    (soft,) = Predictor(model, Blind()).predict([blurred])
+    assert [small.status, soft.status] == ["face_too_small", "blurred"]
+    for record in (small, soft):
+        assert record.age_group is None
+        assert record.probs
+        assert record.box
+    (whole_image,) = Predictor(model, None).predict([blurred])
+    assert whole_image.status == "ok"
+
+
+def test_a_judged_table_keeps_faces_that_got_no_answer(model: OnnxModel, tmp_path: Path) -> None:
+    pixels = load_image(find_portraits()[0])
+    face = find_faces(pixels, YuNet())[0]
+    tiny = cv2.resize(pixels, None, fx=13 / face.shorter, fy=13 / face.shorter, interpolation=cv2.INTER_AREA)
+    scene = np.full((300, 300, 3), 120, dtype=np.uint8)
+    scene[: tiny.shape[0], : tiny.shape[1]] = tiny
+    Image.fromarray(scene).save(tmp_path / "tiny.png")
+    Image.fromarray(pixels).save(tmp_path / "clear.png")
+    (tmp_path / "m.csv").write_text("path,label\ntiny.png,OLD\nclear.png,OLD\n")
+    table = predict_table(Predictor(model, YuNet()), load_manifest(tmp_path / "m.csv"))
+    assert table.status == ("ok", "ok")
+    assert table.columns["abstained"] == ("face_too_small", "")
+
+
+def test_load_predictor_is_the_way_in() -> None:
+    (record,) = threeages.load_predictor().predict(find_portraits()[:1])
+    assert isinstance(record, threeages.Record)
+    with pytest.raises(ConfigError, match="error rate"):
+        threeages.load_predictor(max_error=0.0)
+    with pytest.raises(AttributeError):
+        threeages.nothing  # noqa: B018
 
 
 def test_bad_images_lose_no_others_answer(

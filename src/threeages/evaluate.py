@@ -13,7 +13,8 @@ from threeages import metrics
 from threeages.errors import DataError
 from threeages.labels import UNKNOWN
 from threeages.manifest import CLUSTER
-from threeages.predictions import OK, PredictionTable
+from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
+from threeages.selective import risk_coverage
 
 NO_LABEL = "no_label"  # counted with the failed rows: answered, but with nothing to judge it by
 NOT_GIVEN = "(not given)"
@@ -29,7 +30,8 @@ class Evaluation:
 
     `n` rows were judged and `n_failed` were not, counted by status in `failed`. `intervals` holds the 95%
     interval of every figure in `metrics`; they resample `units` units, each a `unit`: 'cluster_id' or
-    'image'. `confusion` is int64 `(3, 3)`, row the label, column the answer.
+    'image'. `confusion` is int64 `(3, 3)`, row the label, column the answer. `risk_coverage` is the error
+    among the most confident shares of rows; `years` judges apparent ages where the table has them, else None.
     """
 
     n: int
@@ -43,6 +45,8 @@ class Evaluation:
     confusion: NDArray[np.int64]
     slices: Slices
     reliability: list[dict[str, float]]
+    risk_coverage: list[dict[str, float]]
+    years: dict[str, float] | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the figures at top level; None where a figure is not defined."""
@@ -57,6 +61,8 @@ class Evaluation:
             "slices": self.slices,
             "confusion": self.confusion.tolist(),
             "reliability": self.reliability,
+            "risk_coverage": self.risk_coverage,
+            "years": self.years,
         }
         return {key: _plain(value) for key, value in raw.items()}
 
@@ -89,7 +95,21 @@ def evaluate(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) ->
         confusion=metrics.confusion_matrix(labels, probs),
         slices=_slices({k: [v[i] for i in rows] for k, v in table.columns.items()}, labels, probs),
         reliability=metrics.reliability_bins(labels, probs),
+        risk_coverage=risk_coverage(labels, probs),
+        years=_judge_years(table, rows),
     )
+
+
+def _judge_years(table: PredictionTable, rows: NDArray[np.int64]) -> dict[str, float] | None:
+    """Mean error in years, and the share of ages inside their interval, over rows with both ages."""
+    age, said, low, high = (table.numbers(name)[rows] for name in ("age", *AGE_COLUMNS))
+    known = np.isfinite(age) & np.isfinite(said)
+    if not known.any():
+        return None
+    inside = (low <= age) & (age <= high)
+    covered = float(inside[known].mean()) if np.isfinite(low[known]).all() else math.nan
+    mae = float(np.abs(said - age)[known].mean())
+    return {"n": int(known.sum()), "mae": mae, "interval_coverage": covered}
 
 
 def _failed(table: PredictionTable) -> dict[str, int]:
@@ -103,7 +123,9 @@ def _failed(table: PredictionTable) -> dict[str, int]:
 
 def _slices(columns: dict[str, list[str]], labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Slices:
     groups = {
-        k: [v or NOT_GIVEN for v in values] for k, values in columns.items() if k not in {"age", CLUSTER}
+        k: [v or NOT_GIVEN for v in values]
+        for k, values in columns.items()
+        if k not in {"age", CLUSTER, *AGE_COLUMNS}
     }
     if "age" in columns:
         groups["age_decade"] = [_decade(v) for v in columns["age"]]

@@ -1,6 +1,7 @@
 """Predictions on disk: the csv between any model, also a peer's, and the evaluation."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,10 @@ class PredictionTable:
     def answered(self) -> NDArray[np.bool_]:
         """Mask `(n,)` of the rows with an answer."""
         return np.asarray([s == OK for s in self.status], dtype=np.bool_)
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A column as numbers `(n,)`; NaN where it has none, or where there is no such column."""
+        return np.asarray([_number(v) for v in self.columns.get(name, ("",) * len(self))], dtype=np.float64)
 
     def clusters(self) -> NDArray[np.str_] | None:
         """`cluster_id` of every row, or None where the column is absent or wholly empty."""
@@ -110,6 +115,13 @@ def load_predictions(path: Path) -> PredictionTable:
         array.max(axis=1),
         columns,
     )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _own_cells(table: PredictionTable, i: int) -> Sequence[str]:

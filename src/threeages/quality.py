@@ -8,24 +8,22 @@ from threeages.images import Pixels, resize
 
 MIN_FACE = 16  # pixels of the shorter side
 # Sharp film faces blurred by a Gaussian of 2, 4, 5, 6 and 8 % of their side, on persons outside training (500
-# images, 0.64 accurate as they are, 0.48 is chance): accuracy 0.64, 0.54, 0.50, 0.46, 0.42; median detail
-# 0.0153, 0.0019, 0.0010, 0.0007, 0.0004. Of 9,955 real film faces none lies below 0.0008, and the softest
-# 0.5 % (below 0.003) are answered no worse than the rest.
-MIN_DETAIL = 0.0008
-_SIDE, _COARSE = 64, 16
+# images, 0.64 accurate as they are, 0.48 is chance): accuracy 0.64, 0.54, 0.50, 0.46, 0.42. Of blurs of 5, 6
+# and 8 % this bound takes most, of real film faces none: see benchmarks/sharpness.py.
+MIN_DETAIL = 0.0009
+_SIDE, _COARSE = 64, 12
 
 
 def face_detail(pixels: Pixels) -> float:
-    """Share of a face crop's contrast that is finer than a sixteenth of it: 0 (nothing is) to 1.
+    """Share of a face crop's contrast in waves of which six or more fit into it: 0 (none) to 1.
 
     The crop, uint8 RGB `(height, width, 3)`, is brought to one size first, so that the figure says how soft
     the face is and not how many pixels it has. A crop of one colour has no detail.
     """
     grey = cv2.cvtColor(resize(pixels, _SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    coarse = cv2.resize(grey, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
-    rest = grey - cv2.resize(coarse, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
-    contrast = float(grey.var())
-    return float(np.square(rest).mean()) / contrast if contrast > 0 else 0.0
+    power = np.square(cv2.dct(grey - grey.mean()))  # a cosine transform sees no edge where the crop ends
+    contrast = float(power.sum())
+    return 1 - float(power[:_COARSE, :_COARSE].sum()) / contrast if contrast > 0 else 0.0
 
 
 def find_fault(face: Face, crop: Pixels, scale: float = 1.0) -> str:

@@ -150,20 +150,9 @@ def _cross_fitted(
 
 
 def _age_margin(table: PredictionTable, rows: NDArray[np.bool_], persons: NDArray[np.int64]) -> float | None:
-    names = ("age", "predicted_low", "predicted_high")
-    if any(name not in table.columns for name in names):
-        return None
-    values = np.asarray([[_number(v) for v in table.columns[name]] for name in names])[:, rows]
-    known = np.isfinite(values).all(axis=0)
+    age, low, high = (table.numbers(name)[rows] for name in ("age", "predicted_low", "predicted_high"))
+    known = np.isfinite(age) & np.isfinite(low) & np.isfinite(high)
     if not known.any():
         return None
-    ages, low, high = values[:, known]
-    margin = interval_margin(ages, low, high, persons[known], AGE_COVERAGE)
+    margin = interval_margin(age[known], low[known], high[known], persons[known], AGE_COVERAGE)
     return round(margin, 2) if np.isfinite(margin) else None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
