@@ -29,7 +29,7 @@ from threeages.signature import METADATA_KEY, Signature
 BATCH = 32
 LOOK_AHEAD = 128  # images decoded before the model asks: bounds memory whatever the folder's size
 # Shorter side of a decoded photo. The detector looks at 640 pixels and sees faces from about 10 there, which
-# then have 15 or more; a 12-megapixel JPEG is decoded at half its size, in 40 % of the time.
+# then have 15 or more; a 12-megapixel JPEG is decoded at half its size, in a third of the time.
 DECODED_SIDE = 960
 CSV_HEADER = ("path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young", "prob_middle", "prob_old",
               "confidence", "age", "age_low", "age_high", "age_set", "message")  # fmt: skip
