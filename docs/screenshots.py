@@ -18,11 +18,10 @@ def main(address: str) -> None:
     gallery = [*portraits, *(p for p in [portraits[-1].with_name("coffee.png")] if p.exists())]
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        _take(browser, address, [], "light", 1180, "page-empty.png")
-        _take(browser, address, portraits[:1], "light", 1180, "page-light.png")
-        _take(browser, address, portraits[-1:], "dark", 1180, "page-dark.png")
-        _take(browser, address, gallery, "light", 1180, "page-gallery.png")
-        _take(browser, address, gallery[-2:], "dark", 390, "page-phone.png")
+        _take(browser, address, portraits[:1], "light", 1180, "page-light.jpg")
+        _take(browser, address, portraits[-1:], "dark", 1180, "page-dark.jpg")
+        _take(browser, address, gallery, "light", 1180, "page-gallery.jpg")
+        _take(browser, address, gallery[-2:], "dark", 390, "page-phone.jpg")
         browser.close()
 
 
@@ -34,7 +33,10 @@ def _take(browser: Browser, address: str, photos: list[Path], scheme: str, width
         page.set_input_files("#files", photos)
         page.wait_for_selector("progress.done", state="attached")
         page.wait_for_function("() => !document.querySelector('.waiting')")
-    page.screenshot(path=OUT / name, full_page=True)
+    if name == "page-light.jpg":
+        page.click(".heat")
+        page.wait_for_selector(".heatmap canvas")
+    page.screenshot(path=OUT / name, full_page=True, type="jpeg", quality=88)
     page.close()
 
 

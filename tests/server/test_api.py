@@ -195,7 +195,9 @@ def test_heatmap_glows_where_the_model_looks() -> None:
     pixels = np.full((64, 64, 3), 100, dtype=np.uint8)
     pixels[:16, :16] = 255  # all that this model looks at
     covered = [float((copy[:16, :16] == 255).mean()) for copy in cover_patches(pixels)]
-    grid = np.asarray(fall_grid(1.0, covered))
-    assert grid.max() == 1
-    assert grid[:2, :2].min() > 0
-    assert grid[3:].max() == grid[:, 3:].max() == 0
+    largest, grid = fall_grid(1.0, covered)
+    shares = np.asarray(grid)
+    assert largest == pytest.approx(1 - min(covered))
+    assert shares.max() == 1
+    assert shares[:2, :2].min() > 0
+    assert shares[3:].max() == shares[:, 3:].max() == 0

@@ -3,6 +3,7 @@
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -36,12 +37,18 @@ def test_every_operation_is_fuzzed(schema: schemathesis.BaseSchema) -> None:
     assert {path: method.upper() for path, method in found.items()} == OPERATIONS
 
 
-@pytest.mark.parametrize("path", OPERATIONS)
-def test_no_request_breaks_the_service(schema: schemathesis.BaseSchema, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [(path, GenerationMode.POSITIVE) for path in OPERATIONS]
+    + [(path, GenerationMode.NEGATIVE) for path, method in OPERATIONS.items() if method == "POST"],
+)
+def test_no_request_breaks_the_service(
+    schema: schemathesis.BaseSchema, path: str, mode: GenerationMode
+) -> None:
     examples = 60 if OPERATIONS[path] == "POST" else 5
 
     @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(case=schema[path][OPERATIONS[path]].as_strategy())
+    @given(case=schema[path][OPERATIONS[path]].as_strategy(generation_mode=mode))
     def check(case: schemathesis.Case) -> None:
         case.call_and_validate(checks=CHECKS)
 

@@ -201,7 +201,8 @@ def test_cors_is_off_unless_named() -> None:
 def _settings(tmp_path: Path, **given: object) -> Settings:
     values = {
         "host": "127.0.0.1", "workers": None, "key_file": None, "rate_limit": None, "max_body_mb": 32,
-        "max_images": 32, "max_error": None, "coverage": None, "max_megapixels": 50, "allowed_hosts": None, "cors_origins": None,
+        "max_images": 32, "max_error": None, "coverage": None, "max_megapixels": 50, "allowed_hosts": None,
+        "cors_origins": None,
     }  # fmt: skip
     return create_settings(**(values | given))  # type: ignore[arg-type]
 

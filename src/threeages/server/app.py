@@ -124,8 +124,13 @@ def _add_heatmap(app: FastAPI, engine: Engine, reader: Reader) -> None:
             if len(uploads) > 1:
                 raise RequestError(422, f"The request has {len(uploads)} images.", hint="Send one.")
             found = await engine.explain(uploads[0], face, detect=detect)
-        crop = base64.b64encode(to_png(found.crop)).decode()
-        return HeatmapResponse(age_group=found.age_group, crop=crop, size=len(found.crop), grid=found.grid)
+        return HeatmapResponse(
+            age_group=found.age_group,
+            crop=base64.b64encode(to_png(found.crop)).decode(),
+            size=len(found.crop),
+            largest=found.largest,
+            grid=found.grid,
+        )
 
 
 def _answer_records(records: list[Record], *, lines: bool) -> Response:

@@ -30,10 +30,11 @@ class Upload:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What counted for one face: the age group, the crop as the model saw it, shares 0 to 1 by cell."""
+    """What counted for one face: its likeliest age group, the crop that the model saw, and `fall_grid`."""
 
     age_group: str
     crop: Pixels
+    largest: float
     grid: list[list[float]]
 
 
@@ -123,8 +124,10 @@ class Engine:
             wait=settings.batch_wait,
             more_coming=lambda: self._preparing > 0,
         )
-        size = self.model.signature.input_size
-        blank = Prepared("warm-up", ((0, 0, size, size),), (np.zeros((size, size, 3), dtype=np.uint8),))
+        # a full batch, so that the memory the model keeps for one is there from the start
+        count, size = settings.batch_size, self.model.signature.input_size
+        black = np.zeros((size, size, 3), dtype=np.uint8)
+        blank = Prepared("warm-up", ((0, 0, size, size),) * count, (black,) * count)
         await asyncio.gather(asyncio.to_thread(self._pool.warm_up), self._batcher.answer(blank))
         self._metrics.watch(lambda: self._in_flight, lambda: self._pool.restarts)
         self.ready = True
@@ -157,8 +160,7 @@ class Engine:
             )
         probs = [record.probs or {} for record in records]
         group = max(probs[0], key=probs[0].__getitem__)
-        grid = fall_grid(probs[0][group], [p[group] for p in probs[1:]])
-        return Heatmap(group, crop, grid)
+        return Heatmap(group, crop, *fall_grid(probs[0][group], [p[group] for p in probs[1:]]))
 
     @asynccontextmanager
     async def _admitted(self, count: int) -> AsyncIterator[None]:

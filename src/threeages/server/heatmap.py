@@ -33,11 +33,11 @@ def cover_patches(pixels: Pixels) -> list[Pixels]:
     return copies
 
 
-def fall_grid(whole: float, covered: Sequence[float]) -> list[list[float]]:
-    """Falls of the probability from `whole`, by cell, as shares 0 to 1 of the largest."""
+def fall_grid(whole: float, covered: Sequence[float]) -> tuple[float, list[list[float]]]:
+    """The largest fall of the probability from `whole`, and every cell's as a share 0 to 1 of it."""
     falls = np.clip(whole - np.asarray(covered, dtype=np.float64), 0, None).reshape(CELLS, CELLS)
-    grid: list[list[float]] = np.round(falls / max(falls.max(), 1e-6), 3).tolist()
-    return grid
+    largest = float(falls.max())
+    return round(largest, 6), np.round(falls / max(largest, 1e-6), 3).tolist()
 
 
 def to_png(pixels: Pixels) -> bytes:

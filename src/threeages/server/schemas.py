@@ -68,6 +68,7 @@ class HeatmapResponse(BaseModel):
     age_group: str
     crop: str = Field(description="The face as the model saw it: a square PNG in base64.")
     size: int = Field(description="Pixels on each side of the crop.")
+    largest: float = Field(description="The largest fall of the group's probability.")
     grid: list[list[float]] = Field(description="Rows of shares 0 to 1 of the largest fall.")
 
 

@@ -27,6 +27,7 @@ const queue = [];
 let limits = { max_body: 32 * 2 ** 20, max_images: PER_REQUEST };
 let heatmaps = false;
 let busy = false;
+let modelKnown = showModel();
 
 // ---- the service ----
 
@@ -84,6 +85,7 @@ function nextBatch() {
 async function work() {
   if (busy) return;
   busy = true;
+  await modelKnown; // its limits and features
   while (queue.length) {
     const batch = nextBatch();
     try {
@@ -230,7 +232,7 @@ function offerHeatmap(face, photo, i) {
     if (show && !figure.childElementCount) {
       button.disabled = true;
       try {
-        figure.append(await drawHeatmap(photo, i));
+        figure.append(...(await drawHeatmap(photo, i)));
       } catch (error) {
         showError(error.message);
         return;
@@ -244,7 +246,7 @@ function offerHeatmap(face, photo, i) {
 }
 
 async function drawHeatmap(photo, i) {
-  const { size, crop, grid } = await ask(`/v1/heatmap?face=${i}`, {
+  const { size, crop, grid, largest, age_group: group } = await ask(`/v1/heatmap?face=${i}`, {
     method: "POST", body: photo.file, headers: { "Content-Type": "application/octet-stream" },
   });
   const canvas = Object.assign(document.createElement("canvas"), { width: size, height: size });
@@ -259,7 +261,10 @@ async function drawHeatmap(photo, i) {
   small.getContext("2d").putImageData(pixels, 0, 0);
   context.imageSmoothingQuality = "high";
   context.drawImage(small, 0, 0, size, size);
-  return canvas;
+  const caption = document.createElement("figcaption");
+  caption.textContent = `The face as the model sees it. Covering what glows most costs ${group} `
+    + `${(100 * largest).toFixed(1)} points.`;
+  return [canvas, caption];
 }
 
 // ---- the page around it ----
@@ -393,8 +398,7 @@ byId("key-button").addEventListener("click", () => byId("key-dialog").showModal(
 byId("key-dialog").addEventListener("close", () => {
   if (byId("key").value) sessionStorage.setItem("key", byId("key").value);
   byId("key").value = "";
-  showModel();
+  modelKnown = showModel();
   work();
 });
 dropHere();
-await showModel();
