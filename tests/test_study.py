@@ -60,7 +60,8 @@ def test_it_judges_every_recipe_on_both_splits_and_goes_on_where_it_was_stopped(
 def test_rows_of_other_runs_are_kept(tmp_path: Path) -> None:
     old = {"recipe": "a", "split": "random", "accuracy": "0.5"}
     write_rows([old, {**old, "recipe": "b"}], tmp_path / "t.csv")
-    write_rows([{**old, "accuracy": "0.6"}], tmp_path / "t.csv")
+    found = write_rows([{**old, "accuracy": "0.6"}], tmp_path / "t.csv")
+    assert [row["recipe"] for row in found] == ["b", "a"]
     with (tmp_path / "t.csv").open(newline="") as file:
         assert [(row["recipe"], row["accuracy"]) for row in csv.DictReader(file)] == [
             ("b", "0.5"),

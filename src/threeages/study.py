@@ -66,8 +66,7 @@ def run_study(study: Study, say: Callable[[str], None]) -> list[Row]:
                 assert table is not None
                 write_report(table, run)
         rows.append(_judge(study, name, split, [run for run, _ in runs], config))
-        write_rows(rows, study.out / "study.csv")
-        _write_markdown(rows, study.out)
+        _write_markdown(write_rows(rows, study.out / "study.csv"), study.out)
     return rows
 
 
@@ -79,8 +78,8 @@ def parse_splits(text: str) -> tuple[SplitMode, ...]:
     return tuple(allowed[word] for word in text.split(","))
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows as csv, keeping those of other recipes and splits that stand there already."""
+def write_rows(rows: Sequence[Row], path: Path) -> list[Row]:
+    """Write the rows as csv behind those of other recipes and splits that stand there; all of them."""
     kept: list[Row] = []
     new = {(row["recipe"], row["split"]) for row in rows}
     if path.exists():
@@ -90,6 +89,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows([*kept, *rows])
+    return [*kept, *rows]
 
 
 def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
