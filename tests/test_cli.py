@@ -28,23 +28,6 @@ def test_version_and_help() -> None:
     assert "YOUNG, MIDDLE or OLD" in _run("--help").stdout
 
 
-def test_every_command_is_in_the_readme() -> None:
-    readme = Path("README.md").read_text(encoding="utf-8")
-    for command in (
-        "predict",
-        "evaluate",
-        "train",
-        "judge",
-        "export",
-        "demo",
-        "data import",
-        "data audit",
-        "data split",
-    ):
-        assert f"threeages {command}" in readme, command
-        assert _run(*command.split(), "--help").returncode == 0
-
-
 def test_a_bad_file_is_a_row_and_exit_code_1(bad_images: dict[str, Path], faces_csv: Path) -> None:
     good = str(load_manifest(faces_csv).files()[0])
     done = _run("predict", good, str(bad_images["truncated"]), "--no-detect", "--jsonl")
