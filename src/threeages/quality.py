@@ -7,9 +7,9 @@ from threeages.faces import Face
 from threeages.images import Pixels, resize
 
 MIN_FACE = 16  # pixels of the shorter side
-# On persons outside training (benchmarks/sharpness.py) the model answers 0.67 of 500 sharp faces; blurred by
-# a Gaussian of 4, 5, 6 and 8 % of their side 0.55, 0.51, 0.47 and 0.44, of which this bound refuses 1, 73, 98
-# and 97 %. Of 3,000 real film faces it refuses one, though the softest of them are answered well.
+# On persons outside training (benchmarks/sharpness.py) the model is right on 0.67 of 500 sharp faces; blurred
+# by a Gaussian of 4, 5, 6 and 8 % of their side 0.55, 0.51, 0.47 and 0.44, of which this bound refuses 1, 73,
+# 98 and 97 %. Of 3,000 real film faces it refuses one, though the softest of them are answered well.
 MIN_DETAIL = 0.0009
 _SIDE, _COARSE = 64, 12
 
