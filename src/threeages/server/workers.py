@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from threeages import images
 from threeages.errors import ModelError
 from threeages.faces import YuNet
-from threeages.images import FORMATS
 from threeages.predict import OnnxModel, Predictor, Prepared
 from threeages.server.settings import Settings
 
@@ -128,6 +128,9 @@ def _work(connection: Connection, path: Path, settings: Settings) -> None:
     """The process: prepare what comes until the service closes the pipe or dies."""
     for sig in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group by ^C; the service ends us itself
         signal.signal(sig, signal.SIG_IGN)
+    images.MAX_PIXELS = (
+        settings.max_pixels
+    )  # of this process; checked before decoding, in the library's words
     model = OnnxModel(path, threads=1)
     predictors = {True: Predictor(model, YuNet()), False: Predictor(model, None)}
     predictors[True].prepare("", np.zeros((64, 64, 3), dtype=np.uint8))  # what is loaded late counts as base
@@ -138,30 +141,15 @@ def _work(connection: Connection, path: Path, settings: Settings) -> None:
             job: Job = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send(_prepare(predictors[job.detect], job, settings.max_pixels))
+        connection.send(_prepare(predictors[job.detect], job))
 
 
-def _prepare(predictor: Predictor, job: Job, max_pixels: int) -> Prepared:
+def _prepare(predictor: Predictor, job: Job) -> Prepared:
     try:
-        size = _header_size(job.data)
-        if size[0] * size[1] > max_pixels:
-            message = (
-                f"The image has {size[0]}x{size[1]} pixels. At most {max_pixels:,}; scale it down first."
-            )
-            return Prepared(job.key, status="too_large", message=message)
         return predictor.prepare(job.key, job.data)
     except (MemoryError, Exception) as error:  # OpenCV raises its own class where memory ends
         message = f"The image cannot be used: {type(error).__name__}. Save it again."
         return Prepared(job.key, status="corrupt", message=message)
-
-
-def _header_size(data: bytes) -> tuple[int, int]:
-    """Width and height that the header claims; 0x0 where it cannot be read: the loader says why."""
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.size
-    except Exception:  # Pillow's parsers raise SyntaxError, struct.error and more on hostile headers
-        return 0, 0
 
 
 def _limit_memory(more: int) -> None:
