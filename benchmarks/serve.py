@@ -97,7 +97,7 @@ def soak(count: int) -> None:
     calls = [kinds[name][1] for name in rng.choices(names, weights, k=count)]
     with service() as (address, root):
         levels: dict[int, float] = {}
-        settled = min(SETTLED, count // 10)
+        settled = min(SETTLED, count // 2)
 
         def watch(done: int) -> None:
             if done == settled or done % 1000 == 0:
