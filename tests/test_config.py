@@ -25,8 +25,7 @@ def test_the_defaults_are_the_reference_studys_cnn() -> None:
         ({"precision": "64"}, "precision is '64'"),
         ({"folds": 2}, "folds is 2"),
         ({"fold": 5}, "fold is 5"),
-        ({"method": "probe"}, "--weights"),
-        ({"method": "probe", "weights": "w", "split": "none"}, "l2 and temperature"),
+        ({"temperature": 0.0}, "temperature is 0"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(given: dict[str, Any], words: str) -> None:

@@ -7,7 +7,8 @@ import torch
 
 from threeages import export
 from threeages.errors import ModelError
-from threeages.models.classifier import SIGNATURES, Classifier, create_classifier
+from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
+from threeages.models.heads import DEFAULT_HEADS, years_spec
 from threeages.predict import OnnxModel
 
 
@@ -25,6 +26,17 @@ def test_the_file_carries_all_that_predicting_needs(model: Classifier, tmp_path:
         pixels = np.random.default_rng(n).integers(0, 256, (n, 64, 64, 3), dtype=np.uint8)
         expected = model.probs(torch.from_numpy(pixels)).detach().numpy()
         np.testing.assert_allclose(found.predict(pixels), expected, atol=1e-5)
+
+
+def test_years_are_answered_by_a_model_that_has_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    heads = Architecture((*DEFAULT_HEADS, years_spec()))
+    both = create_classifier(replace(SIGNATURES["cnn"], input_size=64), heads).eval()
+    export.export_onnx(both, tmp_path / "m.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    probs, years = OnnxModel(tmp_path / "m.onnx").predict_all(pixels)
+    assert probs.shape == (3, 3)
+    np.testing.assert_allclose(years, both.years(torch.from_numpy(pixels)).detach().numpy(), atol=1e-5)
 
 
 def test_a_file_that_differs_from_torch_is_not_written(

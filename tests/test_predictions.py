@@ -31,6 +31,14 @@ def test_comes_back_as_it_was(tmp_path):
     assert back.answered().tolist() == [True, False, True]
 
 
+def test_the_rows_with_a_value_are_those_and_no_others():
+    assert _table().where("cluster_id", "a").paths == ("a.jpg", "b, c.jpg")
+    assert _table().where("gender", "MALE").columns["cluster_id"] == ("a",)
+    for column, value in (("gender", "F"), ("sex", "F")):
+        with pytest.raises(DataError, match=f"{column}=F"):
+            _table().where(column, value)
+
+
 def test_header_and_answer(tmp_path):
     save_predictions(_table(), tmp_path / "p.csv")
     lines = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()

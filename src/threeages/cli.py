@@ -30,7 +30,7 @@ RootFolder = Annotated[
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
 ModelName = Annotated[str, typer.Option("--model", help="'default', an ONNX file or a run folder.")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="A name of threeages.recipes, such as face-probe.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="A name of threeages.recipes, such as default.")]
 EXTRAS = {  # what a command misses where the package was installed without the extra
     **dict.fromkeys(("torch", "sklearn", "lightning_fabric", "onnx", "safetensors"), "train"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
@@ -202,8 +202,8 @@ def train(
         bool | None, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what is frozen once.")
     ] = None,
     max_cache_gb: Annotated[float | None, typer.Option(help="Most disk space that may take.")] = None,
-    l2: Annotated[float | None, typer.Option(help="face-probe: penalty of the head.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="face-probe: temperature.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels on each side of what the model sees.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Calibrates where none is fitted.")] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard too.")
     ] = False,
@@ -221,13 +221,13 @@ def train(
         "split": split, "fold": fold, "epochs": epochs, "head_epochs": head_epochs, "patience": patience,
         "seed": seed, "lr": lr, "precision": precision, "model": model, "weights": weights, "head": head,
         "tasks": dict(_weighted(text) for text in task) if task else None, "prefix_cache": prefix_cache,
-        "max_cache_gb": max_cache_gb, "l2": l2, "temperature": temperature,
+        "max_cache_gb": max_cache_gb, "input_size": size, "temperature": temperature,
     }  # fmt: skip
     config = replace(
         create_recipe(recipe), **{name: value for name, value in given.items() if value is not None}
     )
     table = run_training(
-        load_manifest(manifest, root=root),
+        load_manifest(manifest, root=root, need_label=False),
         config,
         out,
         cache_dir=cache_dir,
@@ -245,6 +245,7 @@ def judge(
         list[Path], typer.Argument(help="Predictions csv of any model; several are joined.")
     ],
     out: OutFolder,
+    only: Annotated[str | None, typer.Option(help="Judge the rows with this value: source=faces.")] = None,
     name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
     table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
 ) -> None:
@@ -252,7 +253,11 @@ def judge(
     from threeages.predictions import join_predictions, load_predictions
     from threeages.report import add_result, write_report
 
-    result = write_report(join_predictions([load_predictions(path) for path in predictions]), out)
+    joined = join_predictions([load_predictions(path) for path in predictions])
+    if only:
+        column, _, value = only.partition("=")
+        joined = joined.where(column, value)
+    result = write_report(joined, out)
     if table:
         add_result(result, table, name or out.name)
     _print_evaluation(result, out)
@@ -470,6 +475,9 @@ def import_(
     people: Annotated[Path | None, typer.Option(help="Csv with ID,person and other columns to join.")] = None,
     bounds: Annotated[str, typer.Option(help="First year of YOUNG, MIDDLE, OLD.")] = "13,31,51",
     age_column: Annotated[str | None, typer.Option(help="Column of years in a csv.")] = None,
+    children: Annotated[
+        bool, typer.Option("--children", help="Keep ages below YOUNG, without a label: they teach years.")
+    ] = False,
     cache_dir: CacheFolder = None,
 ) -> None:
     """Read a data set and write its manifest."""
@@ -487,6 +495,7 @@ def import_(
         people=people,
         bounds=AgeBounds(young, middle, old),
         age_column=age_column,
+        children=children,
         cache_dir=cache_dir,
     )
     labels = result.manifest.labels
@@ -494,6 +503,25 @@ def import_(
     typer.echo(f"{out}: {len(result.manifest):,} rows ({result.kind}): {counts}")
     for reason, count in result.excluded.items():
         typer.echo(f"  left out: {reason} {count:,}")
+
+
+@data_app.command()
+def merge(
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests of different sets.")],
+    out: Annotated[Path, typer.Option("--out", help="The manifest csv to write.")],
+) -> None:
+    """Join manifests, so that sets with different labels train together; `source` is the file's name."""
+    from threeages.data.merge import merge as merge_manifests
+    from threeages.manifest import load_manifest, save_manifest
+
+    parts = {path.stem: load_manifest(path, need_label=False) for path in manifests}
+    merged = merge_manifests(parts)
+    save_manifest(merged, out, provenance={"sources": [str(path) for path in manifests]})
+    typer.echo(f"{out}: {len(merged):,} rows")
+    for name, part in parts.items():
+        people = part.clusters()
+        known = "every image stands alone" if people is None else f"{len(set(people.tolist()))} people"
+        typer.echo(f"  {name} {len(part):,} rows, {known}")
 
 
 @data_app.command()

@@ -12,7 +12,6 @@ CHOICES = {
     "precision": ("auto", "32-true", "bf16-mixed"),
     "optimizer": ("adam", "rmsprop"),
     "head": ("softmax", "soft_ordinal", "coral", "corn"),
-    "method": ("fit", "probe"),
 }
 
 
@@ -31,7 +30,6 @@ class TrainConfig:
     """Everything that decides a training's result, besides the data."""
 
     model: str = "cnn"
-    method: Literal["fit", "probe"] = "fit"  # train by gradient, or only a linear head on frozen features
     weights: str = ""  # '' the hub where the model has pretrained weights, a file, a folder, or 'random'
     input_size: int = 128
     double_scaling: bool = False  # the reference study's mistake: preprocess what is divided by 255 already
@@ -55,8 +53,8 @@ class TrainConfig:
     folds: int = 5
     seed: int = 42
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    l2: float = 0.0  # `probe`: penalty on the head; 0 chooses it on the select people
-    temperature: float = 0.0  # `probe`: 0 fits it on the select people
+    calibrate: bool = False  # fit the temperature on the select people, which needs split people
+    temperature: float = 1.0  # of the answers where it is not fitted
 
     def __post_init__(self) -> None:
         if faults := [*self._choice_faults(), *self._faults()]:
@@ -89,11 +87,7 @@ class TrainConfig:
             f"tasks have the weights {self.tasks}, above 0 is needed": all(
                 w > 0 for w in self.tasks.values()
             ),
-            "split none has no people to choose by, so l2 and temperature must be given": self.split != "none"
-            or self.method != "probe"
-            or min(self.l2, self.temperature) > 0,
-            "method probe needs a file of pretrained weights (--weights FILE)": self.method != "probe"
-            or bool(self.weights),
+            f"temperature is {self.temperature}, above 0 is needed": self.temperature > 0,
             f"fold is {self.fold}, allowed are 0 to {self.folds - 1}": 0 <= self.fold < self.folds,
         }
         return [fault for fault, fine in checks.items() if not fine]

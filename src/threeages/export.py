@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from threeages.errors import ModelError
 from threeages.manifest import atomic_path
 from threeages.models.classifier import Classifier
+from threeages.models.heads import YEARS
 from threeages.signature import METADATA_KEY
 
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports every operator of absent packages
@@ -27,15 +28,17 @@ HALF_MAX = 65504.0
 
 
 def export_onnx(model: Classifier, path: Path) -> float:
-    """Write uint8 `pixels` `(n, size, size, 3)` -> float32 `probs` `(n, 3)`; the largest difference found.
+    """Write uint8 `pixels` `(n, size, size, 3)` -> float32 `probs` `(n, 3)`, and `years` `(n, 101)` where the
+    model has that head; returns the largest difference found.
 
     Raises ModelError, and writes nothing, where ONNX Runtime's answers differ by more than 1e-4.
     """
-    content = onnx.load_from_string(trace(_Probs(model), model.signature.input_size, "probs"))
+    answers = _Answers(model)
+    content = onnx.load_from_string(trace(answers, model.signature.input_size, *answers.names))
     _halve(content.graph)
     onnx.helper.set_model_props(content, {METADATA_KEY: model.signature.to_json()})
     data = content.SerializeToString()
-    worst = _parity(model, data)
+    worst = _parity(answers, data)
     if worst > TOLERANCE:
         raise ModelError(
             f"The export differs from torch by {worst:.1e} in a probability; {TOLERANCE:.0e} is allowed.",
@@ -46,7 +49,7 @@ def export_onnx(model: Classifier, path: Path) -> float:
     return worst
 
 
-def trace(module: nn.Module, size: int, output: str) -> bytes:
+def trace(module: nn.Module, size: int, *outputs: str) -> bytes:
     """ONNX bytes of a module from uint8 `pixels` `(n, size, size, 3)`, with a free batch size."""
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     buffer = io.BytesIO()
@@ -56,7 +59,7 @@ def trace(module: nn.Module, size: int, output: str) -> bytes:
             module.eval(),
             (example,),
             input_names=["pixels"],
-            output_names=[output],
+            output_names=list(outputs),
             dynamic_shapes=({0: torch.export.Dim("n")},),
             dynamo=True,
             verbose=False,
@@ -66,14 +69,14 @@ def trace(module: nn.Module, size: int, output: str) -> bytes:
     return buffer.getvalue()
 
 
-def _parity(model: Classifier, data: bytes) -> float:
-    size = model.signature.input_size
+def _parity(answers: "_Answers", data: bytes) -> float:
+    size = answers.model.signature.input_size
     pixels = np.random.default_rng(0).integers(0, 256, (GATE_IMAGES, size, size, 3), dtype=np.uint8)
     with torch.inference_mode():
-        expected = model.eval().probs(torch.from_numpy(pixels)).numpy()
+        expected = answers.eval()(torch.from_numpy(pixels))
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    found = session.run(["probs"], {"pixels": pixels})[0]
-    return float(np.abs(found - expected).max())
+    found = session.run(list(answers.names), {"pixels": pixels})
+    return max(float(np.abs(f - e.numpy()).max()) for f, e in zip(found, expected, strict=True))
 
 
 def _halve(graph: onnx.GraphProto) -> None:
@@ -93,10 +96,14 @@ def _halve(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-class _Probs(nn.Module):
+class _Answers(nn.Module):
+    """`probs` and, where the model has that head, `years`."""
+
     def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.model = model
+        self.names = ("probs", YEARS) if YEARS in model.net.heads else ("probs",)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.model.probs(pixels)
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        found = self.model.answers(pixels)
+        return tuple(found[name] for name in self.names)

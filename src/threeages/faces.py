@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.errors import ModelError
-from threeages.images import Pixels
+from threeages.images import Pixels, resize
 
 Box = tuple[float, float, float, float]
+Landmarks = NDArray[
+    np.float32
+]  # (5, 2): x, y of right eye, left eye, nose tip, mouth's right and left corner
 
 YUNET_PATH = Path(__file__).parent / "assets" / "face_detection_yunet_2023mar.onnx"
 WORKING_SIDE = 640  # longer side given to the detector; it still finds faces of about 10 pixels there
@@ -31,6 +34,15 @@ MIN_SCORE = 0.7
 TIGHT_SCORE = 0.4
 TIGHT_SHARE = 0.2  # a padded face must cover this much of the image for the image to be a face crop
 WHOLE_SHARE = 0.6  # a lone face that fills this much is a crop; in training crops are taken whole
+# Where the landmarks lie in an aligned square of side 1 (ArcFace's template at 112 px; Deng et al., 2019)
+TEMPLATE = (
+    np.array(
+        [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+    )
+    / 112
+)
+MIN_SAMPLING = 0.5  # a face that shrinks further is averaged first
+TEMPLATE_LIFT = 0.02  # the aligned face stands this share higher, so that the chin is in the square
 
 # OpenCV 5 warns at every start that its new engine has one target only
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
@@ -38,14 +50,11 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 @dataclass(frozen=True)
 class Face:
-    """One face: `box` is x1, y1, x2, y2 in pixels of the image; `landmarks` float32 `(5, 2)` or None.
-
-    The landmarks are the right eye, left eye, nose tip and right and left corner of the mouth.
-    """
+    """One face: `box` is x1, y1, x2, y2 and `landmarks`, where known, are points in pixels of the image."""
 
     box: Box
     score: float
-    landmarks: NDArray[np.float32] | None = field(default=None, compare=False)
+    landmarks: Landmarks | None = field(default=None, compare=False)
 
     @property
     def area(self) -> float:
@@ -106,10 +115,10 @@ class YuNet:
         return network
 
 
-def whole(pixels: Pixels) -> Face:
+def whole(pixels: Pixels, landmarks: Landmarks | None = None) -> Face:
     """The image taken as one face crop: the box is the full image, the score 0."""
     height, width = pixels.shape[:2]
-    return Face((0.0, 0.0, float(width), float(height)), 0.0)
+    return Face((0.0, 0.0, float(width), float(height)), 0.0, landmarks)
 
 
 def find_faces(pixels: Pixels, detector: Detector) -> list[Face]:
@@ -121,13 +130,32 @@ def find_faces(pixels: Pixels, detector: Detector) -> list[Face]:
     height, width = pixels.shape[:2]
     faces = detector.detect(pixels)
     if len(faces) == 1 and faces[0].area >= WHOLE_SHARE * height * width:
-        return [whole(pixels)]
+        return [whole(pixels, faces[0].landmarks)]
     if faces:
         return faces
     padded, inner = _pad(pixels)
     area = (inner[2] - inner[0]) * (inner[3] - inner[1])
-    covered = max((_overlap(f.box, inner) for f in detector.detect(padded, TIGHT_SCORE)), default=0.0)
-    return [whole(pixels)] if covered >= TIGHT_SHARE * area else []
+    seen = detector.detect(padded, TIGHT_SCORE)
+    face = max(seen, key=lambda f: _overlap(f.box, inner), default=None)
+    if face is None or _overlap(face.box, inner) < TIGHT_SHARE * area:
+        return []
+    if face.landmarks is None:
+        return [whole(pixels)]
+    landmarks = (face.landmarks - inner[:2]) * width / (inner[2] - inner[0])
+    return [whole(pixels, landmarks.astype(np.float32))]
+
+
+def cut(pixels: Pixels, face: Face, size: int, *, margin: float = 0.0, alignment: float = 0.0) -> Pixels:
+    """What a model is given of a face, uint8 `(size, size, 3)`; the same in training and in use.
+
+    With an `alignment` above 0 the face is turned upright and brought to one scale by its landmarks: they
+    come to lie on the template shrunk to that share about the middle. Without landmarks, and with 0, it is
+    the box with its `margin`.
+    """
+    # five points within a pixel are no face that could be turned
+    if alignment and face.landmarks is not None and np.ptp(face.landmarks, axis=0).max() >= 1:
+        return _align(pixels, face.landmarks, size, alignment)
+    return resize(crop(pixels, face, margin), size)
 
 
 def crop(pixels: Pixels, face: Face, margin: float) -> Pixels:
@@ -148,6 +176,28 @@ def iou(a: Box, b: Box) -> float:
     areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
     shared = _overlap(a, b)
     return shared / max(sum(areas) - shared, 1e-9)
+
+
+def _align(pixels: Pixels, landmarks: Landmarks, size: int, alignment: float) -> Pixels:
+    """A similarity by least squares (Umeyama, 1991), in complex numbers; outside the image its edge goes on."""
+    template = ((TEMPLATE - 0.5) * alignment + (0.5, 0.5 - TEMPLATE_LIFT)) * size
+    source, target = (points.astype(np.float64) @ (1, 1j) for points in (landmarks, template))
+    centred = source - source.mean()
+    turn = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred).real
+    shift = target.mean() - turn * source.mean()
+    corners = (np.array([0, size, size * 1j, size * (1 + 1j)]) - shift) / turn
+    x, y = _reach(corners.real, pixels.shape[1]), _reach(corners.imag, pixels.shape[0])
+    part, scale = pixels[slice(*y), slice(*x)], 1.0
+    if abs(turn) < MIN_SAMPLING:  # else pixels between the samples would be left out
+        part, scale = _scaled(part, abs(turn)), abs(turn)
+    turn, shift = turn / scale, shift + turn * (x[0] + 1j * y[0])
+    matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+    return np.asarray(cv2.warpAffine(part, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _reach(values: NDArray[np.float64], limit: int) -> tuple[int, int]:
+    """The pixels from the least value to the greatest, and two more for the interpolation."""
+    return _span(float(values.min()) - 2, float(values.max()) + 2, limit)
 
 
 def _span(start: float, stop: float, limit: int) -> tuple[int, int]:

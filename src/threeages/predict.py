@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from threeages.answer import Policy, face_record
 from threeages.errors import DataError, ImageError, ModelError
-from threeages.faces import Detector, Face, YuNet, crop, find_faces, whole
-from threeages.images import SUFFIXES, Pixels, load_reduced, resize
+from threeages.faces import Detector, Face, YuNet, crop, cut, find_faces, whole
+from threeages.images import SUFFIXES, Pixels, load_reduced
 from threeages.labels import UNKNOWN
 from threeages.manifest import Manifest, RowFault
 from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
@@ -159,7 +159,7 @@ class Predictor:
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
         signature = self.model.signature
-        return resize(crop(pixels, face, signature.margin), signature.input_size)
+        return cut(pixels, face, signature.input_size, margin=signature.margin, alignment=signature.alignment)
 
     def outputs(
         self, items: Sequence[Prepared]

@@ -57,6 +57,22 @@ class PredictionTable:
         """A column as numbers `(n,)`; NaN where it has none, or where there is no such column."""
         return np.asarray([_number(v) for v in self.columns.get(name, ("",) * len(self))], dtype=np.float64)
 
+    def where(self, column: str, value: str) -> "PredictionTable":
+        """The rows with a value in a column; raises DataError where there is none."""
+        cells = self.columns.get(column, ())
+        rows = [i for i, cell in enumerate(cells) if cell == value]
+        if not rows:
+            known = ", ".join(sorted(set(cells))[:10]) or f"the columns {', '.join(self.columns) or '(none)'}"
+            raise DataError(f"No row has {column}={value}.", hint=f"There are {known}.")
+        return PredictionTable(
+            tuple(self.paths[i] for i in rows),
+            self.labels[rows],
+            tuple(self.status[i] for i in rows),
+            self.probs[rows],
+            self.confidence[rows],
+            {name: tuple(cells[i] for i in rows) for name, cells in self.columns.items()},
+        )
+
     def clusters(self) -> NDArray[np.str_] | None:
         """`cluster_id` of every row, or None where the column is absent or wholly empty."""
         values = self.columns.get(CLUSTER)

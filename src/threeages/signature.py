@@ -29,6 +29,7 @@ class Signature:
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     color: str = "RGB"
     margin: float = 0.0  # context kept around a detected face box, as a fraction of its longer side
+    alignment: float = 0.0  # share of the landmark template that faces are aligned to; 0: cut, not aligned
     temperature: float = 1.0  # logits are divided by it inside the exported graph
     class_names: tuple[str, ...] = AGE_GROUPS
     # Measured on people outside training by `threeages thresholds`; empty where that was not done.
@@ -41,7 +42,12 @@ class Signature:
             raise ModelError(
                 f"The model's classes are {self.class_names}.", hint=f"This version answers {AGE_GROUPS}."
             )
-        sound = self.input_size >= 1 and 0 < self.temperature < math.inf and 0 not in self.std
+        sound = (
+            self.input_size >= 1
+            and 0 < self.temperature < math.inf
+            and 0 not in self.std
+            and self.alignment >= 0
+        )
         if not sound or self.color not in {"RGB", "BGR"} or (len(self.mean), len(self.std)) != (3, 3):
             raise ModelError(f"The model's signature is not valid: {self}.")
 

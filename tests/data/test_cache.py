@@ -1,10 +1,14 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from threeages.data import cache
+from threeages.demo import find_portraits
 from threeages.errors import DataError
+from threeages.faces import YuNet, cut, find_faces
 from threeages.images import load_image, resize
 from threeages.manifest import Manifest, load_manifest
 
@@ -15,6 +19,24 @@ def test_pixels_are_those_of_the_predictor(faces_csv: Path, tmp_path: Path) -> N
     assert found.pixels.shape == (len(manifest), 48, 48, 3)
     for row in (0, 57, len(manifest) - 1):
         assert (found.pixels[row] == resize(load_image(manifest.files()[row]), 48)).all()
+
+
+def test_aligned_pixels_are_those_of_the_predictor_too(tmp_path: Path) -> None:
+    portraits = find_portraits()
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (60, 60), "grey").save(blank)
+    files = [*portraits, blank]
+    root = Path(os.path.commonpath(files)).resolve()
+    paths = tuple(str(file.resolve().relative_to(root)) for file in files)
+    manifest = Manifest(root, paths, np.zeros(len(files), dtype=np.int64))
+    found = cache.open_cache(manifest, 48, alignment=0.85, folder=tmp_path / "aligned")
+    plain = cache.open_cache(manifest, 48, folder=tmp_path / "plain")
+    for row, file in enumerate(portraits):
+        pixels = load_image(file)
+        face = find_faces(pixels, YuNet())[0]
+        assert (found.pixels[row] == cut(pixels, face, 48, alignment=0.85)).all()
+        assert (found.pixels[row] != plain.pixels[row]).any()
+    assert (found.pixels[-1] == plain.pixels[-1]).all()  # without a face it is taken whole
 
 
 def test_processes_give_the_same_as_one(

@@ -13,7 +13,7 @@ from threeages.data import archive
 from threeages.data.archive import extract_zip
 from threeages.data.sources import import_source
 from threeages.errors import DataError, MissingDependencyError
-from threeages.labels import AgeBounds
+from threeages.labels import UNKNOWN, AgeBounds
 from threeages.manifest import load_manifest
 
 DATA = Path(os.environ.get("THREEAGES_DATA", "../shared/data"))
@@ -128,6 +128,10 @@ def test_utkface_names(tmp_path):
         ("55", 2, "MALE", "0"),
         ("61", 2, "FEMALE", ""),
     ]
+    with_children = load(tmp_path / "set", tmp_path, children=True)
+    assert with_children.excluded == {"no_age": 2}
+    assert with_children.manifest.labels.tolist().count(UNKNOWN) == 1
+    assert len(with_children.manifest) == len(result.manifest) + 1
 
 
 @pytest.mark.parametrize("header", ["path,label", "ID,Class", "Image,AGE_GROUP", "filename,Label"])

@@ -18,7 +18,8 @@ from rich.progress import track
 
 from threeages.data.digest import pixel_digest
 from threeages.errors import DataError, ImageError
-from threeages.images import load_image, resize
+from threeages.faces import YuNet, cut, find_faces, whole
+from threeages.images import load_image
 from threeages.manifest import Manifest
 
 VERSION = 1  # raise it when decoding or resizing changes, so that no stale pixels are used
@@ -37,16 +38,24 @@ class PixelCache:
 
 
 def open_cache(
-    manifest: Manifest, size: int, *, folder: Path | None = None, workers: int | None = None
+    manifest: Manifest,
+    size: int,
+    *,
+    alignment: float = 0.0,
+    folder: Path | None = None,
+    workers: int | None = None,
 ) -> PixelCache:
     """Open the cache of a manifest's images at `size` px, building it first where it is not there.
+
+    With an `alignment` above 0 each image's largest face is looked for and aligned as in use (faces.cut); an
+    image in which none is found is taken whole.
 
     The key digests every path, file size and time of change, and the settings. A build is written beside
     its final place and renamed when whole. Raises DataError when the disk cannot hold it.
     """
-    place = (folder or user_cache_path("threeages") / "pixels") / _key(manifest, size)
+    place = (folder or user_cache_path("threeages") / "pixels") / _key(manifest, size, alignment)
     if not place.exists():
-        _build(manifest, size, place, workers or os.cpu_count() or 1)
+        _build(manifest, size, alignment, place, workers or os.cpu_count() or 1)
     failed = json.loads((place / "failed.json").read_text(encoding="utf-8"))
     return PixelCache(
         np.load(place / "pixels.npy", mmap_mode="r"),
@@ -55,8 +64,9 @@ def open_cache(
     )
 
 
-def _key(manifest: Manifest, size: int) -> str:
-    digest = hashlib.blake2b(f"{VERSION}:{size}:{manifest.root}".encode(), digest_size=12)
+def _key(manifest: Manifest, size: int, alignment: float) -> str:
+    settings = f"{VERSION}:{size}:{manifest.root}" + (f":{alignment}" if alignment else "")
+    digest = hashlib.blake2b(settings.encode(), digest_size=12)
     for path, file in zip(manifest.paths, manifest.files(), strict=True):
         try:
             stat = file.stat()
@@ -67,7 +77,7 @@ def _key(manifest: Manifest, size: int) -> str:
     return digest.hexdigest()
 
 
-def _build(manifest: Manifest, size: int, place: Path, workers: int) -> None:
+def _build(manifest: Manifest, size: int, alignment: float, place: Path, workers: int) -> None:
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
     need = len(manifest) * size * size * 3
     try:
@@ -78,7 +88,7 @@ def _build(manifest: Manifest, size: int, place: Path, workers: int) -> None:
                 f"The pixel cache needs {need / 1e9:.2f} GB; {part.parent} has {free / 1e9:.2f} GB free.",
                 hint="Make room, or name another folder with --cache-dir.",
             )
-        _fill(manifest, size, part, workers)
+        _fill(manifest, size, alignment, part, workers)
         part.replace(place)
     except OSError as error:
         if place.exists():  # another process built the same cache first
@@ -98,12 +108,14 @@ def _remove_leftovers(folder: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _fill(manifest: Manifest, size: int, part: Path, workers: int) -> None:
+def _fill(manifest: Manifest, size: int, alignment: float, part: Path, workers: int) -> None:
     n = len(manifest)
     shape = (n, size, size, 3)
     np.lib.format.open_memmap(part / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
     files = manifest.files()
-    tasks = [(part / "pixels.npy", start, files[start : start + CHUNK]) for start in range(0, n, CHUNK)]
+    tasks = [
+        (part / "pixels.npy", start, files[start : start + CHUNK], alignment) for start in range(0, n, CHUNK)
+    ]
     digests: list[NDArray[np.uint8]] = []
     failed: dict[int, str] = {}
     for found, faults in track(_map(tasks, workers), total=len(tasks), description=f"Caching {n:,} images"):
@@ -113,7 +125,7 @@ def _fill(manifest: Manifest, size: int, part: Path, workers: int) -> None:
     (part / "failed.json").write_text(json.dumps(failed), encoding="utf-8")
 
 
-Task = tuple[Path, int, list[Path]]
+Task = tuple[Path, int, list[Path], float]
 Filled = tuple[NDArray[np.uint8], dict[int, str]]
 
 
@@ -129,8 +141,9 @@ def _map(tasks: list[Task], workers: int) -> Iterator[Filled]:
 
 
 def _fill_chunk(task: Task) -> Filled:
-    path, start, files = task
+    path, start, files, alignment = task
     pixels = np.load(path, mmap_mode="r+")
+    detector = YuNet() if alignment else None
     digests = np.zeros((len(files), 16), dtype=np.uint8)
     failed: dict[int, str] = {}
     for i, file in enumerate(files):
@@ -140,6 +153,8 @@ def _fill_chunk(task: Task) -> Filled:
             failed[start + i] = error.status
             digests[i] = np.frombuffer((start + i).to_bytes(16, "big"), dtype=np.uint8)  # no twin of another
             continue
-        pixels[start + i] = resize(image, pixels.shape[1])
+        faces = find_faces(image, detector) if detector else []
+        face = faces[0] if faces else whole(image)
+        pixels[start + i] = cut(image, face, pixels.shape[1], alignment=alignment)
         digests[i] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
     return digests, failed

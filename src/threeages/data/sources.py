@@ -15,7 +15,7 @@ import numpy as np
 from threeages.data.archive import extract_zip
 from threeages.errors import DataError, MissingDependencyError
 from threeages.images import SUFFIXES
-from threeages.labels import AGE_GROUPS, AgeBounds, label_index
+from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
 from threeages.manifest import CLUSTER, Manifest, read_manifest, save_manifest
 
 ALLOWED = (
@@ -64,20 +64,22 @@ def import_source(
     people: Path | None = None,
     bounds: AgeBounds = AgeBounds(),  # noqa: B008 - frozen
     age_column: str | None = None,
+    children: bool = False,
     cache_dir: Path | None = None,
 ) -> ImportResult:
     """Make the manifest `out` (csv and json sidecar) of a source; the images stay where they are.
 
     `people` is a csv `ID,person,...` joined by file name; `person` becomes `cluster_id`. `age_column` names a
     csv's column of years, which `bounds` turns into labels. Rows without a usable label, or below
-    `bounds.young`, are left out and counted. Raises DataError for a source that is none of `ALLOWED`, is
-    incomplete or has no usable row, MissingDependencyError where a Kaggle name needs `kagglehub`.
+    `bounds.young`, are left out and counted; `children` keeps the latter without a label. Raises DataError
+    for a source that is none of `ALLOWED`, is incomplete or has no usable row, MissingDependencyError where
+    a Kaggle name needs `kagglehub`.
     """
     place = _fetch(source, cache_dir)
     if out.resolve() == place.resolve():
         raise DataError(f"The manifest would replace its own source {out}.", hint="Give another output file.")
     found = _read_csv(place, age_column) if place.is_file() else _read_folder(place, age_column)
-    rows = list(_usable(found, bounds))
+    rows = list(_usable(found, bounds, children))
     if not rows:
         raise DataError(
             f"No usable row in {source}; left out: {dict(found.excluded) or 'nothing'}.", hint=ALLOWED
@@ -292,8 +294,11 @@ def _read_table(path: Path) -> tuple[list[Row], list[str]]:
     ]
 
 
-def _usable(found: _Found, bounds: AgeBounds) -> Iterator[Row]:
-    """Rows with a path inside the root and a label by name; the others are counted in `found.excluded`."""
+def _usable(found: _Found, bounds: AgeBounds, children: bool) -> Iterator[Row]:
+    """Rows with a path inside the root and a label by name; the others are counted in `found.excluded`.
+
+    With `children` an age below the bounds is no reason to leave a row out; its label is empty.
+    """
     seen: set[str] = set()
     for row in found.rows:
         path = _inside(row["path"], found.root)
@@ -301,11 +306,11 @@ def _usable(found: _Found, bounds: AgeBounds) -> Iterator[Row]:
         if not path or path in seen:
             reason = "no_path" if not row["path"] else "outside_root" if not path else "duplicate_row"
             found.excluded[reason] += 1
-        elif label is None:
+        elif label is None and not (children and reason == f"under_{bounds.young:g}"):
             found.excluded[reason] += 1
         else:
             seen.add(path)
-            yield row | {"path": path, "label": AGE_GROUPS[label]}
+            yield row | {"path": path, "label": "" if label is None else AGE_GROUPS[label]}
 
 
 def _given_label(text: str) -> tuple[int | None, str]:
@@ -344,6 +349,8 @@ def _join_people(rows: list[Row], people: Path) -> None:
 
 def _to_manifest(root: Path, rows: list[Row]) -> Manifest:
     names = list(dict.fromkeys(name for row in rows for name in row if name not in {"path", "label"}))
-    labels = np.asarray([label_index(row["label"]) for row in rows], dtype=np.int64)
+    labels = [label_index(row["label"]) if row["label"] else UNKNOWN for row in rows]
     columns = {name: tuple(row.get(name, "") for row in rows) for name in names}
-    return Manifest(root.resolve(), tuple(row["path"] for row in rows), labels, columns)
+    return Manifest(
+        root.resolve(), tuple(row["path"] for row in rows), np.asarray(labels, dtype=np.int64), columns
+    )

@@ -9,7 +9,7 @@ from threeages.errors import ConfigError
 from threeages.models.attention import attention_cnn
 from threeages.models.cnn import cnn, cnn_lstm
 from threeages.models.heads import HeadSpec
-from threeages.models.mobilenet_v1 import MobileNetV1
+from threeages.models.mobilenet_v1 import MobileNetV1, rename_published
 from threeages.models.mobilenet_v2 import mobilenet_v2
 from threeages.models.network import Network
 from threeages.models.resnet import from_torchvision, resnet50
@@ -36,8 +36,8 @@ def _imagenet(name: str) -> Signature:
     return Signature(name, 128, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
-def _mobilenet_v1_face(_: int, heads: Sequence[HeadSpec]) -> Network:
-    return MobileNetV1(heads)
+def _mobilenet_v1_face(_: int, heads: Sequence[HeadSpec], **options: Any) -> Network:
+    return MobileNetV1(heads, **options)
 
 
 def _own_features(key: str) -> str:
@@ -72,8 +72,9 @@ MODELS: dict[str, Model] = {
             mean=(103.939, 116.779, 123.68),
             std=(1.0, 1.0, 1.0),
             margin=0.03,
+            alignment=0.85,
         ),
-        _own_features,
+        rename_published,
     ),
 }
 SIGNATURES = {name: model.signature for name, model in MODELS.items()}
@@ -114,5 +115,5 @@ def build_network(signature: Signature, heads: Sequence[HeadSpec], options: dict
     except TypeError as error:
         raise ConfigError(
             f"{signature.name} does not take the options {options}.",
-            hint="Only cnn has options: filters, kernels, dense; cnn_lstm: hidden.",
+            hint="cnn has filters, kernels and dense, cnn_lstm hidden, mobilenet_v1_face hidden and dropout.",
         ) from error

@@ -19,10 +19,12 @@ from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from threeages.config import ALL, Phase, TrainConfig
 from threeages.data.split import Rows, Split
 from threeages.errors import ConfigError, ThreeAgesError
+from threeages.labels import UNKNOWN
 from threeages.manifest import atomic_path
 from threeages.models.classifier import Classifier
 from threeages.models.heads import MAIN
 from threeages.training.activations import DEFAULT_FOLDER, Inputs, open_activations
+from threeages.training.calibration import calibrate
 from threeages.training.memory import keep_freed_memory
 from threeages.training.objective import Targets, joint_loss, judge_tasks
 
@@ -55,7 +57,14 @@ def fit(
     for epoch in train_epochs(model, data, split, config, run):
         if log:
             log(epoch)
-    return load_checkpoint(run / BEST)[0]
+    model, state = load_checkpoint(run / BEST)
+    if config.calibrate and config.split == "people":  # in a random split the select rows are judged too
+        inputs = open_inputs(model, data, config.phases()[-1], config)
+        fabric = Fabric(accelerator="auto", devices=1)
+        logits = compute_logits(fabric, model.to(fabric.device), inputs, split.select)
+        model = calibrate(model.cpu(), logits[MAIN], data.targets[MAIN][split.select])
+        save_checkpoint(run / BEST, model, **state)
+    return model
 
 
 def train_epochs(
@@ -177,10 +186,10 @@ def write_history(history: list[Epoch], path: Path) -> None:
 def judge(model: Classifier, logits: dict[str, Tensor], data: TrainingData, rows: Rows) -> Epoch:
     """Loss and accuracy of the age group, and the figure of every further task, as `val_...`."""
     targets = {name: torch.from_numpy(values[rows]) for name, values in data.targets.items()}
-    head = model.net.head
+    head, known = model.net.head, targets[MAIN] != UNKNOWN
     found = {
-        "loss": float(head.loss(logits[MAIN], targets[MAIN])),
-        "accuracy": head.judge(logits[MAIN], targets[MAIN])[1],
+        "loss": float(head.loss(logits[MAIN][known], targets[MAIN][known])),
+        "accuracy": head.judge(logits[MAIN][known], targets[MAIN][known])[1],
         **judge_tasks(model.net.heads, logits, targets),
     }
     return {f"val_{name}": value for name, value in found.items()}

@@ -3,6 +3,7 @@
 import json
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,20 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from threeages.answer import apparent_age
+from threeages.checkpoint import LAST, load_checkpoint
 from threeages.config import TrainConfig
 from threeages.data.cache import PixelCache, open_cache
 from threeages.data.split import Rows, Split, create_split
 from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest, atomic_path
 from threeages.models.classifier import Architecture, Classifier, create_classifier
+from threeages.models.heads import YEARS
 from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.plots import plot_curves, save_figure
-from threeages.predictions import OK, PredictionTable
-from threeages.training import activations, probe
+from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
+from threeages.training import activations
 from threeages.training import fit as fitting
 from threeages.training.objective import collect_targets, create_heads
 
@@ -46,19 +49,18 @@ def train(
     cache, split = open_data(manifest, config, cache_dir)
     notes = {"train": len(split.train), "select": len(split.select), "test": len(split.test)}
     _start_run(run, config, notes | {"straddling_duplicates": split.straddling})
-    if config.method == "probe":
-        probs = _probe(model, cache, manifest.labels, split, config, run, cache_dir)
-    else:
-        data = create_data(manifest, model, cache, cache_dir)
-        model = fitting.fit(model, data, split, config, run, log)
-        _draw_curves(run)
-        probs = _test(model, data, split, config, run) if len(split.test) else None
-    return None if probs is None else _table(manifest, split.test, probs)
+    data = create_data(manifest, model, cache, cache_dir)
+    model = fitting.fit(model, data, split, config, run, log)
+    _draw_curves(run)
+    if not len(split.test):
+        return None
+    return _table(manifest, split.test, _test(model, data, split, config, run))
 
 
 def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
     """The images at the model's size, and how they are split; raises DataError where one cannot be read."""
-    cache = open_cache(manifest, config.input_size, folder=cache_dir)
+    signature = create_signature(config.model, config.input_size)
+    cache = open_cache(manifest, config.input_size, alignment=signature.alignment, folder=cache_dir)
     if cache.failed:
         first = next(iter(cache.failed))
         raise DataError(
@@ -84,24 +86,23 @@ def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:
     """The model that the settings name, with its pretrained weights and a head for each task."""
     torch.manual_seed(config.seed)
     signature = create_signature(config.model, config.input_size, double_scaling=config.double_scaling)
+    signature = replace(signature, temperature=config.temperature)
     model = create_classifier(signature, Architecture(create_heads(config, manifest), config.options))
-    if config.method == "fit":
-        load_pretrained(model, config.weights)
+    load_pretrained(model, config.weights)
     return model
 
 
 def _test(
     model: Classifier, data: fitting.TrainingData, split: Split, config: TrainConfig, run: Path
-) -> NDArray[np.floating]:
-    """Probabilities of the test rows; the figures of further tasks on them go to `tasks.json`."""
+) -> dict[str, NDArray[np.float32]]:
+    """Answers for the test rows by output; the figures of further tasks on them go to `tasks.json`."""
     fabric = Fabric(accelerator="auto", devices=1)
     inputs = fitting.open_inputs(model, data, config.phases()[-1], config)
     logits = fitting.compute_logits(fabric, model.to(fabric.device), inputs, split.test)
     if config.tasks:
         found = fitting.judge(model, logits, data, split.test)
         _write_json(run / "tasks.json", {name.removeprefix("val_"): value for name, value in found.items()})
-    probs: NDArray[np.floating] = model.to_answers(logits)["probs"].numpy()
-    return probs
+    return {name: values.numpy() for name, values in model.to_answers(logits).items()}
 
 
 def _draw_curves(run: Path) -> None:
@@ -110,28 +111,12 @@ def _draw_curves(run: Path) -> None:
     save_figure(plot_curves(history, {"fine-tuning": start} if start else None), run / "curves.png")
 
 
-def _probe(
-    model: Classifier,
-    cache: PixelCache,
-    labels: Rows,
-    split: Split,
-    config: TrainConfig,
-    run: Path,
-    cache_dir: Path | None,
-) -> NDArray[np.floating] | None:
-    probe.load_backbone(model, Path(config.weights))
-    folder = cache_dir or probe.DEFAULT_FOLDER
-    features = probe.compute_features(model, cache.pixels, cache.digests.tobytes(), folder)
-    model, chosen = probe.fit_head(model, features, labels, split, config.l2, config.temperature)
-    save_checkpoint(run / BEST, model, config=config.to_dict(), history=[chosen])
-    return probe.head_probs(model, features[split.test]) if len(split.test) else None
-
-
 def _start_run(run: Path, config: TrainConfig, notes: dict[str, int]) -> None:
     """Write config and environment; a folder of another configuration is not written over."""
     path = run / "config.json"
     held = json.loads(path.read_text(encoding="utf-8"))["config"] if path.exists() else {}
-    if TrainConfig().to_dict() | held != config.to_dict() and held:  # an older run lacks newer settings
+    known = {name: value for name, value in held.items() if name in config.to_dict()}  # of an older version
+    if held and TrainConfig().to_dict() | known != config.to_dict():
         raise ConfigError(f"{run} holds a run of another configuration.", hint="Give another --out folder.")
     _write_json(path, {"config": config.to_dict(), "split": notes})
     packages = {
@@ -149,7 +134,13 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _table(manifest: Manifest, rows: Rows, probs: NDArray[np.floating]) -> PredictionTable:
+def _table(manifest: Manifest, rows: Rows, answers: dict[str, NDArray[np.float32]]) -> PredictionTable:
     held = manifest.select(rows)
-    p = np.asarray(probs, dtype=np.float64)
-    return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), held.columns)
+    p = np.asarray(answers["probs"], dtype=np.float64)
+    columns = dict(held.columns)
+    if YEARS in answers:
+        ages = [apparent_age(years) for years in answers[YEARS]]
+        columns |= {
+            name: tuple(map(str, v)) for name, v in zip(AGE_COLUMNS, zip(*ages, strict=True), strict=True)
+        }
+    return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), columns)

@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from threeages.data.merge import merge
+from threeages.errors import DataError
+from threeages.manifest import Manifest
+
+
+def _manifest(root: Path, n: int, **columns: tuple[str, ...]) -> Manifest:
+    return Manifest(root, tuple(f"{i}.png" for i in range(n)), np.arange(n) % 3, columns)
+
+
+def test_sets_with_different_columns_become_one(tmp_path: Path) -> None:
+    films = _manifest(tmp_path / "films", 2, cluster_id=("p1", "p1"), pose=("front", "left"))
+    years = _manifest(tmp_path / "years", 3, age=("7", "20", "60"))
+    both = merge({"films": films, "years": years})
+    assert both.files() == [*films.files(), *years.files()]
+    assert both.labels.tolist() == [0, 1, 0, 1, 2]
+    assert both.columns["source"] == ("films", "films", "years", "years", "years")
+    assert both.columns["age"] == ("", "", "7", "20", "60")
+    assert both.columns["pose"] == ("front", "left", "", "", "")
+
+
+def test_where_no_person_is_known_every_image_stands_alone(tmp_path: Path) -> None:
+    films = _manifest(tmp_path / "films", 3, cluster_id=("p1", "p1", ""))
+    both = merge({"films": films, "years": _manifest(tmp_path / "years", 2)})
+    assert both.columns["cluster_id"] == ("p1", "p1", "", "years:0.png", "years:1.png")
+
+
+def test_one_image_in_two_manifests_is_refused(tmp_path: Path) -> None:
+    same = _manifest(tmp_path, 2)
+    with pytest.raises(DataError, match="more than one"):
+        merge({"a": same, "b": same})
