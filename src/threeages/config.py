@@ -53,6 +53,7 @@ class TrainConfig:
     folds: int = 5
     seed: int = 42
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    keep_last: bool = False  # the last epoch's model, not that of the best epoch on the select rows
     calibrate: bool = False  # fit the temperature on the select people, which needs split people
     temperature: float = 1.0  # of the answers where it is not fitted
 

@@ -179,7 +179,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def _align(pixels: Pixels, landmarks: Landmarks, size: int, alignment: float) -> Pixels:
-    """A similarity by least squares (Umeyama, 1991), in complex numbers; outside the image its edge goes on."""
+    """A similarity by least squares (Umeyama, 1991) in complex numbers; outside, the image's edge goes on."""
     template = ((TEMPLATE - 0.5) * alignment + (0.5, 0.5 - TEMPLATE_LIFT)) * size
     source, target = (points.astype(np.float64) @ (1, 1j) for points in (landmarks, template))
     centred = source - source.mean()

@@ -8,13 +8,16 @@ import torch
 
 from threeages.checkpoint import load_checkpoint
 from threeages.config import TrainConfig
+from threeages.data.merge import merge
 from threeages.errors import ConfigError, ModelError, ThreeAgesError
 from threeages.evaluate import evaluate
 from threeages.export import export_onnx
-from threeages.manifest import load_manifest
+from threeages.labels import UNKNOWN
+from threeages.manifest import Manifest, load_manifest
 from threeages.models.classifier import SIGNATURES, create_classifier
 from threeages.recipes import create_recipe
 from threeages.synthetic import write_face_set
+from threeages.training.calibration import TEMPERATURES
 from threeages.training.run import train
 
 SMALL = TrainConfig(input_size=64, epochs=3, batch_size=16, split="people")
@@ -94,3 +97,26 @@ def test_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_unknown_recipe_names_those_there_are() -> None:
     with pytest.raises(ConfigError, match="reference-cnn"):
         create_recipe("none")
+
+
+def test_a_fixed_recipe_keeps_its_last_epoch_and_is_calibrated(tmp_path: Path) -> None:
+    """Faces with groups and faces with years, of which nobody is known, train one model."""
+    known = load_manifest(write_face_set(tmp_path / "known", people=30, per_person=4))
+    alone = load_manifest(write_face_set(tmp_path / "alone", people=30, per_person=2, seed=1))
+    ages = {"age": tuple(str(15 + 20 * int(label)) for label in alone.labels)}
+    nobody = Manifest(alone.root, alone.paths, np.full(len(alone), UNKNOWN), ages)
+    config = replace(
+        SMALL, head="softmax", tasks={"years": 0.5}, keep_last=True, calibrate=True, epochs=4, patience=0
+    )
+    table = train(
+        merge({"known": known, "alone": nobody}), config, tmp_path / "run", cache_dir=tmp_path / "c"
+    )
+    assert table is not None
+    assert {"predicted_age", "predicted_low", "predicted_high"} <= set(table.columns)
+    assert (table.where("source", "alone").labels == UNKNOWN).all()
+    model, _ = load_checkpoint(tmp_path / "run")
+    last, _ = load_checkpoint(tmp_path / "run" / "last.ckpt")
+    assert model.signature.temperature in TEMPERATURES
+    assert last.signature.temperature == 1
+    for name, value in last.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)

@@ -52,18 +52,20 @@ def fit(
 ) -> Classifier:
     """Train through every phase; return the model of the epoch with the best accuracy on `split.select`.
 
-    `log` is given the figures of every epoch.
+    With `keep_last` it is that of the last epoch. Both are `best.ckpt` in the end. `log` is given the figures
+    of every epoch.
     """
     for epoch in train_epochs(model, data, split, config, run):
         if log:
             log(epoch)
-    model, state = load_checkpoint(run / BEST)
+    model, state = load_checkpoint(run / (LAST if config.keep_last else BEST))
     if config.calibrate and config.split == "people":  # in a random split the select rows are judged too
         inputs = open_inputs(model, data, config.phases()[-1], config)
         fabric = Fabric(accelerator="auto", devices=1)
         logits = compute_logits(fabric, model.to(fabric.device), inputs, split.select)
         model = calibrate(model.cpu(), logits[MAIN], data.targets[MAIN][split.select])
-        save_checkpoint(run / BEST, model, **state)
+    if config.keep_last or config.calibrate:
+        save_checkpoint(run / BEST, model, history=state["history"], config=state["config"])
     return model
 
 
