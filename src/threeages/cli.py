@@ -411,13 +411,36 @@ def tune(
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder or checkpoint.")],
     out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")],
+    int8: Annotated[
+        Path | None, typer.Option(help="Write it in 8 bits; a manifest of faces to calibrate and check with.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the answers, where it was measured on folds of people.")
+    ] = None,
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
 ) -> None:
     """Write one ONNX file with its preprocessing inside; fails where it differs from torch."""
     from threeages.checkpoint import load_checkpoint
-    from threeages.export import export_onnx
+    from threeages.export import collect_faces, export_onnx
+    from threeages.manifest import load_manifest
 
-    worst = export_onnx(load_checkpoint(run)[0], out)
-    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, largest difference from torch {worst:.1e}")
+    model = load_checkpoint(run)[0]
+    if temperature is not None:
+        model.signature = replace(model.signature, temperature=temperature)
+    faces = None
+    if int8:
+        rows = load_manifest(int8, root=root, need_label=False)
+        faces = collect_faces(rows, model.signature, cache_dir)
+    parity = export_onnx(model, out, faces)
+    typer.echo(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB, largest difference from torch {parity.difference:.1e}"
+    )
+    if parity.agreement is not None:
+        typer.echo(
+            f"In 8 bits {parity.agreement:.2%} of the answers are torch's; accuracy lost: "
+            f"{parity.accuracy_loss:.2%}."
+        )
 
 
 @app.command()

@@ -46,6 +46,8 @@ class TrainConfig:
     batch_size: int = 32
     patience: int = 0  # epochs without a better one after which a phase ends; 0: never
     flip: bool = False  # mirror images at random; rules out the prefix cache
+    views: int = 1  # of each image, of which an epoch shows one: as in use, whole, drawn (data.views)
+    average: float = 0.0  # decay of the moving average of the weights that is judged and kept; 0: none
     prefix_cache: bool = True  # compute what is frozen once
     max_cache_gb: float = 8.0
     split: SplitMode = "random"
@@ -76,6 +78,7 @@ class TrainConfig:
 
     def _faults(self) -> list[str]:
         least = {"input_size": 32, "batch_size": 1, "epochs": 0, "head_epochs": 0, "patience": 0, "folds": 3}
+        least |= {"views": 1}
         checks = {
             f"{name} is {getattr(self, name)}, at least {low} is needed": getattr(self, name) >= low
             for name, low in least.items()
@@ -88,6 +91,7 @@ class TrainConfig:
             f"tasks have the weights {self.tasks}, above 0 is needed": all(
                 w > 0 for w in self.tasks.values()
             ),
+            f"average is {self.average}, at least 0 and below 1 is needed": 0 <= self.average < 1,
             f"temperature is {self.temperature}, above 0 is needed": self.temperature > 0,
             f"fold is {self.fold}, allowed are 0 to {self.folds - 1}": 0 <= self.fold < self.folds,
         }

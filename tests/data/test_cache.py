@@ -73,3 +73,14 @@ def test_a_full_disk_is_said_before_the_start(
     with pytest.raises(DataError, match="GB"):
         cache.open_cache(load_manifest(faces_csv), 32, folder=tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_views_stand_behind_one_another(faces_csv: Path, tmp_path: Path) -> None:
+    manifest = load_manifest(faces_csv)
+    plain = cache.open_cache(manifest, 32, folder=tmp_path)
+    three = cache.open_cache(manifest, 32, views=3, folder=tmp_path)
+    n = len(manifest)
+    assert three.pixels.shape == (3 * n, 32, 32, 3)
+    assert (three.pixels[:n] == plain.pixels).all()
+    assert (three.pixels[n : 2 * n] != plain.pixels).any()
+    assert (three.digests == plain.digests).all()

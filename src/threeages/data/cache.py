@@ -17,20 +17,33 @@ from platformdirs import user_cache_path
 from rich.progress import track
 
 from threeages.data.digest import pixel_digest
+from threeages.data.views import cut_view
 from threeages.errors import DataError, ImageError
-from threeages.faces import YuNet, cut, find_faces, whole
+from threeages.faces import YuNet, find_faces, whole
 from threeages.images import load_image
 from threeages.manifest import Manifest
 
-VERSION = 1  # raise it when decoding or resizing changes, so that no stale pixels are used
+VERSION = 2  # raise it when decoding or resizing changes, so that no stale pixels are used
 CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar
 
 LEFTOVER_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What is kept of every image."""
+
+    size: int
+    alignment: float
+    views: int
+
+
+@dataclass(frozen=True)
 class PixelCache:
-    """uint8 `pixels` `(n, size, size, 3)` on disk, pixel `digests` `(n, 16)`, and the rows that failed."""
+    """uint8 `pixels` `(views * n, size, size, 3)` on disk, `digests` `(n, 16)`, and the rows that failed.
+
+    Row `view * n + i` is a view of image `i` (data.views).
+    """
 
     pixels: NDArray[np.uint8]
     digests: NDArray[np.uint8]
@@ -42,20 +55,22 @@ def open_cache(
     size: int,
     *,
     alignment: float = 0.0,
+    views: int = 1,
     folder: Path | None = None,
     workers: int | None = None,
 ) -> PixelCache:
     """Open the cache of a manifest's images at `size` px, building it first where it is not there.
 
     With an `alignment` above 0 each image's largest face is looked for and aligned as in use (faces.cut); an
-    image in which none is found is taken whole.
+    image in which none is found is taken whole. Further `views` are drawn for training.
 
     The key digests every path, file size and time of change, and the settings. A build is written beside
     its final place and renamed when whole. Raises DataError when the disk cannot hold it.
     """
-    place = (folder or user_cache_path("threeages") / "pixels") / _key(manifest, size, alignment)
+    shape = Shape(size, alignment, views)
+    place = (folder or user_cache_path("threeages") / "pixels") / _key(manifest, shape)
     if not place.exists():
-        _build(manifest, size, alignment, place, workers or os.cpu_count() or 1)
+        _build(manifest, shape, place, workers or os.cpu_count() or 1)
     failed = json.loads((place / "failed.json").read_text(encoding="utf-8"))
     return PixelCache(
         np.load(place / "pixels.npy", mmap_mode="r"),
@@ -64,8 +79,8 @@ def open_cache(
     )
 
 
-def _key(manifest: Manifest, size: int, alignment: float) -> str:
-    settings = f"{VERSION}:{size}:{manifest.root}" + (f":{alignment}" if alignment else "")
+def _key(manifest: Manifest, shape: Shape) -> str:
+    settings = f"{VERSION}:{shape}:{manifest.root}"
     digest = hashlib.blake2b(settings.encode(), digest_size=12)
     for path, file in zip(manifest.paths, manifest.files(), strict=True):
         try:
@@ -77,9 +92,9 @@ def _key(manifest: Manifest, size: int, alignment: float) -> str:
     return digest.hexdigest()
 
 
-def _build(manifest: Manifest, size: int, alignment: float, place: Path, workers: int) -> None:
+def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
-    need = len(manifest) * size * size * 3
+    need = len(manifest) * shape.views * shape.size**2 * 3
     try:
         part.mkdir(parents=True)
         _remove_leftovers(place.parent)
@@ -88,7 +103,7 @@ def _build(manifest: Manifest, size: int, alignment: float, place: Path, workers
                 f"The pixel cache needs {need / 1e9:.2f} GB; {part.parent} has {free / 1e9:.2f} GB free.",
                 hint="Make room, or name another folder with --cache-dir.",
             )
-        _fill(manifest, size, alignment, part, workers)
+        _fill(manifest, shape, part, workers)
         part.replace(place)
     except OSError as error:
         if place.exists():  # another process built the same cache first
@@ -108,13 +123,13 @@ def _remove_leftovers(folder: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _fill(manifest: Manifest, size: int, alignment: float, part: Path, workers: int) -> None:
+def _fill(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:
     n = len(manifest)
-    shape = (n, size, size, 3)
-    np.lib.format.open_memmap(part / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
+    whole_shape = (shape.views * n, shape.size, shape.size, 3)
+    np.lib.format.open_memmap(part / "pixels.npy", mode="w+", dtype=np.uint8, shape=whole_shape).flush()
     files = manifest.files()
     tasks = [
-        (part / "pixels.npy", start, files[start : start + CHUNK], alignment) for start in range(0, n, CHUNK)
+        (part / "pixels.npy", start, files[start : start + CHUNK], shape) for start in range(0, n, CHUNK)
     ]
     digests: list[NDArray[np.uint8]] = []
     failed: dict[int, str] = {}
@@ -125,7 +140,7 @@ def _fill(manifest: Manifest, size: int, alignment: float, part: Path, workers: 
     (part / "failed.json").write_text(json.dumps(failed), encoding="utf-8")
 
 
-Task = tuple[Path, int, list[Path], float]
+Task = tuple[Path, int, list[Path], Shape]
 Filled = tuple[NDArray[np.uint8], dict[int, str]]
 
 
@@ -141,9 +156,10 @@ def _map(tasks: list[Task], workers: int) -> Iterator[Filled]:
 
 
 def _fill_chunk(task: Task) -> Filled:
-    path, start, files, alignment = task
+    path, start, files, shape = task
     pixels = np.load(path, mmap_mode="r+")
-    detector = YuNet() if alignment else None
+    pixels = pixels.reshape(shape.views, -1, *pixels.shape[1:])
+    detector = YuNet() if shape.alignment else None
     digests = np.zeros((len(files), 16), dtype=np.uint8)
     failed: dict[int, str] = {}
     for i, file in enumerate(files):
@@ -155,6 +171,7 @@ def _fill_chunk(task: Task) -> Filled:
             continue
         faces = find_faces(image, detector) if detector else []
         face = faces[0] if faces else whole(image)
-        pixels[start + i] = cut(image, face, pixels.shape[1], alignment=alignment)
+        for view in range(shape.views):
+            pixels[view, start + i] = cut_view(image, face, view, start + i, shape.size, shape.alignment)
         digests[i] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
     return digests, failed

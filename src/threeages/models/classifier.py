@@ -50,7 +50,8 @@ class Classifier(nn.Module):
         x = pixels.permute(0, 3, 1, 2).float()  # of NHWC memory this is a channels-last tensor at no cost
         if self.signature.color == "BGR":
             x = x.flip(1)
-        return (x - self.mean) / self.std
+        x = x - self.mean
+        return x if self.signature.std == (1.0, 1.0, 1.0) else x / self.std
 
     def answers(self, pixels: Tensor) -> dict[str, Tensor]:
         """`probs` `(n, 3)` and, where the model has that head, `years` `(n, 101)`, in one pass."""

@@ -12,11 +12,13 @@ from threeages.models.network import Backbone, Network, global_pool
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 LAST_BLOCK = 5  # layers of a block
 NUM_LAYERS = 3 + LAST_BLOCK * len(BLOCKS)
+PUBLISHED_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
+GREY = 114.0
 NUM_FEATURES = 2048  # of the last two blocks: logistic regression on both gains 0.5 points over the last
 
 
 class MobileNetV1(Network):
-    """float `(n, 3, size, size)` BGR minus mean to 2048 features and logits.
+    """float `(n, 3, size, size)` RGB minus a grey of 114 to 2048 features and logits.
 
     With `hidden` units the neck is a layer of so many, with `dropout` before and after it; with 0 the heads
     are linear on the features.
@@ -59,6 +61,18 @@ def rename_published(key: str) -> str:
         if index.isdigit() and int(index) >= first
         else f"{index}.{rest}"
     )
+
+
+def fold_preprocessing(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The published weights, which take BGR minus three means, for RGB minus one grey.
+
+    A zero point of 114 in all channels is what bytes have, so that the int8 form takes pixels as they are.
+    The results are the same but where the image's edge is padded, by what the means differ from the grey.
+    """
+    first = weights["1.weight"]
+    shift = GREY - torch.tensor(PUBLISHED_MEAN)
+    bias = weights["1.bias"] + (first * shift.view(1, 3, 1, 1)).sum(dim=(1, 2, 3))
+    return {**weights, "1.weight": first.flip(1).contiguous(), "1.bias": bias}
 
 
 def _conv(

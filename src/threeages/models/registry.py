@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from threeages.errors import ConfigError
 from threeages.models.attention import attention_cnn
 from threeages.models.cnn import cnn, cnn_lstm
 from threeages.models.heads import HeadSpec
-from threeages.models.mobilenet_v1 import MobileNetV1, rename_published
+from threeages.models.mobilenet_v1 import GREY, MobileNetV1, fold_preprocessing, rename_published
 from threeages.models.mobilenet_v2 import mobilenet_v2
 from threeages.models.network import Network
 from threeages.models.resnet import from_torchvision, resnet50
@@ -30,6 +32,7 @@ class Model:
     signature: Signature
     rename: Callable[[str], str] | None = None
     hub: str = ""
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict  # the renamed weights to the signature's
 
 
 def _imagenet(name: str) -> Signature:
@@ -68,13 +71,13 @@ MODELS: dict[str, Model] = {
         Signature(
             "mobilenet_v1_face",
             224,
-            color="BGR",
-            mean=(103.939, 116.779, 123.68),
+            mean=(GREY, GREY, GREY),
             std=(1.0, 1.0, 1.0),
             margin=0.03,
             alignment=0.85,
         ),
         rename_published,
+        adapt=fold_preprocessing,
     ),
 }
 SIGNATURES = {name: model.signature for name, model in MODELS.items()}

@@ -39,8 +39,8 @@ def load_pretrained(model: Classifier, weights: str) -> None:
         if (new := entry.rename(key)) in own or not key.startswith(CLASSIFIERS)
     }
     try:
-        missing, unexpected = model.net.features.load_state_dict(found, strict=False)
-    except RuntimeError as error:  # shapes differ
+        missing, unexpected = model.net.features.load_state_dict(entry.adapt(found), strict=False)
+    except (RuntimeError, KeyError) as error:  # shapes differ, or what is to be adapted is missing
         raise ModelError(f"The weights do not fit {name}: {error}", hint=HINT) from error
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:

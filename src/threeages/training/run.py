@@ -60,7 +60,13 @@ def train(
 def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
     """The images at the model's size, and how they are split; raises DataError where one cannot be read."""
     signature = create_signature(config.model, config.input_size)
-    cache = open_cache(manifest, config.input_size, alignment=signature.alignment, folder=cache_dir)
+    cache = open_cache(
+        manifest,
+        config.input_size,
+        alignment=signature.alignment,
+        views=config.views,
+        folder=cache_dir,
+    )
     if cache.failed:
         first = next(iter(cache.failed))
         raise DataError(
@@ -79,7 +85,8 @@ def create_data(
     """What the training loop needs of the images: pixels, and targets for the model's heads."""
     targets = collect_targets(manifest, tuple(model.architecture.heads))
     folder = cache_dir or activations.DEFAULT_FOLDER
-    return fitting.TrainingData(cache.pixels, targets, cache.digests.tobytes(), folder)
+    key = cache.digests.tobytes() * (len(cache.pixels) // len(cache.digests))  # once a view
+    return fitting.TrainingData(cache.pixels, targets, key, folder)
 
 
 def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:

@@ -1,0 +1,86 @@
+"""Views of a face for training: as in use, whole, and turned, shifted and spoiled as poor photos are."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.faces import Face, Landmarks, cut, whole
+from threeages.images import Pixels, resize
+
+PLAIN, WHOLE = 0, 1  # the view of use with a detector, and without; every further one is drawn
+SEED = 7
+TURN, ZOOM = np.deg2rad(10), 0.15  # radians; log of a factor
+SHIFT = 0.25  # of the landmarks' mean distance from their middle: 5 % of the cut's side
+MIRRORED = 0.5
+SPOILED = 0.5  # share of the whole views that are spoiled; drawn ones all are
+
+Random = np.random.Generator
+
+
+def cut_view(pixels: Pixels, face: Face, view: int, row: int, size: int, alignment: float) -> Pixels:
+    """View number `view` of the face in an image, uint8 RGB `(size, size, 3)`; the same at every call.
+
+    `row` names the image among others, so that each is drawn differently.
+    """
+    if view == PLAIN:
+        return cut(pixels, face, size, alignment=alignment)
+    rng = np.random.default_rng((SEED, row, view))
+    if view == WHOLE:
+        found = cut(pixels, whole(pixels), size)
+        found = spoil(found, rng) if rng.random() < SPOILED else found
+    else:
+        found = spoil(cut(pixels, _jitter(face, rng), size, alignment=alignment), rng)
+    return np.ascontiguousarray(found[:, ::-1]) if rng.random() < MIRRORED else found
+
+
+def spoil(pixels: Pixels, rng: Random) -> Pixels:
+    """Some of: fewer pixels, blur, JPEG's blocks, grey or a cast of colour, other light.
+
+    The film faces' median side is 75 pixels, UTKFace's 200, and cameras in use lie anywhere between.
+    """
+    if rng.random() < 0.6:
+        pixels = _coarsen(pixels, rng)
+    if rng.random() < 0.25:
+        pixels = _pixels(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.8)))
+    if rng.random() < 0.5:
+        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
+        pixels = _pixels(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return _tint(pixels, rng)
+
+
+def _jitter(face: Face, rng: Random) -> Face:
+    """The face with its landmarks turned, zoomed and shifted, so that its cut is."""
+    if face.landmarks is None:
+        return face
+    points = np.asarray(face.landmarks @ (1, 1j), dtype=np.complex128)
+    middle = points.mean()
+    shift = np.abs(points - middle).mean() * complex(*rng.uniform(-SHIFT, SHIFT, 2))
+    turn = np.exp(complex(rng.uniform(-ZOOM, ZOOM), rng.uniform(-TURN, TURN)))
+    moved = middle + shift + turn * (points - middle)
+    landmarks: Landmarks = np.stack([moved.real, moved.imag], axis=1).astype(np.float32)
+    return replace(face, landmarks=landmarks)
+
+
+def _coarsen(pixels: Pixels, rng: Random) -> Pixels:
+    side = pixels.shape[0]
+    small = round(float(np.exp(rng.uniform(np.log(20), np.log(110)))))
+    back = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
+    return _pixels(cv2.resize(resize(pixels, small), (side, side), interpolation=back))
+
+
+def _tint(pixels: Pixels, rng: Random) -> Pixels:
+    values: NDArray[np.floating] = pixels.astype(np.float32)
+    kind = rng.random()
+    if kind < 0.12:
+        values = np.repeat(values.mean(axis=2, keepdims=True), 3, axis=2)
+    elif kind < 0.4:
+        values = values * rng.uniform(0.8, 1.2, (1, 1, 3))
+    if rng.random() < 0.7:
+        values = (values - 128) * rng.uniform(0.7, 1.3) + 128 + rng.uniform(-30, 30)
+    return values.clip(0, 255).astype(np.uint8)
+
+
+def _pixels(values: object) -> Pixels:
+    return np.asarray(values, dtype=np.uint8)

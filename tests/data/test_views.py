@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from threeages.data.views import PLAIN, WHOLE, cut_view, spoil
+from threeages.demo import find_portraits
+from threeages.faces import Face, YuNet, cut, find_faces, whole
+from threeages.images import Pixels, load_image, resize
+
+SIZE, ALIGNMENT = 64, 0.85
+DRAWN = 2
+
+
+@pytest.fixture(scope="module")
+def portrait() -> tuple[Pixels, Face]:
+    pixels = load_image(find_portraits()[0])
+    return pixels, find_faces(pixels, YuNet())[0]
+
+
+def _view(portrait: tuple[Pixels, Face], view: int, row: int = 0) -> Pixels:
+    return cut_view(*portrait, view, row, SIZE, ALIGNMENT)
+
+
+def test_the_first_view_is_that_of_use(portrait: tuple[Pixels, Face]) -> None:
+    assert (_view(portrait, PLAIN) == cut(*portrait, SIZE, alignment=ALIGNMENT)).all()
+
+
+def test_the_whole_view_is_that_of_use_without_a_detector_but_mirrored_or_spoiled_at_times(
+    portrait: tuple[Pixels, Face],
+) -> None:
+    plain = resize(portrait[0], SIZE)
+    views = [_view(portrait, WHOLE, row) for row in range(40)]
+    same = [(view == plain).all() for view in views]
+    mirrored = [(view[:, ::-1] == plain).all() for view in views]
+    assert 2 <= sum(same) < 20
+    assert 2 <= sum(mirrored) < 20
+
+
+def test_a_view_is_the_same_at_every_call_and_another_for_every_row_and_number(
+    portrait: tuple[Pixels, Face],
+) -> None:
+    assert (_view(portrait, DRAWN) == _view(portrait, DRAWN)).all()
+    assert (_view(portrait, DRAWN) != _view(portrait, DRAWN, row=1)).any()
+    assert (_view(portrait, DRAWN) != _view(portrait, DRAWN + 1)).any()
+
+
+def test_a_drawn_view_shows_the_same_face(portrait: tuple[Pixels, Face]) -> None:
+    plain = _view(portrait, PLAIN).mean(axis=2)
+    alike = []
+    for row in range(20):
+        drawn = _view(portrait, DRAWN, row).mean(axis=2)
+        alike.append(max(np.corrcoef(plain.ravel(), side.ravel())[0, 1] for side in (drawn, drawn[:, ::-1])))
+    assert min(alike) > 0.2
+    assert np.median(alike) > 0.5
+
+
+def test_a_face_without_landmarks_is_spoiled_alone() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    assert cut_view(pixels, whole(pixels), DRAWN, 0, SIZE, ALIGNMENT).shape == (SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_spoiled_pixels_stay_bytes_of_the_same_size(seed: int) -> None:
+    pixels = np.full((SIZE, SIZE, 3), 250, dtype=np.uint8)
+    found = spoil(pixels, np.random.default_rng(seed))
+    assert found.dtype == np.uint8
+    assert found.shape == pixels.shape

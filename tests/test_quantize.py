@@ -1,0 +1,94 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from threeages import export
+from threeages.errors import DataError, ModelError
+from threeages.export import Faces, export_onnx
+from threeages.images import Pixels
+from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
+from threeages.predict import OnnxModel
+from threeages.quantize import equalize
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Pixels:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (700, 4, 4, 3), dtype=np.uint8)
+    return np.kron(coarse, np.ones((1, SIZE // 4, SIZE // 4, 1), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def model() -> Classifier:
+    """With answers that differ from image to image, as those of trained weights do."""
+    torch.manual_seed(0)
+    signature = replace(SIGNATURES["mobilenet_v1_face"], input_size=SIZE)
+    model = create_classifier(signature, Architecture(options={"hidden": 16})).eval()
+    model.net.head.weight.data.mul_(100)
+    convs = [m for m in model.net.features.modules() if isinstance(m, torch.nn.Conv2d)]
+    for conv in convs:
+        torch.nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        torch.nn.init.normal_(conv.bias, std=0.1)
+    convs[0].weight.data.mul_(1 / 60)  # pixels are far from unit variance
+    return model
+
+
+def test_equalizing_changes_the_scales_and_no_answer(model: Classifier, pixels: Pixels) -> None:
+    before = model.probs(torch.from_numpy(pixels[:32])).detach()
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    equal = create_classifier(model.signature, model.architecture).eval()
+    equal.load_state_dict(weights)
+    equalize(equal, pixels[:320])
+    after = equal.probs(torch.from_numpy(pixels[:32])).detach()
+    torch.testing.assert_close(after, before, atol=2e-3, rtol=0)
+    assert any((v != weights[k]).any() for k, v in equal.state_dict().items())
+
+
+def test_a_model_that_is_no_chain_is_left_as_it_is(pixels: Pixels) -> None:
+    model = create_classifier(SIGNATURES["attention_cnn"]).eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    equalize(model, pixels)
+    assert all((v == before[k]).all() for k, v in model.state_dict().items())
+
+
+def test_the_int8_form_is_smaller_takes_bytes_and_answers_alike(
+    model: Classifier, pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MIN_AGREEMENT", 0.8)  # random weights have no margins
+    labels = model.probs(torch.from_numpy(pixels)).argmax(1).numpy()
+    monkeypatch.setattr(export, "MAX_LOSS", 0.2)
+    export_onnx(model, tmp_path / "float.onnx")
+    parity = export_onnx(model, tmp_path / "int8.onnx", Faces(pixels, labels))
+    assert parity.difference <= 1e-4
+    assert parity.agreement is not None
+    assert parity.agreement >= 0.8
+    assert parity.accuracy_loss == pytest.approx(1 - parity.agreement)  # the labels are torch's answers
+    sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("int8", "float")]
+    assert sizes[0] < 0.5 * sizes[1]
+    nodes = [n.op_type for n in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert "Cast" not in nodes
+    assert "Sub" not in nodes
+    small = OnnxModel(tmp_path / "int8.onnx")
+    assert small.signature == model.signature
+    expected = model.probs(torch.from_numpy(pixels[320:])).detach().numpy()
+    assert (small.predict(pixels[320:]).argmax(1) == expected.argmax(1)).mean() == parity.agreement
+
+
+def test_a_form_that_answers_otherwise_is_not_written(
+    model: Classifier, pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MIN_AGREEMENT", 1.01)
+    with pytest.raises(ModelError, match="In 8 bits"):
+        export_onnx(model, tmp_path / "m.onnx", Faces(pixels, np.zeros(len(pixels), dtype=np.int64)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_few_faces_are_refused(pixels: Pixels) -> None:
+    with pytest.raises(DataError, match="too few"):
+        Faces(pixels[:100], np.zeros(100, dtype=np.int64))
