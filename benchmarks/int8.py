@@ -1,0 +1,89 @@
+"""What eight bits cost on people never seen:   python benchmarks/int8.py MANIFEST RUN... --out FOLDER.
+
+Each run is one fold of people. Its model is exported in 8 bits, calibrated on its training people, and
+answers its test people, whom torch answered in the run's predictions.csv. Writes
+FOLDER/fold-K/predictions.csv for `threeages judge`, and results/int8.csv.
+"""
+
+import argparse
+import csv
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.answer import apparent_age
+from threeages.checkpoint import load_checkpoint
+from threeages.config import TrainConfig
+from threeages.export import CALIBRATION, create_int8
+from threeages.images import Pixels
+from threeages.labels import UNKNOWN
+from threeages.machine import describe_machine
+from threeages.manifest import atomic_path, load_manifest
+from threeages.predict import BATCH, OnnxModel
+from threeages.predictions import AGE_COLUMNS, PredictionTable, load_predictions, save_predictions
+from threeages.training.run import open_data
+
+RESULTS = Path(__file__).parents[1] / "results" / "int8.csv"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    manifest = load_manifest(args.manifest, need_label=False)
+    same, right = [], []
+    for run in args.runs:
+        config = TrainConfig(**json.loads((run / "config.json").read_text())["config"])
+        cache, split = open_data(manifest, config, None)
+        rows = np.random.default_rng(0).choice(split.train, CALIBRATION, replace=False)
+        target = args.out / run.name / "model.onnx"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(create_int8(load_checkpoint(run)[0], cache.pixels[rows]))
+        exact = load_predictions(run / "predictions.csv")
+        found = answer(OnnxModel(target), cache.pixels[split.test], exact)
+        save_predictions(found, target.with_name("predictions.csv"))
+        same.append(found.probs.argmax(1) == exact.probs.argmax(1))
+        known = exact.labels != UNKNOWN
+        right += [[(t.probs.argmax(1) == t.labels)[known] for t in (exact, found)]]
+    write_row(args.runs[0].parent.name, np.concatenate(same), right)
+
+
+def answer(model: OnnxModel, pixels: Pixels, table: PredictionTable) -> PredictionTable:
+    """The table with the model's answers for its rows' pixels."""
+    probs: list[NDArray[np.float32]] = []
+    ages: list[tuple[float, float, float]] = []
+    for start in range(0, len(pixels), BATCH):
+        part, years = model.predict_all(pixels[start : start + BATCH])
+        probs.append(part)
+        ages += [apparent_age(row) for row in (years if years is not None else ())]
+    p = np.concatenate(probs).astype(np.float64)
+    columns = dict(zip(AGE_COLUMNS, (tuple(map(str, v)) for v in zip(*ages, strict=True)), strict=True))
+    return replace(table, probs=p, confidence=p.max(axis=1), columns={**table.columns, **columns})
+
+
+def write_row(name: str, same: NDArray[np.bool_], right: list[list[NDArray[np.bool_]]]) -> None:
+    exact, found = (float(np.concatenate([pair[i] for pair in right]).mean()) for i in (0, 1))
+    row = {
+        "runs": name,
+        "faces": len(same),
+        "same answer": f"{same.mean():.4f}",
+        "accuracy in float32": f"{exact:.4f}",
+        "accuracy in 8 bits": f"{found:.4f}",
+        "machine": describe_machine(),
+        "date": date.today().isoformat(),
+    }
+    print(row)
+    with atomic_path(RESULTS) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerow(row)
+
+
+if __name__ == "__main__":
+    main()
