@@ -22,12 +22,12 @@ from pathlib import Path
 from threeages.data import cache
 from threeages.manifest import load_manifest
 left = iter(range(50))
-cut = cache.cut
+cut_view = cache.cut_view
 def stop(*args, **kwargs):
     if next(left, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)
-    return cut(*args, **kwargs)
-cache.cut = stop
+    return cut_view(*args, **kwargs)
+cache.cut_view = stop
 cache.open_cache(load_manifest(Path(sys.argv[1])), 32, folder=Path(sys.argv[2]), workers=1)
 """
 
