@@ -45,9 +45,10 @@ class OnnxModel:
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        if threads is not None:  # in company idle threads must sleep: spinning takes cores from the others
+        # idle threads must sleep: spinning takes cores from those that decode
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if threads is not None:
             options.intra_op_num_threads = threads
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             metadata = self._session.get_modelmeta().custom_metadata_map
