@@ -77,8 +77,15 @@ class TrainConfig:
         ]
 
     def _faults(self) -> list[str]:
-        least = {"input_size": 32, "batch_size": 1, "epochs": 0, "head_epochs": 0, "patience": 0, "folds": 3}
-        least |= {"views": 1}
+        least = {
+            "input_size": 32,
+            "batch_size": 1,
+            "epochs": 0,
+            "head_epochs": 0,
+            "patience": 0,
+            "folds": 3,
+            "views": 1,
+        }
         checks = {
             f"{name} is {getattr(self, name)}, at least {low} is needed": getattr(self, name) >= low
             for name, low in least.items()

@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,24 +151,24 @@ def _gate(parity: Parity) -> None:
 def _difference(answers: "_Answers", data: bytes) -> float:
     size = answers.model.signature.input_size
     pixels = np.random.default_rng(0).integers(0, 256, (GATE_IMAGES, size, size, 3), dtype=np.uint8)
-    pairs = zip(_run(data, answers.names, pixels), answers.run(pixels), strict=True)
-    return max(float(np.abs(found - expected).max()) for found, expected in pairs)
+    found = _session(data).run(list(answers.names), {"pixels": pixels})
+    pairs = zip(found, answers.run(pixels), strict=True)
+    return max(float(np.abs(said - expected).max()) for said, expected in pairs)
 
 
 def _compare(parity: Parity, answers: "_Answers", data: bytes, faces: Faces) -> Parity:
     pixels, labels = faces.pixels[CALIBRATION:], faces.labels[CALIBRATION:]
     batches = [pixels[i : i + GATE_BATCH] for i in range(0, len(pixels), GATE_BATCH)]
     expected = np.concatenate([answers.run(batch)[0].argmax(axis=1) for batch in batches])
-    found = np.concatenate([_run(data, ("probs",), batch)[0].argmax(axis=1) for batch in batches])
+    session = _session(data)
+    found = np.concatenate([session.run(["probs"], {"pixels": b})[0].argmax(axis=1) for b in batches])
     known = labels != UNKNOWN
     right = [float((said == labels)[known].mean()) if known.any() else 0.0 for said in (expected, found)]
     return replace(parity, agreement=float((found == expected).mean()), accuracy_loss=right[0] - right[1])
 
 
-def _run(data: bytes, names: Sequence[str], pixels: Pixels) -> list[NDArray[np.float32]]:
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    found: list[NDArray[np.float32]] = session.run(list(names), {"pixels": pixels})
-    return found
+def _session(data: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
 def _halve(graph: onnx.GraphProto) -> None:
