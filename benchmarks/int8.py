@@ -8,14 +8,12 @@ FOLDER/fold-K/predictions.csv for `threeages judge`, and results/int8.csv.
 import argparse
 import csv
 import json
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.answer import apparent_age
 from threeages.checkpoint import load_checkpoint
 from threeages.config import TrainConfig
 from threeages.export import CALIBRATION, create_int8
@@ -24,8 +22,8 @@ from threeages.labels import UNKNOWN
 from threeages.machine import describe_machine
 from threeages.manifest import atomic_path, load_manifest
 from threeages.predict import BATCH, OnnxModel
-from threeages.predictions import AGE_COLUMNS, PredictionTable, load_predictions, save_predictions
-from threeages.training.run import open_data
+from threeages.predictions import load_predictions, save_predictions
+from threeages.training.run import answer_table, open_data
 
 RESULTS = Path(__file__).parents[1] / "results" / "int8.csv"
 
@@ -46,7 +44,8 @@ def main() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(create_int8(load_checkpoint(run)[0], cache.pixels[rows]))
         exact = load_predictions(run / "predictions.csv")
-        found = answer(OnnxModel(target), cache.pixels[split.test], exact)
+        answers = answer(OnnxModel(target), cache.pixels[split.test])
+        found = answer_table(manifest, split.test, answers)
         save_predictions(found, target.with_name("predictions.csv"))
         same.append(found.probs.argmax(1) == exact.probs.argmax(1))
         known = exact.labels != UNKNOWN
@@ -54,17 +53,12 @@ def main() -> None:
     write_row(args.runs[0].parent.name, np.concatenate(same), right)
 
 
-def answer(model: OnnxModel, pixels: Pixels, table: PredictionTable) -> PredictionTable:
-    """The table with the model's answers for its rows' pixels."""
-    probs: list[NDArray[np.float32]] = []
-    ages: list[tuple[float, float, float]] = []
-    for start in range(0, len(pixels), BATCH):
-        part, years = model.predict_all(pixels[start : start + BATCH])
-        probs.append(part)
-        ages += [apparent_age(row) for row in (years if years is not None else ())]
-    p = np.concatenate(probs).astype(np.float64)
-    columns = dict(zip(AGE_COLUMNS, (tuple(map(str, v)) for v in zip(*ages, strict=True)), strict=True))
-    return replace(table, probs=p, confidence=p.max(axis=1), columns={**table.columns, **columns})
+def answer(model: OnnxModel, pixels: Pixels) -> dict[str, NDArray[np.float32]]:
+    """What the model says of the pixels, by output."""
+    starts = range(0, len(pixels), BATCH)
+    parts = [model.predict_all(pixels[start : start + BATCH]) for start in starts]
+    probs, years = zip(*parts, strict=True)
+    return {"probs": np.concatenate(probs)} | ({"years": np.concatenate(years)} if model.has_years else {})
 
 
 def write_row(name: str, same: NDArray[np.bool_], right: list[list[NDArray[np.bool_]]]) -> None:

@@ -240,6 +240,27 @@ def train(
 
 
 @app.command()
+def ensemble(
+    manifest: ManifestFile,
+    runs: Annotated[list[Path], typer.Argument(help="Run folders that held out the same rows.")],
+    out: OutFolder,
+    views: Annotated[
+        str, typer.Option(help="Of each face, by commas: plain, mirrored, whole, whole-mirrored.")
+    ] = "plain,mirrored",
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Judge runs together on the rows they held out: the mean of their answers over views of a face."""
+    from threeages.manifest import load_manifest
+    from threeages.report import write_report
+    from threeages.training.ensemble import ask_together
+
+    rows = load_manifest(manifest, root=root, need_label=False)
+    table = ask_together(rows, runs, views.split(","), cache_dir=cache_dir)
+    _print_evaluation(write_report(table, out), out)
+
+
+@app.command()
 def judge(
     predictions: Annotated[
         list[Path], typer.Argument(help="Predictions csv of any model; several are joined.")

@@ -17,11 +17,12 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of epochs at one learning rate; all but the last `unfreeze` blocks are frozen (-1: none)."""
+    """A stretch of epochs; all but the last `unfreeze` blocks are frozen (-1: none)."""
 
     name: Literal["train", "head", "finetune"]
     epochs: int
     lr: float
+    neck_lr: float  # of neck and heads
     unfreeze: int
 
 
@@ -41,6 +42,7 @@ class TrainConfig:
     unfreeze: int = ALL  # blocks trained in the main phase, counted from the end
     head_epochs: int = 0  # epochs before it in which only neck and heads train
     head_lr: float = 1e-4
+    neck_lr: float = 0.0  # of neck and heads in the main phase; 0: lr
     lr_decay: float = 1.0  # factor an epoch, applied step by step
     optimizer: str = "adam"
     batch_size: int = 32
@@ -65,8 +67,9 @@ class TrainConfig:
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of the training, in order."""
-        main = Phase("finetune" if self.head_epochs else "train", self.epochs, self.lr, self.unfreeze)
-        head = Phase("head", self.head_epochs, self.head_lr, 0)
+        name: Literal["finetune", "train"] = "finetune" if self.head_epochs else "train"
+        main = Phase(name, self.epochs, self.lr, self.neck_lr or self.lr, self.unfreeze)
+        head = Phase("head", self.head_epochs, self.head_lr, self.head_lr, 0)
         return tuple(phase for phase in (head, main) if phase.epochs)
 
     def _choice_faults(self) -> list[str]:
@@ -93,6 +96,7 @@ class TrainConfig:
         checks |= {
             f"epochs is {self.epochs}, at least 1 is needed": self.epochs + self.head_epochs >= 1,
             f"lr is {self.lr} and head_lr {self.head_lr}, above 0 is needed": min(self.lr, self.head_lr) > 0,
+            f"neck_lr is {self.neck_lr}, at least 0 is needed": self.neck_lr >= 0,
             f"lr_decay is {self.lr_decay}, above 0 and at most 1 is needed": 0 < self.lr_decay <= 1,
             f"unfreeze is {self.unfreeze}, allowed are -1 (all) or a number of blocks": self.unfreeze >= ALL,
             f"tasks have the weights {self.tasks}, above 0 is needed": all(

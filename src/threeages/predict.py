@@ -97,6 +97,9 @@ class Prepared:
     faults: tuple[str, ...] = ()
 
 
+Output = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+
+
 class Predictor:
     """Answers images of any number in their order.
 
@@ -118,26 +121,32 @@ class Predictor:
         self.policy = Policy.create(model.signature, max_error, coverage)
 
     def predict(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[Record]:
-        """One record a face, or one that says why there is none; a bad image loses no other's answer."""
-        waiting: list[Prepared] = []
-        for item in self._look_ahead(images):
-            waiting.append(item)
-            if sum(len(w.pixels) for w in waiting) >= BATCH or len(waiting) >= LOOK_AHEAD:
-                yield from self.answer(waiting)
-                waiting = []
-        yield from self.answer(waiting)
+        """One record a face, or one that says why there is none; a bad image loses no other's answer.
 
-    def _look_ahead(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[Prepared]:
+        The same threads decode and ask the model, so that no core waits for the other's part.
+        """
+        cores = os.cpu_count() or 1
+        asked: deque[tuple[list[Prepared], Future[list[Output]]]] = deque()
+        with ThreadPoolExecutor(cores) as pool:
+            for items in _gather(self._look_ahead(images, pool)):
+                asked.append((items, pool.submit(self.outputs, items)))
+                if len(asked) > cores:
+                    yield from self._records(*_finished(asked))
+            while asked:
+                yield from self._records(*_finished(asked))
+
+    def _look_ahead(
+        self, images: Iterable[Path | bytes | Pixels], pool: ThreadPoolExecutor
+    ) -> Iterator[Prepared]:
         queue: deque[Future[Prepared]] = deque()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for i, image in enumerate(images):
-                queue.append(
-                    pool.submit(self.prepare, str(image) if isinstance(image, Path) else f"image-{i}", image)
-                )
-                if len(queue) >= LOOK_AHEAD:
-                    yield queue.popleft().result()
-            while queue:
+        for i, image in enumerate(images):
+            queue.append(
+                pool.submit(self.prepare, str(image) if isinstance(image, Path) else f"image-{i}", image)
+            )
+            if len(queue) >= LOOK_AHEAD:
                 yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
 
     def prepare(self, path: str, image: Path | bytes | Pixels) -> Prepared:
         """Decode one image and find its faces; may be called from many threads. `path` names its records."""
@@ -162,25 +171,46 @@ class Predictor:
         signature = self.model.signature
         return cut(pixels, face, signature.input_size, margin=signature.margin, alignment=signature.alignment)
 
-    def outputs(
-        self, items: Sequence[Prepared]
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+    def outputs(self, items: Sequence[Prepared]) -> list[Output]:
         """What the model says of every face, in order: probs `(3,)`, and years `(101,)` or None."""
         batch = [pixels for item in items for pixels in item.pixels]
+        found: list[Output] = []
         for i in range(0, len(batch), BATCH):
             probs, years = self.model.predict_all(np.stack(batch[i : i + BATCH]))
-            yield from zip(probs, years if years is not None else [None] * len(probs), strict=True)
+            found += zip(probs, years if years is not None else [None] * len(probs), strict=True)
+        return found
 
     def answer(self, items: Sequence[Prepared]) -> Iterator[Record]:
         """Records of prepared images, in their order; the model is asked in batches."""
-        outputs = self.outputs(items)
+        return self._records(items, self.outputs(items))
+
+    def _records(self, items: Sequence[Prepared], outputs: Sequence[Output]) -> Iterator[Record]:
+        left = iter(outputs)
         for item in items:
             if item.status != OK:
                 yield Record(item.path, item.status, message=item.message)
             faults = item.faults or ("",) * len(item.boxes)
             for box, fault in zip(item.boxes, faults, strict=True):
-                probs, years = next(outputs)
+                probs, years = next(left)
                 yield face_record(item.path, box, probs, years, policy=self.policy, fault=fault)
+
+
+def _gather(prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+    """Lists of images with a batch of faces, or with fewer where many images have none."""
+    waiting: list[Prepared] = []
+    for item in prepared:
+        waiting.append(item)
+        if sum(len(w.pixels) for w in waiting) >= BATCH or len(waiting) >= LOOK_AHEAD:
+            yield waiting
+            waiting = []
+    yield waiting
+
+
+def _finished(
+    asked: deque[tuple[list[Prepared], Future[list[Output]]]],
+) -> tuple[list[Prepared], list[Output]]:
+    items, outputs = asked.popleft()
+    return items, outputs.result()
 
 
 def load_predictor(

@@ -115,17 +115,17 @@ def finetuned() -> TrainConfig:
     """
     return replace(
         default(),
-        input_size=128,
         options={"hidden": 256, "dropout": 0.5},
         head_epochs=8,
-        epochs=2,
+        epochs=3,
         lr=1e-4,
-        lr_decay=0.5,
+        neck_lr=1e-3,
+        lr_decay=0.4,
         unfreeze=31,
         batch_size=128,
-        views=5,
+        views=4,
         average=0.99,
-        max_cache_gb=14,
+        max_cache_gb=17,
     )
 
 

@@ -16,7 +16,7 @@ from threeages.models.classifier import SIGNATURES, create_classifier
 from threeages.training import activations
 from threeages.training.activations import Inputs, open_activations
 from threeages.training.fit import next_phase
-from threeages.training.run import train
+from threeages.training.run import create_model, train
 
 # a network with batch norm and dropout, as the backbones have, but small
 TRANSFER = TrainConfig(
@@ -143,3 +143,18 @@ def test_values_beyond_half_precision_are_refused(tmp_path: Path, monkeypatch: p
 def test_more_blocks_than_there_are_cannot_be_unfrozen(faces_csv: Path, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has 4 blocks"):
         _train(faces_csv, cache, tmp_path / "run", replace(TRANSFER, unfreeze=99))
+
+
+def test_neck_and_heads_may_learn_at_a_rate_of_their_own(
+    faces_csv: Path, cache: Path, tmp_path: Path
+) -> None:
+    config = replace(TRANSFER, epochs=1, lr=1e-12, neck_lr=1e-2, lr_decay=0.5, head_epochs=0)
+    _train(faces_csv, cache, tmp_path / "run", config)
+    torch.manual_seed(config.seed)
+    before = create_model(config, load_manifest(faces_csv)).state_dict()
+    after, saved = load_checkpoint(tmp_path / "run" / "last.ckpt")
+    moved = {name: float((value - before[name]).abs().max()) for name, value in after.state_dict().items()}
+    assert max(v for name, v in moved.items() if name.startswith("net.features")) < 1e-8
+    assert min(v for name, v in moved.items() if name.startswith("net.head")) > 1e-3
+    assert [group["first_lr"] for group in saved["optimizer"]["param_groups"]] == [1e-12, 1e-2]
+    assert 0.5e-2 < saved["optimizer"]["param_groups"][1]["lr"] < 1e-2

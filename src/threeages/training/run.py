@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -54,7 +54,7 @@ def train(
     _draw_curves(run)
     if not len(split.test):
         return None
-    return _table(manifest, split.test, _test(model, data, split, config, run))
+    return answer_table(manifest, split.test, _test(model, data, split, config, run))
 
 
 def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
@@ -99,6 +99,21 @@ def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:
     return model
 
 
+def answer_table(
+    manifest: Manifest, rows: Rows, answers: Mapping[str, NDArray[np.float32]]
+) -> PredictionTable:
+    """The rows with a model's answers `(n, ...)` by output: probs, and years where it has them."""
+    held = manifest.select(rows)
+    p = np.asarray(answers["probs"], dtype=np.float64)
+    columns = dict(held.columns)
+    if YEARS in answers:
+        ages = [apparent_age(years) for years in answers[YEARS]]
+        columns |= {
+            name: tuple(map(str, v)) for name, v in zip(AGE_COLUMNS, zip(*ages, strict=True), strict=True)
+        }
+    return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), columns)
+
+
 def _test(
     model: Classifier, data: fitting.TrainingData, split: Split, config: TrainConfig, run: Path
 ) -> dict[str, NDArray[np.float32]]:
@@ -139,15 +154,3 @@ def _start_run(run: Path, config: TrainConfig, notes: dict[str, int]) -> None:
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     with atomic_path(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _table(manifest: Manifest, rows: Rows, answers: dict[str, NDArray[np.float32]]) -> PredictionTable:
-    held = manifest.select(rows)
-    p = np.asarray(answers["probs"], dtype=np.float64)
-    columns = dict(held.columns)
-    if YEARS in answers:
-        ages = [apparent_age(years) for years in answers[YEARS]]
-        columns |= {
-            name: tuple(map(str, v)) for name, v in zip(AGE_COLUMNS, zip(*ages, strict=True), strict=True)
-        }
-    return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), columns)

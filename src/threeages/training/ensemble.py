@@ -1,0 +1,81 @@
+"""Runs that held out the same people, asked together: the mean of their answers over views of a face."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from threeages.checkpoint import load_checkpoint
+from threeages.config import TrainConfig
+from threeages.data.cache import open_cache
+from threeages.data.split import Rows
+from threeages.errors import ConfigError
+from threeages.images import Pixels
+from threeages.manifest import Manifest
+from threeages.models.classifier import Classifier
+from threeages.predictions import PredictionTable
+from threeages.training.activations import Inputs
+from threeages.training.fit import choose_precision, compute_logits
+from threeages.training.run import answer_table, open_data
+
+VIEWS = ("plain", "mirrored", "whole", "whole-mirrored")
+Answers = dict[str, NDArray[np.float32]]
+
+
+def ask_together(
+    manifest: Manifest,
+    runs: Sequence[Path],
+    views: Sequence[str] = VIEWS,
+    *,
+    cache_dir: Path | None = None,
+) -> PredictionTable:
+    """The mean of the runs' probabilities, and years, over the views of every row that all held out.
+
+    `plain` is the face as in use, `whole` the image without looking for the face. Raises ConfigError on an
+    unknown view, and where the runs did not hold out the same rows.
+    """
+    if unknown := [view for view in views if view not in VIEWS] or not views:
+        raise ConfigError(f"There is no view {unknown}.", hint=f"Allowed: {', '.join(VIEWS)}.")
+    total: Answers = {}
+    held: Rows | None = None
+    for run in runs:
+        config = _read_config(run)
+        cache, split = open_data(manifest, replace(config, views=1), cache_dir)
+        if held is not None and not np.array_equal(held, split.test):
+            raise ConfigError(f"{run} held out other rows than {runs[0]}.", hint="Give runs of one fold.")
+        held = split.test
+        model = load_checkpoint(run)[0]
+        for pixels in _open_views(manifest, cache.pixels, views, cache_dir):
+            for name, values in _ask(model, pixels, held).items():
+                total[name] = total.get(name, 0) + values
+    assert held is not None
+    count = np.float32(len(runs) * len(views))
+    return answer_table(manifest, held, {name: values / count for name, values in total.items()})
+
+
+def _read_config(run: Path) -> TrainConfig:
+    try:
+        return TrainConfig(**json.loads((run / "config.json").read_text(encoding="utf-8"))["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{run} holds no run: {error}.", hint="Give folders of threeages train.") from error
+
+
+def _open_views(
+    manifest: Manifest, plain: Pixels, views: Sequence[str], cache_dir: Path | None
+) -> Iterator[Pixels]:
+    """uint8 `(n, size, size, 3)` of each view, on disk."""
+    for view in views:
+        whole = view.startswith("whole")
+        pixels = open_cache(manifest, plain.shape[1], folder=cache_dir).pixels if whole else plain
+        yield pixels[:, :, ::-1] if view.endswith("mirrored") else pixels
+
+
+def _ask(model: Classifier, pixels: Pixels, rows: Rows) -> Answers:
+    fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision("auto"))
+    with fabric.autocast():
+        logits = compute_logits(fabric, model.to(fabric.device), Inputs(pixels), rows)
+    return {name: values.numpy() for name, values in model.to_answers(logits).items()}

@@ -1,0 +1,64 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from threeages.config import TrainConfig
+from threeages.errors import ConfigError
+from threeages.manifest import Manifest, load_manifest
+from threeages.predictions import PredictionTable
+from threeages.training.ensemble import ask_together
+from threeages.training.run import train
+
+SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="people", precision="32-true")
+
+
+@pytest.fixture(scope="module")
+def manifest(faces_csv: Path) -> Manifest:
+    return load_manifest(faces_csv)
+
+
+@pytest.fixture(scope="module")
+def runs(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    configs = {
+        "first": SMALL,
+        "second": replace(SMALL, seed=43),
+        "smaller": replace(SMALL, input_size=64, tasks={"years": 0.5}),
+        "other fold": replace(SMALL, fold=1),
+    }
+    tables = {name: train(manifest, c, folder / name, cache_dir=folder) for name, c in configs.items()}
+    assert all(isinstance(table, PredictionTable) for table in tables.values())
+    return {name: folder / name for name in configs}
+
+
+def ask(manifest: Manifest, runs: dict[str, Path], names: list[str], views: list[str]) -> PredictionTable:
+    cache_dir = runs["first"].parent
+    return ask_together(manifest, [runs[name] for name in names], views, cache_dir=cache_dir)
+
+
+def test_the_answer_is_the_mean_over_runs_and_views(manifest: Manifest, runs: dict[str, Path]) -> None:
+    views = ["plain", "mirrored", "whole"]
+    parts = [ask(manifest, runs, [name], [view]) for name in ("first", "smaller") for view in views]
+    found = ask(manifest, runs, ["first", "smaller"], views)
+    np.testing.assert_allclose(found.probs, np.mean([part.probs for part in parts], axis=0), atol=1e-6)
+    assert found.paths == parts[0].paths
+    assert all(found.columns["predicted_age"])  # of the one that has years
+    assert np.abs(parts[0].probs - parts[1].probs).max() > 1e-4  # a mirrored face is another image
+
+
+def test_runs_of_other_people_are_refused(manifest: Manifest, runs: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="other rows"):
+        ask(manifest, runs, ["first", "other fold"], ["plain"])
+
+
+@pytest.mark.parametrize("views", [["sideways"], []])
+def test_an_unknown_view_is_refused(manifest: Manifest, runs: dict[str, Path], views: list[str]) -> None:
+    with pytest.raises(ConfigError, match="whole-mirrored"):
+        ask(manifest, runs, ["first"], views)
+
+
+def test_a_folder_that_is_no_run_is_refused(manifest: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no run"):
+        ask_together(manifest, [tmp_path])
