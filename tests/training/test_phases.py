@@ -1,4 +1,5 @@
 import csv
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,8 +154,20 @@ def test_neck_and_heads_may_learn_at_a_rate_of_their_own(
     torch.manual_seed(config.seed)
     before = create_model(config, load_manifest(faces_csv)).state_dict()
     after, saved = load_checkpoint(tmp_path / "run" / "last.ckpt")
-    moved = {name: float((value - before[name]).abs().max()) for name, value in after.state_dict().items()}
+    moved = {
+        name: float((value.detach() - before[name]).abs().max()) for name, value in after.named_parameters()
+    }
     assert max(v for name, v in moved.items() if name.startswith("net.features")) < 1e-8
     assert min(v for name, v in moved.items() if name.startswith("net.head")) > 1e-3
     assert [group["first_lr"] for group in saved["optimizer"]["param_groups"]] == [1e-12, 1e-2]
     assert 0.5e-2 < saved["optimizer"]["param_groups"][1]["lr"] < 1e-2
+
+
+def test_what_a_killed_run_left_of_its_activations_is_cleared(tmp_path: Path) -> None:
+    old, new = (tmp_path / f".prefix-{name}.npy.1.part" for name in ("old", "new"))
+    for part in (old, new):
+        part.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    model = create_classifier(replace(SIGNATURES["attention_cnn"], input_size=32)).eval()
+    open_activations(model, Inputs(np.zeros((2, 32, 32, 3), np.uint8)), b"", 1, tmp_path, 1)
+    assert not old.exists() and new.exists()

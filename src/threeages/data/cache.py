@@ -97,7 +97,7 @@ def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
     need = len(manifest) * shape.views * shape.size**2 * 3
     try:
         part.mkdir(parents=True)
-        _remove_leftovers(place.parent)
+        remove_leftovers(place.parent)
         if (free := shutil.disk_usage(part).free) < need * 1.05:
             raise DataError(
                 f"The pixel cache needs {need / 1e9:.2f} GB; {part.parent} has {free / 1e9:.2f} GB free.",
@@ -116,11 +116,11 @@ def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Parts that a killed build left: none takes a day, so that no other process is at work on them."""
     for part in folder.glob("*.part"):
         if time.time() - part.stat().st_mtime > LEFTOVER_SECONDS:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 def _fill(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:

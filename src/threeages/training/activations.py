@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 from rich.progress import track
 from torch import Tensor, nn
 
-from threeages.data.cache import VERSION
+from threeages.data.cache import VERSION, remove_leftovers
 from threeages.errors import DataError, ThreeAgesError
 from threeages.export import trace
 from threeages.manifest import atomic_path
@@ -99,6 +99,7 @@ def _output_shape(module: nn.Module, source: NDArray[Any]) -> tuple[int, ...]:
 
 def _check_room(folder: Path, need: int, max_gb: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     free = shutil.disk_usage(folder).free
     if need > 1e9 * max_gb or need * 1.05 > free:
         raise DataError(
