@@ -170,4 +170,5 @@ def test_what_a_killed_run_left_of_its_activations_is_cleared(tmp_path: Path) ->
     os.utime(old, (0, 0))
     model = create_classifier(replace(SIGNATURES["attention_cnn"], input_size=32)).eval()
     open_activations(model, Inputs(np.zeros((2, 32, 32, 3), np.uint8)), b"", 1, tmp_path, 1)
-    assert not old.exists() and new.exists()
+    assert not old.exists()
+    assert new.exists()
