@@ -118,7 +118,8 @@ def _digest(model: Classifier, key: bytes, depth: int) -> str:
     digest = hashlib.blake2b(text.encode() + key, digest_size=12)
     for stage in model.net.stages[:depth]:
         for name, value in stage.state_dict().items():
-            digest.update(name.encode() + value.cpu().numpy().tobytes())
+            # plus 0: a moving average turns -0.0 into 0.0, which is the same weight
+            digest.update(name.encode() + (value.cpu().numpy() + 0).tobytes())
     return digest.hexdigest()
 
 
