@@ -1,6 +1,7 @@
 """What the benchmarks share: faces to work on, medians side by side, the row each one writes."""
 
 import csv
+import io
 import os
 import statistics
 from collections.abc import Callable
@@ -8,7 +9,10 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from PIL import Image, ImageEnhance
+
 from threeages.data.sources import import_source
+from threeages.demo import find_portraits
 from threeages.machine import describe_machine
 from threeages.manifest import Manifest, atomic_path, load_manifest
 from threeages.synthetic import write_face_set
@@ -29,6 +33,16 @@ def load_faces(count: int, folder: Path) -> tuple[Manifest, str]:
         return manifest.select(range(0, len(manifest), len(manifest) // count)[:count]), "film faces"
     path = write_face_set(folder / "drawn", people=-(-count // PER_PERSON), per_person=PER_PERSON)
     return load_manifest(path).select(range(count)), "drawn faces"
+
+
+def make_photo(i: int) -> bytes:
+    """A JPEG of 640x480 with one face; each of the 8 is a little different."""
+    with Image.open(find_portraits()[0]) as image:
+        whole = image.convert("RGB").resize((640, 750))
+    cut = whole.crop((0, 10 * i, 640, 10 * i + 480))
+    file = io.BytesIO()
+    ImageEnhance.Brightness(cut).enhance(0.9 + 0.03 * i).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 def alternate(ours: Callable[[], float], other: Callable[[], float], rounds: int) -> tuple[float, float]:

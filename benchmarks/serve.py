@@ -22,11 +22,10 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from common import RESULTS, add_row
+from common import RESULTS, add_row, make_photo
 from http_load import Call, Outcome, form, post, run_load
-from PIL import Image, ImageEnhance
+from PIL import Image
 
-from threeages.demo import find_portraits
 from threeages.predict import Predictor, load_predictor
 
 SERVE = RESULTS.with_name("serve.csv")
@@ -154,16 +153,6 @@ def fuzz(examples: int) -> None:
     add_row(
         "serve", "fuzz: answers of 5xx", "requests", failed, details=details, versions=versions, results=SERVE
     )
-
-
-def make_photo(i: int) -> bytes:
-    """A JPEG of 640x480 with one face; each a little different."""
-    with Image.open(find_portraits()[0]) as image:
-        whole = image.convert("RGB").resize((640, 750))
-    cut = whole.crop((0, 10 * i, 640, 10 * i + 480))
-    file = io.BytesIO()
-    ImageEnhance.Brightness(cut).enhance(0.9 + 0.03 * i).save(file, "JPEG", quality=90)
-    return file.getvalue()
 
 
 def make_calls(predictor: Predictor) -> dict[str, tuple[float, Call]]:
