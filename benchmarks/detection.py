@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 import skimage.data
 
-from threeages.faces import MIN_SCORE, QUICK_SIDE, WORKING_SIDE, Box, Face, YuNet, find_faces, iou
+from threeages.faces import MIN_SCORE, Box, Face, find_faces, iou
 from threeages.images import Pixels, load_image
 from threeages.manifest import atomic_path
+from threeages.yunet import QUICK_SIDE, WORKING_SIDE, YuNet
 
 SCENES = 150
 SIZES = ((12, 16), (16, 24), (24, 40), (40, 80), (80, 200))  # pixels of a face's width in a 640x480 photo

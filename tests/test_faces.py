@@ -6,20 +6,9 @@ import numpy as np
 import pytest
 
 from threeages.demo import find_portraits
-from threeages.errors import ModelError
-from threeages.faces import (
-    TEMPLATE,
-    TEMPLATE_LIFT,
-    Box,
-    Face,
-    Landmarks,
-    YuNet,
-    crop,
-    cut,
-    find_faces,
-    whole,
-)
+from threeages.faces import TEMPLATE, TEMPLATE_LIFT, Box, Face, Landmarks, crop, cut, find_faces, whole
 from threeages.images import Pixels, load_image
+from threeages.yunet import YuNet
 
 PORTRAITS = find_portraits()
 
@@ -166,11 +155,6 @@ def test_two_portraits_in_one_photo_are_two_faces_the_larger_first() -> None:
     assert faces[0].box[0] > small.shape[1] > faces[1].box[2]
 
 
-def test_a_missing_detector_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="missing"):
-        YuNet(tmp_path / "none.onnx")
-
-
 @pytest.mark.realdata
 def test_film_crops_are_found(data_root: Path) -> None:
     folder = data_root / "faces-age-detection"
@@ -181,35 +165,3 @@ def test_film_crops_are_found(data_root: Path) -> None:
     found = sum(len(find_faces(load_image(folder / "Train" / name), detector)) == 1 for name in picked)
     # of all film crops 0.96 are taken as faces (results/detection.csv); 88 is four standard errors below
     assert found >= 88, f"{found} of 100"
-
-
-@pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sides that YuNet looked at, in order."""
-    sides: list[int] = []
-    look = YuNet.look
-
-    def watched(self: YuNet, pixels: Pixels, side: int, min_score: float) -> list[Face]:
-        sides.append(side)
-        return look(self, pixels, side, min_score)
-
-    monkeypatch.setattr(YuNet, "look", watched)
-    return sides
-
-
-def test_one_quick_look_is_enough_for_a_clear_face(looks: list[int]) -> None:
-    portrait = load_image(PORTRAITS[0])
-    assert len(YuNet().detect(portrait)) == 1
-    assert looks == [320]
-
-
-def test_small_faces_and_none_are_looked_for_again(looks: list[int]) -> None:
-    portrait = load_image(PORTRAITS[0])
-    height, width = portrait.shape[:2]
-    small = cv2.resize(portrait, (width // 6, height // 6), interpolation=cv2.INTER_AREA)
-    scene = np.full((600, 640, 3), 120, dtype=np.uint8)
-    assert YuNet().detect(scene) == []
-    scene[: small.shape[0], : small.shape[1]] = small
-    (face,) = YuNet().detect(scene)
-    assert face.shorter < 40
-    assert looks == [320, 640, 320, 640]

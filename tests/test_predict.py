@@ -13,7 +13,7 @@ from PIL import Image
 import threeages
 from threeages.demo import find_portraits
 from threeages.errors import ConfigError, DataError, ModelError
-from threeages.faces import Face, YuNet, crop, find_faces, whole
+from threeages.faces import Face, crop, find_faces, whole
 from threeages.images import Pixels, load_image, load_reduced
 from threeages.manifest import RowFault, load_manifest
 from threeages.predict import (
@@ -25,6 +25,7 @@ from threeages.predict import (
     write_records,
 )
 from threeages.records import Record
+from threeages.yunet import YUNET_PATH, YuNet
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +215,7 @@ def test_sources(tmp_path: Path, faces_csv: Path) -> None:
 
 def test_foreign_models_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_text("no model")
-    yunet = default_model_path().parent / "face_detection_yunet_2023mar.onnx"
+    yunet = YUNET_PATH
     for path in (tmp_path / "a.onnx", tmp_path / "none.onnx", yunet):
         with pytest.raises(ModelError):
             OnnxModel(path)

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from threeages.demo import find_portraits
-from threeages.faces import Face, YuNet, crop, find_faces
+from threeages.faces import Face, crop, find_faces
 from threeages.images import Pixels, load_image
 from threeages.quality import MIN_DETAIL, face_detail, find_fault
+from threeages.yunet import YuNet
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from threeages.data.sources import import_source
-from threeages.faces import YuNet
 from threeages.manifest import Manifest, load_manifest
 from threeages.predict import OnnxModel, Predictor, default_model_path
 from threeages.recipes import create_recipe
 from threeages.report import write_report
 from threeages.synthetic import write_face_set
 from threeages.training.run import train
+from threeages.yunet import YuNet
 
 # portraits of free use: Grace Hopper (US Navy, public domain), Eileen Collins (NASA, public domain)
 PORTRAITS = (

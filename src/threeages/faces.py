@@ -1,15 +1,12 @@
-"""From an image to the faces in it: boxes found by a small detector, and the crops a model is given."""
+"""From an image to the faces in it, whatever detector finds them, and to the crops a model is given."""
 
-import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.errors import ModelError
 from threeages.images import Pixels, resize
 
 Box = tuple[float, float, float, float]
@@ -17,15 +14,6 @@ Landmarks = NDArray[
     np.float32
 ]  # (5, 2): x, y of right eye, left eye, nose tip, mouth's right and left corner
 
-YUNET_PATH = Path(__file__).parent / "assets" / "face_detection_yunet_2023mar.onnx"
-WORKING_SIDE = 640  # longer side given to the detector; it still finds faces of about 10 pixels there
-# A look at half that side costs a quarter. It is enough where it sees faces, all of them surely and none of
-# them small. On 396 faces pasted into photos (results/detection.csv) that finds 0.979 of those of 24-40
-# pixels, always looking at the full side 0.990, and larger ones alike; one clear face takes a quarter of the
-# time.
-QUICK_SIDE = 320
-DOUBT_SCORE = 0.1
-QUICK_FACE = 20  # pixels of the shorter side in the quick look
 PADDED_SIDE = 320  # longer side of a padded crop: the face is then near 160 pixels, the detector's best range
 PADDING = 0.5  # border around a tight crop on each side, as a fraction of its longer side
 MIN_SCORE = 0.7
@@ -43,9 +31,6 @@ TEMPLATE = (
 )
 MIN_SAMPLING = 0.5  # a face that shrinks further is averaged first
 TEMPLATE_LIFT = 0.02  # the aligned face stands this share higher, so that the chin is in the square
-
-# OpenCV 5 warns at every start that its new engine has one target only
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
 @dataclass(frozen=True)
@@ -73,46 +58,6 @@ class Detector(Protocol):
     def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
         """Faces of a uint8 RGB image `(height, width, 3)`, the largest first."""
         ...
-
-
-class YuNet:
-    """OpenCV's YuNet detector; may be shared by threads, as each gets its own network."""
-
-    def __init__(self, path: Path = YUNET_PATH) -> None:
-        if not path.is_file():
-            raise ModelError(f"The face detector {path} is missing.", hint="Install threeages again.")
-        self._path = path
-        self._local = threading.local()
-
-    def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
-        """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image."""
-        longer = max(pixels.shape[:2])
-        seen = self.look(pixels, QUICK_SIDE, min(min_score, DOUBT_SCORE))
-        faces = [face for face in seen if face.score >= min_score]
-        smallest = min((face.shorter for face in faces), default=0.0) * QUICK_SIDE / longer
-        if longer <= QUICK_SIDE or (len(faces) == len(seen) and smallest >= QUICK_FACE):
-            return faces
-        return self.look(pixels, WORKING_SIDE, min_score)
-
-    def look(self, pixels: Pixels, side: int, min_score: float) -> list[Face]:
-        """As `detect`, with one look at the image shrunk to `side` pixels on its longer side."""
-        height, width = pixels.shape[:2]
-        small = _shrink(pixels, side)
-        network = self._network()
-        network.setScoreThreshold(min_score)
-        network.setInputSize((small.shape[1], small.shape[0]))
-        _, rows = network.detect(np.ascontiguousarray(small[:, :, ::-1]))  # the network takes BGR
-        if rows is None:  # OpenCV's stubs say never; OpenCV does
-            return []  # type: ignore[unreachable]
-        scale = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
-        faces = [_face(row, scale, width, height) for row in np.asarray(rows, dtype=np.float32)]
-        return sorted((f for f in faces if f.area > 0), key=lambda f: f.area, reverse=True)
-
-    def _network(self) -> "cv2.FaceDetectorYN":
-        if not hasattr(self._local, "network"):
-            self._local.network = cv2.FaceDetectorYN.create(str(self._path), "", (WORKING_SIDE, WORKING_SIDE))
-        network: cv2.FaceDetectorYN = self._local.network
-        return network
 
 
 def whole(pixels: Pixels, landmarks: Landmarks | None = None) -> Face:
@@ -205,7 +150,8 @@ def _span(start: float, stop: float, limit: int) -> tuple[int, int]:
     return first, min(max(round(stop), first + 1), limit)
 
 
-def _shrink(pixels: Pixels, longer: int) -> Pixels:
+def shrink(pixels: Pixels, longer: int) -> Pixels:
+    """The image with at most `longer` pixels on its longer side, in its shape."""
     height, width = pixels.shape[:2]
     scale = longer / max(height, width)
     return pixels if scale >= 1 else _scaled(pixels, scale)
@@ -216,15 +162,6 @@ def _scaled(pixels: Pixels, scale: float) -> Pixels:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, size, interpolation=method), dtype=np.uint8)
-
-
-def _face(row: NDArray[np.float32], scale: NDArray[np.float32], width: int, height: int) -> Face:
-    """A row of YuNet's answer: x, y, width, height, five landmarks, score; in working pixels."""
-    x1, y1 = row[:2] * scale
-    x2, y2 = (row[:2] + row[2:4]) * scale
-    x1, x2 = np.clip((x1, x2), 0, width)
-    y1, y2 = np.clip((y1, y2), 0, height)
-    return Face((float(x1), float(y1), float(x2), float(y2)), float(row[14]), row[4:14].reshape(5, 2) * scale)
 
 
 def _pad(pixels: Pixels) -> tuple[Pixels, Box]:

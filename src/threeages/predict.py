@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from threeages.answer import Policy, face_record
 from threeages.errors import DataError, ImageError, ModelError
-from threeages.faces import Detector, Face, YuNet, crop, cut, find_faces, whole
+from threeages.faces import Detector, Face, crop, cut, find_faces, whole
 from threeages.images import SUFFIXES, Pixels, load_reduced
 from threeages.labels import UNKNOWN
 from threeages.manifest import Manifest, RowFault
@@ -25,6 +25,7 @@ from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
 from threeages.quality import find_fault
 from threeages.records import ABSTAINED, Record
 from threeages.signature import METADATA_KEY, Signature
+from threeages.yunet import YuNet
 
 BATCH = 32
 LOOK_AHEAD = 128  # images decoded before the model asks: bounds memory whatever the folder's size

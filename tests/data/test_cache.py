@@ -8,9 +8,10 @@ from PIL import Image
 from threeages.data import cache
 from threeages.demo import find_portraits
 from threeages.errors import DataError
-from threeages.faces import YuNet, cut, find_faces
+from threeages.faces import cut, find_faces
 from threeages.images import load_image, resize
 from threeages.manifest import Manifest, load_manifest
+from threeages.yunet import YuNet
 
 
 def test_pixels_are_those_of_the_predictor(faces_csv: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@ import pytest
 
 from threeages.data.views import PLAIN, WHOLE, cut_view, spoil
 from threeages.demo import find_portraits
-from threeages.faces import Face, YuNet, cut, find_faces, whole
+from threeages.faces import Face, cut, find_faces, whole
 from threeages.images import Pixels, load_image, resize
+from threeages.yunet import YuNet
 
 SIZE, ALIGNMENT = 64, 0.85
 DRAWN = 2

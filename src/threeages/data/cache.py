@@ -19,9 +19,10 @@ from rich.progress import track
 from threeages.data.digest import pixel_digest
 from threeages.data.views import cut_view
 from threeages.errors import DataError, ImageError
-from threeages.faces import YuNet, find_faces, whole
+from threeages.faces import find_faces, whole
 from threeages.images import load_image
 from threeages.manifest import Manifest
+from threeages.yunet import YuNet
 
 VERSION = 2  # raise it when decoding or resizing changes, so that no stale pixels are used
 CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar

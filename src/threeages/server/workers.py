@@ -15,9 +15,9 @@ from PIL import Image
 
 from threeages import images
 from threeages.errors import ModelError
-from threeages.faces import YuNet
 from threeages.predict import OnnxModel, Predictor, Prepared
 from threeages.server.settings import Settings
+from threeages.yunet import YuNet
 
 START_TIMEOUT = 120.0  # a cold start on a busy machine reads OpenCV and ONNX Runtime from disk
 
