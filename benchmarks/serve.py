@@ -125,6 +125,7 @@ def soak(count: int) -> None:
 def fuzz(examples: int) -> None:
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis.errors import Unsatisfiable
 
     counts: dict[int, int] = {}
     with service() as (address, _):
@@ -144,7 +145,7 @@ def fuzz(examples: int) -> None:
 
                 try:
                     ask()
-                except schemathesis.errors.SchemathesisError as error:
+                except (schemathesis.errors.SchemathesisError, Unsatisfiable) as error:
                     print(operation.label, mode.value, type(error).__name__)  # nothing to negate there
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(counts.items()))
     details = f"{sum(counts.values())} requests made from the schema; {statuses}"
