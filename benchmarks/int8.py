@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from threeages.checkpoint import load_checkpoint
 from threeages.config import TrainConfig
+from threeages.ensemble import ask
 from threeages.export import CALIBRATION, create_int8
-from threeages.images import Pixels
 from threeages.labels import UNKNOWN
 from threeages.machine import describe_machine
 from threeages.manifest import atomic_path, load_manifest
-from threeages.predict import BATCH, OnnxModel
+from threeages.predict import OnnxModel
 from threeages.predictions import load_predictions, save_predictions
 from threeages.training.run import answer_table, open_data
 
@@ -44,21 +44,13 @@ def main() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(create_int8(load_checkpoint(run)[0], cache.pixels[rows]))
         exact = load_predictions(run / "predictions.csv")
-        answers = answer(OnnxModel(target), cache.pixels[split.test])
+        answers = ask(OnnxModel(target), cache.pixels[split.test])
         found = answer_table(manifest, split.test, answers)
         save_predictions(found, target.with_name("predictions.csv"))
         same.append(found.probs.argmax(1) == exact.probs.argmax(1))
         known = exact.labels != UNKNOWN
         right += [[(t.probs.argmax(1) == t.labels)[known] for t in (exact, found)]]
     write_row(args.runs[0].parent.name, np.concatenate(same), right)
-
-
-def answer(model: OnnxModel, pixels: Pixels) -> dict[str, NDArray[np.float32]]:
-    """What the model says of the pixels, by output."""
-    starts = range(0, len(pixels), BATCH)
-    parts = [model.predict_all(pixels[start : start + BATCH]) for start in starts]
-    probs, years = zip(*parts, strict=True)
-    return {"probs": np.concatenate(probs)} | ({"years": np.concatenate(years)} if model.has_years else {})
 
 
 def write_row(name: str, same: NDArray[np.bool_], right: list[list[NDArray[np.bool_]]]) -> None:

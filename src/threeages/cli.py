@@ -251,9 +251,9 @@ def ensemble(
     cache_dir: CacheFolder = None,
 ) -> None:
     """Judge runs together on the rows they held out: the mean of their answers over views of a face."""
+    from threeages.ensemble import ask_together
     from threeages.manifest import load_manifest
     from threeages.report import write_report
-    from threeages.training.ensemble import ask_together
 
     rows = load_manifest(manifest, root=root, need_label=False)
     table = ask_together(rows, runs, views.split(","), cache_dir=cache_dir)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from threeages.config import TrainConfig
+from threeages.ensemble import ask_together
 from threeages.errors import ConfigError
 from threeages.manifest import Manifest, load_manifest
 from threeages.predictions import PredictionTable
-from threeages.training.ensemble import ask_together
 from threeages.training.run import train
 
 SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="people", precision="32-true")

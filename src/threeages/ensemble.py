@@ -1,12 +1,12 @@
 """Runs that held out the same people, asked together: the mean of their answers over views of a face."""
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from threeages.checkpoint import load_checkpoint
@@ -14,12 +14,12 @@ from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
 from threeages.data.split import Rows
 from threeages.errors import ConfigError
+from threeages.export import export_onnx
 from threeages.images import Pixels
 from threeages.manifest import Manifest
-from threeages.models.classifier import Classifier
+from threeages.models.heads import YEARS
+from threeages.predict import BATCH, OnnxModel
 from threeages.predictions import PredictionTable
-from threeages.training.activations import Inputs
-from threeages.training.fit import choose_precision, compute_logits
 from threeages.training.run import answer_table, open_data
 
 VIEWS = ("plain", "mirrored", "whole", "whole-mirrored")
@@ -48,9 +48,9 @@ def ask_together(
         if held is not None and not np.array_equal(held, split.test):
             raise ConfigError(f"{run} held out other rows than {runs[0]}.", hint="Give runs of one fold.")
         held = split.test
-        model = load_checkpoint(run)[0]
+        model = _export(run)
         for pixels in _open_views(manifest, cache.pixels, views, cache_dir):
-            for name, values in _ask(model, pixels, held).items():
+            for name, values in ask(model, pixels[held]).items():
                 total[name] = total.get(name, 0) + values
     assert held is not None
     count = np.float32(len(runs) * len(views))
@@ -64,6 +64,14 @@ def _read_config(run: Path) -> TrainConfig:
         raise ConfigError(f"{run} holds no run: {error}.", hint="Give folders of threeages train.") from error
 
 
+def _export(run: Path) -> OnnxModel:
+    """The run's model in ONNX Runtime, which on a processor is twice as fast as torch."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(load_checkpoint(run)[0], path)
+        return OnnxModel(path)
+
+
 def _open_views(
     manifest: Manifest, plain: Pixels, views: Sequence[str], cache_dir: Path | None
 ) -> Iterator[Pixels]:
@@ -74,8 +82,8 @@ def _open_views(
         yield pixels[:, :, ::-1] if view.endswith("mirrored") else pixels
 
 
-def _ask(model: Classifier, pixels: Pixels, rows: Rows) -> Answers:
-    fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision("auto"))
-    with fabric.autocast():
-        logits = compute_logits(fabric, model.to(fabric.device), Inputs(pixels), rows)
-    return {name: values.numpy() for name, values in model.to_answers(logits).items()}
+def ask(model: OnnxModel, pixels: Pixels) -> Answers:
+    """What a model says of uint8 `(n, size, size, 3)`, by output."""
+    parts = [model.predict_all(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+    probs, years = zip(*parts, strict=True)
+    return {"probs": np.concatenate(probs)} | ({YEARS: np.concatenate(years)} if model.has_years else {})
