@@ -44,7 +44,7 @@ def main() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(create_int8(load_checkpoint(run)[0], cache.pixels[rows]))
         exact = load_predictions(run / "predictions.csv")
-        answers = ask(OnnxModel(target), cache.pixels[split.test])
+        answers = ask(OnnxModel(target), cache.pixels, split.test)
         found = answer_table(manifest, split.test, answers)
         save_predictions(found, target.with_name("predictions.csv"))
         same.append(found.probs.argmax(1) == exact.probs.argmax(1))

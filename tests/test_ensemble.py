@@ -62,3 +62,14 @@ def test_an_unknown_view_is_refused(manifest: Manifest, runs: dict[str, Path], v
 def test_a_folder_that_is_no_run_is_refused(manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no run"):
         ask_together(manifest, [tmp_path])
+
+
+def test_only_some_rows_may_be_asked(manifest: Manifest, runs: dict[str, Path]) -> None:
+    cache_dir = runs["first"].parent
+    everything = ask(manifest, runs, ["first"], ["plain"])
+    person = everything.columns["cluster_id"][0]
+    found = ask_together(manifest, [runs["first"]], only=("cluster_id", person), cache_dir=cache_dir)
+    assert set(found.columns["cluster_id"]) == {person}
+    assert len(found) < len(everything)
+    with pytest.raises(ConfigError, match="cluster_id=nobody"):
+        ask_together(manifest, [runs["first"]], only=("cluster_id", "nobody"), cache_dir=cache_dir)

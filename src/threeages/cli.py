@@ -247,6 +247,7 @@ def ensemble(
     views: Annotated[
         str, typer.Option(help="Of each face, by commas: plain, mirrored, whole, whole-mirrored.")
     ] = "plain,mirrored",
+    only: Annotated[str | None, typer.Option(help="Judge the rows with this value: source=faces.")] = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
@@ -256,7 +257,9 @@ def ensemble(
     from threeages.report import write_report
 
     rows = load_manifest(manifest, root=root, need_label=False)
-    table = ask_together(rows, runs, views.split(","), cache_dir=cache_dir)
+    column, _, value = (only or "").partition("=")
+    chosen = (column, value) if only else None
+    table = ask_together(rows, runs, views.split(","), only=chosen, cache_dir=cache_dir)
     _print_evaluation(write_report(table, out), out)
 
 

@@ -31,30 +31,48 @@ def ask_together(
     runs: Sequence[Path],
     views: Sequence[str] = VIEWS,
     *,
+    only: tuple[str, str] | None = None,
     cache_dir: Path | None = None,
 ) -> PredictionTable:
     """The mean of the runs' probabilities, and years, over the views of every row that all held out.
 
-    `plain` is the face as in use, `whole` the image without looking for the face. Raises ConfigError on an
-    unknown view, and where the runs did not hold out the same rows.
+    `plain` is the face as in use, `whole` the image without looking for the face. `only` leaves the rows with
+    a value in a column. Raises ConfigError on an unknown view, where no row is left, and where the runs did
+    not hold out the same rows.
     """
-    if unknown := [view for view in views if view not in VIEWS] or not views:
-        raise ConfigError(f"There is no view {unknown}.", hint=f"Allowed: {', '.join(VIEWS)}.")
+    unknown = [view for view in views if view not in VIEWS]
+    if unknown or not views:
+        raise ConfigError(f"There is no view '{', '.join(unknown)}'.", hint=f"Allowed: {', '.join(VIEWS)}.")
     total: Answers = {}
     held: Rows | None = None
+    rows: Rows = np.empty(0, dtype=np.int64)
     for run in runs:
         config = _read_config(run)
         cache, split = open_data(manifest, replace(config, views=1), cache_dir)
         if held is not None and not np.array_equal(held, split.test):
             raise ConfigError(f"{run} held out other rows than {runs[0]}.", hint="Give runs of one fold.")
         held = split.test
+        rows = _choose(manifest, held, only)
         model = _export(run)
         for pixels in _open_views(manifest, cache.pixels, views, cache_dir):
-            for name, values in ask(model, pixels[held]).items():
+            for name, values in ask(model, pixels, rows).items():
                 total[name] = total.get(name, 0) + values
-    assert held is not None
     count = np.float32(len(runs) * len(views))
-    return answer_table(manifest, held, {name: values / count for name, values in total.items()})
+    return answer_table(manifest, rows, {name: values / count for name, values in total.items()})
+
+
+def _choose(manifest: Manifest, held: Rows, only: tuple[str, str] | None) -> Rows:
+    if only is None:
+        return held
+    column, value = only
+    cells = manifest.columns.get(column, ("",) * len(manifest))
+    rows = np.asarray([i for i in held if cells[i] == value], dtype=np.int64)
+    if not len(rows):
+        raise ConfigError(
+            f"No row that was held out has {column}={value}.",
+            hint=f"Columns are {', '.join(manifest.columns) or '(none)'}.",
+        )
+    return rows
 
 
 def _read_config(run: Path) -> TrainConfig:
@@ -82,8 +100,8 @@ def _open_views(
         yield pixels[:, :, ::-1] if view.endswith("mirrored") else pixels
 
 
-def ask(model: OnnxModel, pixels: Pixels) -> Answers:
-    """What a model says of uint8 `(n, size, size, 3)`, by output."""
-    parts = [model.predict_all(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
-    probs, years = zip(*parts, strict=True)
+def ask(model: OnnxModel, pixels: Pixels, rows: Rows) -> Answers:
+    """What a model says of some rows of uint8 `(n, size, size, 3)`, by output."""
+    batches = (pixels[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
+    probs, years = zip(*map(model.predict_all, batches), strict=True)
     return {"probs": np.concatenate(probs)} | ({YEARS: np.concatenate(years)} if model.has_years else {})
