@@ -80,10 +80,17 @@ def test_the_int8_form_is_smaller_takes_bytes_and_answers_alike(
     assert (small.predict(pixels[320:]).argmax(1) == expected.argmax(1)).mean() == parity.agreement
 
 
+@pytest.mark.parametrize(("bound", "value"), [("MIN_AGREEMENT", 1.01), ("MAX_LOSS", -1.0)])
 def test_a_form_that_answers_otherwise_is_not_written(
-    model: Classifier, pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Classifier,
+    pixels: Pixels,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bound: str,
+    value: float,
 ) -> None:
-    monkeypatch.setattr(export, "MIN_AGREEMENT", 1.01)
+    monkeypatch.setattr(export, "MIN_AGREEMENT", 0.0)
+    monkeypatch.setattr(export, bound, value)
     with pytest.raises(ModelError, match="In 8 bits"):
         export_onnx(model, tmp_path / "m.onnx", Faces(pixels, np.zeros(len(pixels), dtype=np.int64)))
     assert not list(tmp_path.iterdir())

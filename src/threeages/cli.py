@@ -463,7 +463,7 @@ def export(
     if parity.agreement is not None:
         typer.echo(
             f"In 8 bits {parity.agreement:.2%} of the answers are torch's; accuracy lost: "
-            f"{parity.accuracy_loss:.2%}."
+            f"{parity.accuracy_loss:.2%} (error {parity.loss_error:.2%})."
         )
 
 

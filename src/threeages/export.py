@@ -33,6 +33,8 @@ GATE_IMAGES, GATE_BATCH = 4, 64
 CALIBRATION = 320  # faces
 CHECKED = 10_000  # of fewer the share of right answers is not sure to 0.3 points
 MIN_AGREEMENT = 0.96  # 0.99 was aimed at; the default reaches 0.97, faces on the edge change sides
+# More than its standard error above this fails. On faces that a model learnt from it loses of its memory too:
+# the default 0.3 points there, none on 38,929 of people it never saw (results/int8.csv).
 MAX_LOSS = 0.003
 MIN_HALVED = 256  # values; below it a cast costs more than it saves
 HALF_MAX = 65504.0
@@ -59,11 +61,12 @@ class Faces:
 @dataclass(frozen=True)
 class Parity:
     """How far an export stands from torch: the largest difference of a probability in float32; in int8 the
-    share of faces with the same answer, and the accuracy lost."""
+    share of faces with the same answer, and the accuracy lost with its standard error."""
 
     difference: float
     agreement: float | None = None
     accuracy_loss: float | None = None
+    loss_error: float = 0.0
 
 
 def export_onnx(model: Classifier, path: Path, int8: Faces | None = None) -> Parity:
@@ -71,16 +74,16 @@ def export_onnx(model: Classifier, path: Path, int8: Faces | None = None) -> Par
     model has that head; in 8 bits where faces for it are given.
 
     Raises ModelError, and writes nothing, where ONNX Runtime's answers differ from torch's by more than 1e-4,
-    or in 8 bits for more than 4 % of the faces or by more than 0.3 points of accuracy.
+    or in 8 bits for more than 4 % of the faces or, surely, by more than 0.3 points of accuracy.
     """
     answers = _Answers(model)
     content = onnx.load_from_string(trace(answers, model.signature.input_size, *answers.names))
     _halve(content.graph)
-    data = _with_signature(content, model)
-    parity = Parity(_difference(answers, data))
+    exact = data = _with_signature(content, model)
+    parity = Parity(_difference(answers, exact))
     if int8 is not None:
         data = create_int8(model, int8.pixels[:CALIBRATION])
-        parity = _compare(parity, answers, data, int8)
+        parity = _compare(parity, exact, data, int8)
     _gate(parity)
     with atomic_path(path) as part:
         part.write_bytes(data)
@@ -140,10 +143,11 @@ def _gate(parity: Parity) -> None:
         )
     if parity.agreement is None or parity.accuracy_loss is None:
         return
-    if parity.agreement < MIN_AGREEMENT or parity.accuracy_loss > MAX_LOSS:
+    if parity.agreement < MIN_AGREEMENT or parity.accuracy_loss - parity.loss_error > MAX_LOSS:
         raise ModelError(
             f"In 8 bits {parity.agreement:.2%} of the answers are torch's and {parity.accuracy_loss:.2%} of "
-            f"accuracy are lost; {MIN_AGREEMENT:.0%} and {MAX_LOSS:.1%} are allowed.",
+            f"accuracy (error {parity.loss_error:.2%}) are lost; {MIN_AGREEMENT:.0%} and {MAX_LOSS:.1%} are "
+            "allowed.",
             hint=hint + "Give faces like those it was trained on, or leave --int8 out.",
         )
 
@@ -156,15 +160,20 @@ def _difference(answers: "_Answers", data: bytes) -> float:
     return max(float(np.abs(said - expected).max()) for said, expected in pairs)
 
 
-def _compare(parity: Parity, answers: "_Answers", data: bytes, faces: Faces) -> Parity:
+def _compare(parity: Parity, exact: bytes, data: bytes, faces: Faces) -> Parity:
+    """With the figures of the int8 form beside the float32 one, which agrees with torch and is faster."""
     pixels, labels = faces.pixels[CALIBRATION:], faces.labels[CALIBRATION:]
-    batches = [pixels[i : i + GATE_BATCH] for i in range(0, len(pixels), GATE_BATCH)]
-    expected = np.concatenate([answers.run(batch)[0].argmax(axis=1) for batch in batches])
-    session = _session(data)
-    found = np.concatenate([session.run(["probs"], {"pixels": b})[0].argmax(axis=1) for b in batches])
+    expected, found = (_classes(_session(content), pixels) for content in (exact, data))
     known = labels != UNKNOWN
-    right = [float((said == labels)[known].mean()) if known.any() else 0.0 for said in (expected, found)]
-    return replace(parity, agreement=float((found == expected).mean()), accuracy_loss=right[0] - right[1])
+    lost = ((expected == labels).astype(int) - (found == labels))[known]
+    error = float(lost.std() / np.sqrt(len(lost))) if len(lost) else 0.0
+    loss = float(lost.mean()) if len(lost) else 0.0
+    return replace(parity, agreement=float((found == expected).mean()), accuracy_loss=loss, loss_error=error)
+
+
+def _classes(session: onnxruntime.InferenceSession, pixels: Pixels) -> NDArray[np.int64]:
+    batches = (pixels[i : i + GATE_BATCH] for i in range(0, len(pixels), GATE_BATCH))
+    return np.concatenate([session.run(["probs"], {"pixels": b})[0].argmax(axis=1) for b in batches])
 
 
 def _session(data: bytes) -> onnxruntime.InferenceSession:
