@@ -13,6 +13,8 @@ import typer
 from threeages.errors import MissingDependencyError, ThreeAgesError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from threeages.evaluate import Evaluation
     from threeages.predict import Predictor
     from threeages.records import Record
@@ -44,6 +46,7 @@ Coverage = Annotated[
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 
 WATCH_FROM = 100  # images; fewer are answered before a bar is read
+WIDE = 240  # columns of a table that no terminal shows
 
 
 def main() -> None:
@@ -675,15 +678,16 @@ def _say(text: str) -> None:
 def _print_table(records: Any) -> None:
     """A row a face, and below it why some have no answer."""
     from rich import box
-    from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
     found = list(records)
     names = ["young", "middle", "old", *(["years"] if any(r.age is not None for r in found) else []), "box"]
-    table = Table(Column("path", overflow="fold", ratio=1), "status", "age group", box=box.SIMPLE_HEAD)
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+    path = Column("path", overflow="fold", min_width=12)
+    status = Column("status", no_wrap=True)
+    table = Table(path, status, "age group", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for name in names:  # the box takes two lines where the terminal has 80 columns
+        table.add_column(name, justify="right", no_wrap=name != "box", min_width=7 if name == "box" else None)
     for r in found:
         group = "" if r.age_group is None else r.age_group
         if r.age_set is not None:
@@ -692,7 +696,7 @@ def _print_table(records: Any) -> None:
         years = [] if "years" not in names else [_years(r)]
         place = " ".join(map(str, r.box or ()))
         table.add_row(Text(r.path), r.status, group, *probs, *years, place)
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = _console()
     console.print(table)
     for r in found:
         if r.message:
@@ -714,13 +718,19 @@ def _watched(paths: Sequence[Path]) -> Iterable[Path]:
 
 
 def _print_rows(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    _console().print(table)
+
+
+def _console() -> "Console":
+    """As wide as the terminal; into a file or pipe wide enough that no path is broken."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=WIDE, soft_wrap=True)
 
 
 def _print_evaluation(result: "Evaluation", out: Path) -> None:
