@@ -1,8 +1,8 @@
-"""Transfer learning, ours against Keras:   python benchmarks/study.py --keras-python PATH [--epochs 10].
+"""The reference study, ours against Keras:   python benchmarks/study.py --keras-python PATH.
 
-Both phases with all their epochs on the same images, from the first to the last second, which here includes
-computing the frozen part and judging every epoch. PATH is as in training.py. Weights are random on both
-sides: they do not change the speed.
+All epochs of every model on the same images, from the first to the last second; ours includes computing the
+frozen part and judging every epoch, theirs neither the start nor judging. PATH is as in training.py. Weights
+are random on both sides: they do not change the speed.
 """
 
 import argparse
@@ -18,28 +18,47 @@ from pathlib import Path
 import numpy as np
 from common import add_row, alternate, load_faces
 
+from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
 from threeages.recipes import create_recipe
 from threeages.training.run import train
 
-RECIPES = ("scaled-mobilenet-v2", "scaled-resnet50")
+SCRIPTS = {
+    "reference-cnn": "keras_cnn.py",
+    "reference-attention": "keras_cnn.py",
+    "scaled-mobilenet-v2": "keras_transfer.py",
+    "scaled-resnet50": "keras_transfer.py",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keras-python", type=Path, required=True)
-    parser.add_argument("--recipe", choices=RECIPES, action="append", help="default: both")
+    parser.add_argument("--recipe", choices=SCRIPTS, action="append", help="default: all, and their sum")
     parser.add_argument("--images", type=int, default=640, help="a fifth of them is held out")
-    parser.add_argument("--epochs", type=int, default=10, help="of each phase")
     parser.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()
-    for recipe in args.recipe or RECIPES:
-        measure(recipe, args)
+    times = [measure(recipe, args) for recipe in args.recipe or SCRIPTS]
+    if not args.recipe:
+        ours, keras = (sum(side) for side in zip(*times, strict=True))
+        details = "the sum of the models' rows"
+        add_row(
+            "study",
+            "the whole study",
+            "seconds",
+            ours,
+            other=("Keras", keras),
+            ratio=keras / ours,
+            details=details,
+        )
 
 
-def measure(recipe: str, args: argparse.Namespace) -> None:
-    config = replace(create_recipe(recipe), weights="random", epochs=args.epochs, head_epochs=args.epochs)
+def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
+    """Seconds of both sides, ours first."""
+    config = create_recipe(recipe)
+    transfer = config.head_epochs > 0
+    config = replace(config, weights="random" if transfer else "")
     with tempfile.TemporaryDirectory() as name:
         folder, turn, other = Path(name), count(), {}
         manifest, origin = load_faces(args.images, folder)
@@ -56,24 +75,31 @@ def measure(recipe: str, args: argparse.Namespace) -> None:
             return time.perf_counter() - start
 
         def keras() -> float:
-            files = [str(folder / "pixels.npy"), str(folder / "labels.npy")]
-            script = str(Path(__file__).with_name("keras_transfer.py"))
-            command = [str(args.keras_python), script, *files, config.model, str(config.batch_size)]
-            done = subprocess.run([*command, str(args.epochs)], capture_output=True, text=True, check=True)
-            other.update(json.loads(done.stdout.splitlines()[-1]))
+            other.update(_run_keras(args.keras_python, SCRIPTS[recipe], folder, config))
             return float(other["seconds"])
 
         fast, slow = alternate(ours, keras, args.rounds)
+        epochs = f"both phases of {config.epochs} epochs" if transfer else f"{config.epochs} epochs"
         add_row(
             "study",
-            f"{recipe}, both phases of {args.epochs} epochs",
+            f"{recipe}, {epochs}",
             "seconds",
             fast,
             other=("Keras", slow),
             ratio=slow / fast,
-            details=f"{len(rows)} {origin}, 128 px, median of {args.rounds} in turn",
+            details=f"{len(rows)} {origin}, {config.input_size} px, median of {args.rounds} in turn",
             versions={"torch": version("torch"), "tensorflow": other["tensorflow"]},
         )
+        return fast, slow
+
+
+def _run_keras(python: Path, script: str, folder: Path, config: TrainConfig) -> dict[str, object]:
+    files = [str(folder / "pixels.npy"), str(folder / "labels.npy")]
+    settings = [config.model, str(config.batch_size), str(config.epochs)]
+    command = [str(python), str(Path(__file__).with_name(script)), *files, *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":

@@ -22,16 +22,23 @@ from threeages.data.split import create_split
 from threeages.recipes import create_recipe
 from threeages.training.run import train
 
+RECIPES = {"reference-cnn": "four-block CNN", "reference-attention": "channel attention CNN"}
 EPOCHS = 2  # the last one counts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keras-python", type=Path, required=True)
+    parser.add_argument("--recipe", choices=RECIPES, action="append", help="default: both")
     parser.add_argument("--images", type=int, default=640, help="a fifth of them is held out")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    config = replace(create_recipe("reference-cnn"), epochs=EPOCHS)
+    for recipe in args.recipe or RECIPES:
+        measure(recipe, args)
+
+
+def measure(recipe: str, args: argparse.Namespace) -> None:
+    config = replace(create_recipe(recipe), epochs=EPOCHS)
     with tempfile.TemporaryDirectory() as name:
         folder, turn, other = Path(name), count(), {}
         manifest, origin = load_faces(args.images, folder)
@@ -49,20 +56,28 @@ def main() -> None:
         def keras() -> float:
             files = [str(folder / "pixels.npy"), str(folder / "labels.npy")]
             script = str(Path(__file__).with_name("keras_cnn.py"))
-            command = [str(args.keras_python), script, *files, str(config.batch_size), str(EPOCHS)]
+            command = [
+                str(args.keras_python),
+                script,
+                *files,
+                config.model,
+                str(config.batch_size),
+                str(EPOCHS),
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             other.update(json.loads(done.stdout.splitlines()[-1]))
             return float(other["images_per_second"])
 
         fast, slow = alternate(ours, keras, args.rounds)
+        size = config.input_size
         add_row(
             "training",
-            "four-block CNN, batch 32",
+            f"{RECIPES[recipe]}, batch {config.batch_size}",
             "images/s",
             fast,
             other=("Keras", slow),
             ratio=fast / slow,
-            details=f"{len(rows)} {origin}, 128 px, second epoch, median of {args.rounds} in turn",
+            details=f"{len(rows)} {origin}, {size} px, second epoch, median of {args.rounds} in turn",
             versions={"torch": version("torch"), "tensorflow": other["tensorflow"]},
         )
 

@@ -13,15 +13,21 @@ RATIO = 16
 DENSE = 256
 
 
-def attention_cnn(input_size: int = 160, heads: Sequence[HeadSpec] = DEFAULT_HEADS) -> Network:
+def attention_cnn(
+    input_size: int = 160,
+    heads: Sequence[HeadSpec] = DEFAULT_HEADS,
+    *,
+    dropouts: Sequence[float] = DROPOUTS,
+) -> Network:
     """float `(n, 3, size, size)` in [0, 1] to logits.
 
-    Four blocks of convolution (same padding), ReLU, batch norm, max-pool, spatial dropout and channel
-    attention, then global average pooling, dense 256 and dropout 0.5. `input_size` sets no weight.
+    Four blocks of convolution (same padding), ReLU, batch norm, max-pool, spatial dropout (`dropouts`, one a
+    block) and channel attention, then global average pooling, dense 256 and dropout 0.5. `input_size` sets
+    no weight.
     """
     channels = 3
     blocks: list[nn.Module] = []
-    for width, dropout in zip(FILTERS, DROPOUTS, strict=True):
+    for width, dropout in zip(FILTERS, dropouts, strict=True):
         block = (
             nn.Conv2d(channels, width, 3, padding=1),
             nn.ReLU(inplace=True),

@@ -27,12 +27,7 @@ class MobileNetV1(Network):
     def __init__(
         self, heads: Sequence[HeadSpec] = DEFAULT_HEADS, *, hidden: int = 0, dropout: float = 0.0
     ) -> None:
-        layers = _conv(3, 32, stride=2)
-        channels = 32
-        for width, stride in BLOCKS:
-            layers += _conv(channels, channels, stride=stride, depthwise=True)
-            layers += _conv(channels, width, kernel=1)
-            channels = width
+        layers = mobilenet_layers()
         features = nn.Sequential(*layers[:-LAST_BLOCK], _WithInput(*layers[-LAST_BLOCK:]))
         neck: list[nn.Module] = [nn.BatchNorm1d(NUM_FEATURES, affine=False), nn.Dropout(dropout)]
         if hidden:
@@ -52,6 +47,17 @@ class _WithInput(nn.Sequential):
         return torch.cat([x, y], dim=1)
 
 
+def mobilenet_layers() -> list[nn.Module]:
+    """The 68 layers before the pooling, with fresh weights."""
+    layers = _conv(3, 32, stride=2)
+    channels = 32
+    for width, stride in BLOCKS:
+        layers += _conv(channels, channels, stride=stride, depthwise=True)
+        layers += _conv(channels, width, kernel=1)
+        channels = width
+    return layers
+
+
 def rename_published(key: str) -> str:
     """A key of the published weights, whose layers are numbered through, as a key of `features`."""
     index, _, rest = key.removeprefix("features.").partition(".")
@@ -63,16 +69,17 @@ def rename_published(key: str) -> str:
     )
 
 
-def fold_preprocessing(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def fold_preprocessing(weights: dict[str, Tensor], first: str = "1") -> dict[str, Tensor]:
     """The published weights, which take BGR minus three means, for RGB minus one grey.
 
     A zero point of 114 in all channels is what bytes have, so that the int8 form takes pixels as they are.
-    The results are the same but where the image's edge is padded, by what the means differ from the grey.
+    `first` names the first convolution. The results are the same but where the image's edge is padded, by
+    what the means differ from the grey.
     """
-    first = weights["1.weight"]
+    kernels = weights[f"{first}.weight"]
     shift = GREY - torch.tensor(PUBLISHED_MEAN)
-    bias = weights["1.bias"] + (first * shift.view(1, 3, 1, 1)).sum(dim=(1, 2, 3))
-    return {**weights, "1.weight": first.flip(1).contiguous(), "1.bias": bias}
+    bias = weights[f"{first}.bias"] + (kernels * shift.view(1, 3, 1, 1)).sum(dim=(1, 2, 3))
+    return {**weights, f"{first}.weight": kernels.flip(1).contiguous(), f"{first}.bias": bias}
 
 
 def _conv(

@@ -11,6 +11,7 @@ from threeages.errors import ConfigError
 from threeages.models.attention import attention_cnn
 from threeages.models.cnn import cnn, cnn_lstm
 from threeages.models.heads import HeadSpec
+from threeages.models.memory import Memory
 from threeages.models.mobilenet_v1 import GREY, MobileNetV1, fold_preprocessing, rename_published
 from threeages.models.mobilenet_v2 import mobilenet_v2
 from threeages.models.network import Network
@@ -18,6 +19,7 @@ from threeages.models.resnet import from_torchvision, resnet50
 from threeages.models.timm_network import PREFIX, timm_network, timm_signature
 from threeages.signature import Signature
 
+MEMORY = "memory"
 TORCH_HUB = "https://download.pytorch.org/models/"
 
 
@@ -41,6 +43,10 @@ def _imagenet(name: str) -> Signature:
 
 def _mobilenet_v1_face(_: int, heads: Sequence[HeadSpec], **options: Any) -> Network:
     return MobileNetV1(heads, **options)
+
+
+def _memory(_: int, heads: Sequence[HeadSpec], **options: Any) -> Network:
+    return Memory(heads, **options)
 
 
 def _own_features(key: str) -> str:
@@ -79,6 +85,12 @@ MODELS: dict[str, Model] = {
         rename_published,
         adapt=fold_preprocessing,
     ),
+    MEMORY: Model(
+        _memory,
+        Signature(MEMORY, 224, mean=(GREY, GREY, GREY), std=(1.0, 1.0, 1.0), margin=0.03),
+        lambda key: "0." + key.removeprefix("features."),
+        adapt=partial(fold_preprocessing, first="0.1"),
+    ),
 }
 SIGNATURES = {name: model.signature for name, model in MODELS.items()}
 
@@ -115,8 +127,9 @@ def build_network(signature: Signature, heads: Sequence[HeadSpec], options: dict
     """The network that a signature names, with fresh weights; raises ConfigError on options it lacks."""
     try:
         return find_model(signature.name).build(signature.input_size, heads, **options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(
             f"{signature.name} does not take the options {options}.",
-            hint="cnn has filters, kernels and dense, cnn_lstm hidden, mobilenet_v1_face hidden and dropout.",
+            hint="cnn has filters, kernels and dense, cnn_lstm hidden, attention_cnn four dropouts, "
+            "mobilenet_v1_face hidden and dropout.",
         ) from error

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from threeages.answer import apparent_age
-from threeages.checkpoint import LAST, load_checkpoint
+from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from threeages.config import TrainConfig
 from threeages.data.cache import PixelCache, open_cache
 from threeages.data.split import Rows, Split, create_split
@@ -22,13 +22,14 @@ from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest, atomic_path
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.heads import YEARS
-from threeages.models.registry import create_signature
+from threeages.models.registry import MEMORY, create_signature
 from threeages.models.weights import load_pretrained
 from threeages.plots import plot_curves, save_figure
 from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
 from threeages.training import activations
 from threeages.training import fit as fitting
 from threeages.training.objective import collect_targets, create_heads
+from threeages.training.recall import memorize, name_scenes
 
 
 def train(
@@ -50,8 +51,12 @@ def train(
     notes = {"train": len(split.train), "select": len(split.select), "test": len(split.test)}
     _start_run(run, config, notes | {"straddling_duplicates": split.straddling})
     data = create_data(manifest, model, cache, cache_dir)
-    model = fitting.fit(model, data, split, config, run, log)
-    _draw_curves(run)
+    if config.model == MEMORY:
+        model = memorize(model, data, split.train, name_scenes(manifest), config)
+        save_checkpoint(run / BEST, model, config=config.to_dict())
+    else:
+        model = fitting.fit(model, data, split, config, run, log)
+        _draw_curves(run)
     if not len(split.test):
         return None
     return answer_table(manifest, split.test, _test(model, data, split, config, run))
