@@ -57,6 +57,14 @@ def test_it_judges_every_recipe_on_both_splits_and_goes_on_where_it_was_stopped(
     assert run_study(plan, said.append) == rows
 
 
+def test_only_rows_with_a_value_are_judged_where_one_is_given(plan: Study) -> None:
+    sets = tuple("film" if i % 3 else "other" for i in range(len(plan.manifest)))
+    manifest = replace(plan.manifest, columns=plan.manifest.columns | {"source": sets})
+    some = replace(plan, manifest=manifest, recipes=("tiny",), splits=("people",), folds=5)
+    row = run_study(replace(some, only=("source", "film")), lambda _: None)[0]
+    assert int(row["n"]) == sets.count("film")
+
+
 def test_rows_of_other_runs_are_kept(tmp_path: Path) -> None:
     old = {"recipe": "a", "split": "random", "accuracy": "0.5"}
     write_rows([old, {**old, "recipe": "b"}], tmp_path / "t.csv")
@@ -72,6 +80,7 @@ def test_rows_of_other_runs_are_kept(tmp_path: Path) -> None:
 def test_every_recipe_of_the_study_exists_and_its_parts_are_understood() -> None:
     for name in (*studying.RECIPES, *studying.ABLATION):
         create_recipe(name)
+    assert create_recipe("frozen-features+alone+gender").tasks == {"gender": 0.3}
     config = create_recipe("corrected-mobilenet-v2+gender+corn")
     assert config == replace(create_recipe("corrected-mobilenet-v2"), tasks={"gender": 0.3}, head="corn")
     with pytest.raises(ConfigError, match="no split 'peple'"):

@@ -43,6 +43,7 @@ MaxError = Annotated[
 Coverage = Annotated[
     float | None, typer.Option(help="Add the set of groups that holds the true one this often, such as 0.9.")
 ]
+Only = Annotated[str | None, typer.Option(help="Judge the rows with this value: source=faces.")]
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 
 WATCH_FROM = 100  # images; fewer are answered before a bar is read
@@ -250,7 +251,7 @@ def ensemble(
     views: Annotated[
         str, typer.Option(help="Of each face, by commas: plain, mirrored, whole, whole-mirrored.")
     ] = "plain,mirrored",
-    only: Annotated[str | None, typer.Option(help="Judge the rows with this value: source=faces.")] = None,
+    only: Only = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
@@ -260,9 +261,9 @@ def ensemble(
     from threeages.report import write_report
 
     rows = load_manifest(manifest, root=root, need_label=False)
-    column, _, value = (only or "").partition("=")
-    chosen = (column, value) if only else None
-    table = ask_together(rows, runs, views.split(","), only=chosen, cache_dir=cache_dir)
+    table = ask_together(
+        rows, runs, views.split(","), only=_pair(only) if only else None, cache_dir=cache_dir
+    )
     _print_evaluation(write_report(table, out), out)
 
 
@@ -272,7 +273,7 @@ def judge(
         list[Path], typer.Argument(help="Predictions csv of any model; several are joined.")
     ],
     out: OutFolder,
-    only: Annotated[str | None, typer.Option(help="Judge the rows with this value: source=faces.")] = None,
+    only: Only = None,
     name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
     table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
 ) -> None:
@@ -282,8 +283,7 @@ def judge(
 
     joined = join_predictions([load_predictions(path) for path in predictions])
     if only:
-        column, _, value = only.partition("=")
-        joined = joined.where(column, value)
+        joined = joined.where(*_pair(only))
     result = write_report(joined, out)
     if table:
         add_result(result, table, name or out.name)
@@ -388,6 +388,7 @@ def study(
     weights: Annotated[str, typer.Option(help="Pretrained weights: a folder of safetensors files.")] = "",
     seed: Annotated[int, typer.Option()] = 42,
     epochs: Annotated[int | None, typer.Option(help="Cut every phase to this many epochs.")] = None,
+    only: Only = None,
     table: Annotated[Path | None, typer.Option(help="Csv of results to add the rows to.")] = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
@@ -398,8 +399,9 @@ def study(
 
     named = {"all": studying.RECIPES, "ablation": studying.ABLATION}
     plan = studying.Study(
-        load_manifest(manifest, root=root), out, named.get(recipes, tuple(recipes.split(","))),
-        studying.parse_splits(splits), folds, weights, seed, epochs, cache_dir,
+        load_manifest(manifest, root=root, need_label=False), out,
+        named.get(recipes, tuple(recipes.split(","))), studying.parse_splits(splits), folds, weights, seed,
+        epochs, _pair(only) if only else None, cache_dir,
     )  # fmt: skip
     rows = studying.run_study(plan, typer.echo)
     if table:
@@ -641,7 +643,7 @@ def _pair(text: str) -> tuple[str, str]:
 
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise DataError(f"'{text}' is not NAME=VALUE.", hint="Such as --set 'Film faces=predictions.csv'.")
+        raise DataError(f"'{text}' is not NAME=VALUE.", hint="Such as --only source=faces.")
     return name, value
 
 

@@ -171,7 +171,8 @@ def create_recipe(name: str) -> TrainConfig:
     """The configuration of a recipe by name, or in a json file; raises ConfigError with what is allowed.
 
     `NAME+PART` changes it by a part: another head of the age groups (`+coral`), or a further head for a
-    column of the manifest (`+gender`, `+years`) with the weight 0.3; `+frozen` leaves fine-tuning out.
+    column of the manifest (`+gender`, `+years`) with the weight 0.3; `+alone` leaves the recipe's further
+    heads out, `+frozen` fine-tuning.
     """
     if name.endswith(".json"):
         return _read_recipe(Path(name))
@@ -184,6 +185,8 @@ def create_recipe(name: str) -> TrainConfig:
             config = replace(config, head=part)
         elif part == "frozen":
             config = replace(config, epochs=0)
+        elif part == "alone":
+            config = replace(config, tasks={})
         else:
             config = replace(config, tasks={**config.tasks, part: TASK_WEIGHT})
     return config

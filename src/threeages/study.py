@@ -27,9 +27,12 @@ RECIPES = (
     "reference-lstm",
 )  # fmt: skip
 ABLATION = tuple(
-    f"corrected-mobilenet-v2+{part}"
-    for part in ("gender", "expression", "pose", "gender+expression+pose", "soft_ordinal", "coral", "corn")
-)
+    f"frozen-features+alone{part}"
+    for part in (
+        "", "+gender", "+expression", "+pose", "+gender+expression+pose", "+years", "+years+gender",
+        "+soft_ordinal", "+coral", "+corn",
+    )
+)  # fmt: skip
 DONE = "report.html"  # the last file that a judged run writes
 
 Row = dict[str, str]
@@ -37,7 +40,10 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Study:
-    """What is run: `folds` of the five folds of people are judged; `weights` is a file or folder."""
+    """What is run: `folds` of the five folds of people are judged; `weights` is a file or folder.
+
+    All rows train; `only` leaves those with a value in a column to be judged.
+    """
 
     manifest: Manifest
     out: Path
@@ -47,6 +53,7 @@ class Study:
     weights: str = ""
     seed: int = 42
     epochs: int | None = None
+    only: tuple[str, str] | None = None
     cache_dir: Path | None = None
 
 
@@ -145,8 +152,9 @@ def _runs(study: Study, name: str, config: TrainConfig) -> Iterator[tuple[Path, 
 
 
 def _judge(study: Study, name: str, split: SplitMode, runs: list[Path], config: TrainConfig) -> Row:
-    tables = [load_predictions(run / "predictions.csv") for run in runs]
-    result = write_report(join_predictions(tables), study.out / name / split)
+    table = join_predictions([load_predictions(run / "predictions.csv") for run in runs])
+    table = table.where(*study.only) if study.only else table
+    result = write_report(table, study.out / name / split)
     model, _ = load_checkpoint(runs[0])
     seconds = sum(_seconds(run) for run in runs)
     row = {
