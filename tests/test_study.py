@@ -65,6 +65,16 @@ def test_only_rows_with_a_value_are_judged_where_one_is_given(plan: Study) -> No
     assert int(row["n"]) == sets.count("film")
 
 
+def test_a_memory_is_studied_like_a_network(plan: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = replace(create_recipe("contest"), input_size=48)
+    monkeypatch.setitem(RECIPES, "contest", lambda: small)
+    row = run_study(
+        replace(plan, recipes=("contest",), splits=("random",), weights="random"), lambda _: None
+    )[0]
+    assert float(row["seconds"]) >= 0
+    assert "curves.png" not in (plan.out / "study.md").read_text()
+
+
 def test_rows_of_other_runs_are_kept(tmp_path: Path) -> None:
     old = {"recipe": "a", "split": "random", "accuracy": "0.5"}
     write_rows([old, {**old, "recipe": "b"}], tmp_path / "t.csv")

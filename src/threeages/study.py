@@ -199,7 +199,13 @@ def _write_markdown(rows: Sequence[Row], out: Path) -> None:
     text += [f"| {' | '.join(line)} |" for line in lines]
     for row in rows:
         folder = "random" if row["split"] == "random" else "people-0"
-        text += ["", f"## {row['recipe']}, {row['split']}", ""]
-        text += [f"![accuracy and loss by epoch]({row['recipe']}/{folder}/curves.png)"]
+        curves = f"{row['recipe']}/{folder}/curves.png"
+        if (out / curves).exists():  # a memory has none
+            text += [
+                "",
+                f"## {row['recipe']}, {row['split']}",
+                "",
+                f"![accuracy and loss by epoch]({curves})",
+            ]
     with atomic_path(out / "study.md") as part:
         part.write_text("\n".join(text) + "\n", encoding="utf-8")

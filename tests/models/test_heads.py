@@ -73,6 +73,18 @@ def test_coral_ranks_never_cross() -> None:
     assert (logits[:, 0] >= logits[:, 1]).all()
 
 
+def test_coral_thresholds_settle_within_an_epoch() -> None:
+    head = create_head(HeadSpec(kind="coral"), 1)
+    target = torch.tensor([0] * 7 + [1] * 9 + [2] * 4)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        head.loss(head(torch.zeros(20, 1)), target).backward()
+        optimizer.step()
+    found = head.probs(head(torch.zeros(1, 1)))[0]
+    torch.testing.assert_close(found, torch.tensor([0.35, 0.45, 0.2]), atol=0.02, rtol=0)
+
+
 def test_an_unknown_kind_names_those_there_are() -> None:
     with pytest.raises(ConfigError, match="coral"):
         create_head(HeadSpec(kind="none"), 4)

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -52,8 +53,11 @@ def train(
     _start_run(run, config, notes | {"straddling_duplicates": split.straddling})
     data = create_data(manifest, model, cache, cache_dir)
     if config.model == MEMORY:
+        start = time.perf_counter()
         model = memorize(model, data, split.train, name_scenes(manifest), config)
         save_checkpoint(run / BEST, model, config=config.to_dict())
+        row = {"epoch": 1, "phase": "recall", "seconds": time.perf_counter() - start}
+        fitting.write_history([row], run / "metrics.csv")
     else:
         model = fitting.fit(model, data, split, config, run, log)
         _draw_curves(run)
