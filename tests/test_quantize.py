@@ -6,9 +6,9 @@ import onnx
 import pytest
 import torch
 
-from threeages import export
+from threeages import export, quantize
 from threeages.errors import DataError, ModelError
-from threeages.export import Faces, export_onnx
+from threeages.export import Faces, create_int8, export_onnx
 from threeages.images import Pixels
 from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
 from threeages.predict import OnnxModel
@@ -37,6 +37,11 @@ def model() -> Classifier:
         torch.nn.init.normal_(conv.bias, std=0.1)
     convs[0].weight.data.mul_(1 / 60)  # pixels are far from unit variance
     return model
+
+
+@pytest.fixture(scope="module")
+def int8(model: Classifier, pixels: Pixels) -> bytes:
+    return create_int8(model, pixels[:320])
 
 
 def test_equalizing_changes_the_scales_and_no_answer(model: Classifier, pixels: Pixels) -> None:
@@ -84,11 +89,13 @@ def test_the_int8_form_is_smaller_takes_bytes_and_answers_alike(
 def test_a_form_that_answers_otherwise_is_not_written(
     model: Classifier,
     pixels: Pixels,
+    int8: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     bound: str,
     value: float,
 ) -> None:
+    monkeypatch.setattr(export, "create_int8", lambda *_: int8)
     monkeypatch.setattr(export, "MIN_AGREEMENT", 0.0)
     monkeypatch.setattr(export, bound, value)
     with pytest.raises(ModelError, match="In 8 bits"):
@@ -99,3 +106,18 @@ def test_a_form_that_answers_otherwise_is_not_written(
 def test_too_few_faces_are_refused(pixels: Pixels) -> None:
     with pytest.raises(DataError, match="too few"):
         Faces(pixels[:100], np.zeros(100, dtype=np.int64))
+
+
+def test_corrected_biases_bring_the_answers_nearer(
+    model: Classifier, pixels: Pixels, int8: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounded weights shift every layer's means: without the correction the error is 1.3 times as large."""
+    expected = model.probs(torch.from_numpy(pixels[320:])).detach().numpy()
+
+    def error(content: bytes) -> float:
+        path = tmp_path / "model.onnx"
+        path.write_bytes(content)
+        return float(np.abs(OnnxModel(path).predict(pixels[320:]) - expected).mean())
+
+    monkeypatch.setattr(quantize, "_correct_biases", lambda *_: None)
+    assert error(int8) < error(create_int8(model, pixels[:320]))

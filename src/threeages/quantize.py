@@ -33,8 +33,9 @@ def quantize(data: bytes, pixels: NDArray[np.uint8]) -> bytes:
     """The int8 form of an exported graph; `pixels` uint8 `(n, size, size, 3)` show its usual ranges.
 
     Static, a scale for each channel of the weights. Seven bits of those of full convolutions: with eight,
-    processors without VNNI instructions overflow and would answer otherwise. A batch normalisation behind the
-    convolutions takes the means and variances that they have in 8 bits.
+    processors without VNNI instructions overflow and would answer otherwise. Rounded weights shift what a
+    convolution puts out, which its bias then takes back; a batch normalisation behind the convolutions takes
+    the means and variances that they have in 8 bits.
     """
     with tempfile.TemporaryDirectory() as name, _quiet():
         whole, ready, small = (Path(name) / f"{part}.onnx" for part in ("whole", "ready", "small"))
@@ -55,6 +56,7 @@ def quantize(data: bytes, pixels: NDArray[np.uint8]) -> bytes:
         )
         model = onnx.load(small)
     _feed_bytes(model.graph)
+    _correct_biases(model, exact, pixels)
     _recalibrate(model, exact, pixels)
     content: bytes = model.SerializeToString()
     return content
@@ -70,12 +72,35 @@ def _groups(node: onnx.NodeProto) -> int:
     return next((int(a.i) for a in node.attribute if a.name == "group"), 1)
 
 
+def _correct_biases(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
+    """Give each channel of each convolution the mean it has in float32, from the first layer to the last.
+
+    Bias correction (Nagel et al. 2019): on people never seen 0.986 of the default's answers are torch's with
+    it, 0.972 without (results/int8.csv). Rounded weights are what costs: activations of 16 bits bring nothing.
+    """
+    made = {output: node for node in model.graph.node for output in node.output}
+    values = {t.name: t for t in model.graph.initializer}
+    expected = _tap(exact, [conv.output[0] for conv in _convs(exact)], pixels)
+    for conv, wanted in zip(_convs(model), expected, strict=True):
+        bias = made.get(conv.input[2]) if len(conv.input) > 2 else None
+        if bias is None or bias.op_type != "DequantizeLinear":
+            continue
+        [found] = _tap(model, [conv.output[0]], pixels)
+        stored, scale = (onnx.numpy_helper.to_array(values[name]) for name in bias.input[:2])
+        shift = np.round((wanted - found).mean(axis=0) / scale).astype(stored.dtype)
+        values[bias.input[0]].CopyFrom(onnx.numpy_helper.from_array(stored + shift, bias.input[0]))
+
+
+def _convs(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type == "Conv"]
+
+
 def _recalibrate(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
     """Give the batch normalisation the shift and the spread that 8 bits brought to what enters it."""
     node = next((n for n in model.graph.node if n.op_type == "BatchNormalization"), None)
     if node is None:
         return
-    found, expected = (_tap(form, node.input[0], pixels) for form in (model, exact))
+    [found], [expected] = (_tap(form, [node.input[0]], pixels) for form in (model, exact))
     values = {t.name: t for t in model.graph.initializer}
     mean, var = (onnx.numpy_helper.to_array(values[name]) for name in node.input[3:5])
     ratio = (found.std(axis=0) + SMALL) / (expected.std(axis=0) + SMALL)
@@ -84,14 +109,26 @@ def _recalibrate(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArray
         values[name].CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float32), name))
 
 
-def _tap(model: onnx.ModelProto, name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The values of a tensor inside the graph, `(n, ...)`."""
+def _tap(
+    model: onnx.ModelProto, names: Sequence[str], pixels: NDArray[np.uint8]
+) -> list[NDArray[np.float32]]:
+    """The values of tensors inside the graph, `(n, channels)`: the means of a map."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
-    tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    session = onnxruntime.InferenceSession(tapped.SerializeToString(), providers=["CPUExecutionProvider"])
+    del tapped.graph.output[:]  # what lies behind is not computed
+    for name in names:
+        tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns of what the signature's folding left unused
+    session = onnxruntime.InferenceSession(
+        tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     batches = (pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH))
-    return np.concatenate([session.run([name], {INPUT: batch})[0] for batch in batches])
+    parts = [
+        [values.mean(axis=tuple(range(2, values.ndim))) for values in session.run(names, {INPUT: batch})]
+        for batch in batches
+    ]
+    return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -131,6 +168,9 @@ def _feed_bytes(graph: onnx.GraphProto) -> None:
             user.input[0] = node.output[0]
     for link in chain:
         graph.node.remove(link)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [t for t in graph.initializer if t.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 def equalize(model: Classifier, pixels: NDArray[np.uint8]) -> None:
