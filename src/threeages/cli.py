@@ -627,6 +627,23 @@ def split(
     typer.echo(f"{parts.straddling} test images have an identical twin in train")
 
 
+@data_app.command("cache")
+def show_cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all of it.")] = False,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Say what pixels and features take on disk, and delete them with --clear; they are computed anew."""
+    from threeages.data.stored import find_stored, remove_stored
+
+    entries = find_stored(cache_dir)
+    for stored in entries:
+        typer.echo(f"{stored.size / 1e9:8.2f} GB  {stored.made}  {stored.path}")
+    if clear:
+        remove_stored(entries)
+    total = sum(stored.size for stored in entries) / 1e9
+    typer.echo(f"{total:8.2f} GB in all{', deleted' if clear else ''}")
+
+
 def _weighted(text: str) -> tuple[str, float]:
     """('gender', 0.3) of 'gender=0.3'; the weight is 1 where none is given."""
     from threeages.errors import ConfigError

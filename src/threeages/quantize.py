@@ -76,7 +76,7 @@ def _correct_biases(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDAr
     """Give each channel of each convolution the mean it has in float32, from the first layer to the last.
 
     Bias correction (Nagel et al. 2019): on people never seen 0.986 of the default's answers are torch's with
-    it, 0.972 without (results/int8.csv). Rounded weights are what costs: activations of 16 bits bring nothing.
+    it, 0.972 without (results/int8.csv). Rounded weights are what costs: finer activations bring nothing.
     """
     made = {output: node for node in model.graph.node for output in node.output}
     values = {t.name: t for t in model.graph.initializer}

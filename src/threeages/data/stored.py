@@ -1,0 +1,41 @@
+"""What the caches of pixels and features hold on disk, and its removal."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+PIXELS, FEATURES = "*/pixels.npy", "prefix-*.npy"  # as data.cache and training.activations name them
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One cached set of pixels (a folder) or features (a file), its bytes and the day it was made."""
+
+    path: Path
+    size: int
+    made: date
+
+
+def find_stored(folder: Path | None = None) -> list[Stored]:
+    """What is cached in `folder`, or where the caches lie by default, the largest first."""
+    root = user_cache_path("threeages")
+    folders = [folder] if folder else [root / "pixels", root / "features"]
+    paths = [path.parent for place in folders for path in place.glob(PIXELS)]
+    paths += [path for place in folders for path in place.glob(FEATURES)]
+    return sorted(map(_measure, paths), key=lambda stored: -stored.size)
+
+
+def remove_stored(entries: Iterable[Stored]) -> None:
+    """Delete them; nothing else in their folders is touched, and whatever needs them computes them anew."""
+    for stored in entries:
+        shutil.rmtree(stored.path) if stored.path.is_dir() else stored.path.unlink(missing_ok=True)
+
+
+def _measure(path: Path) -> Stored:
+    files = [path, *path.glob("*")]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return Stored(path, size, date.fromtimestamp(path.stat().st_mtime))
