@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-BLOCKS = 13
-FIRST, STEP = 1, 5  # layers of a block: pad, depthwise, ReLU6, pointwise, ReLU6; the first has no pointwise
+from threeages.models.mobilenet_v1 import BLOCKS, LAST_BLOCK
+
+FIRST = 1  # the first convolution, behind its padding and before its ReLU6; then the blocks follow
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -43,8 +44,8 @@ def read(graph: Path) -> Arrays:
 def rename(arrays: Arrays) -> Arrays:
     """The convolutions' weights, output channels first, and biases as `features.LAYER.weight` and `.bias`."""
     found = _conv(arrays, "conv1", FIRST)
-    for block in range(1, BLOCKS + 1):
-        layer = FIRST + STEP * block - 2
+    for block in range(1, len(BLOCKS) + 1):
+        layer = FIRST + LAST_BLOCK * block - 2  # of a block: pad, depthwise, ReLU6, pointwise, ReLU6
         kernels = (
             arrays[f"conv_dw_{block}/depthwise_kernel"]
             * arrays[f"conv_dw_{block}_bn/batchnorm_1/mul"][:, None]

@@ -64,7 +64,7 @@ def quantize(data: bytes, pixels: NDArray[np.uint8]) -> bytes:
 
 def _full_range(graph: onnx.GraphProto) -> dict[str, list[dict[str, object]]]:
     """Eight bits for the weights of depthwise convolutions: their kernels do not overflow."""
-    depthwise = (n for n in graph.node if n.op_type == "Conv" and _groups(n) > 1)
+    depthwise = (n for n in _convs(graph) if _groups(n) > 1)
     return {node.input[1]: [{"axis": 0, "reduce_range": False}] for node in depthwise}
 
 
@@ -80,8 +80,8 @@ def _correct_biases(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDAr
     """
     made = {output: node for node in model.graph.node for output in node.output}
     values = {t.name: t for t in model.graph.initializer}
-    expected = _tap(exact, [conv.output[0] for conv in _convs(exact)], pixels)
-    for conv, wanted in zip(_convs(model), expected, strict=True):
+    expected = _tap(exact, [conv.output[0] for conv in _convs(exact.graph)], pixels)
+    for conv, wanted in zip(_convs(model.graph), expected, strict=True):
         bias = made.get(conv.input[2]) if len(conv.input) > 2 else None
         if bias is None or bias.op_type != "DequantizeLinear":
             continue
@@ -91,8 +91,8 @@ def _correct_biases(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDAr
         values[bias.input[0]].CopyFrom(onnx.numpy_helper.from_array(stored + shift, bias.input[0]))
 
 
-def _convs(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type == "Conv"]
+def _convs(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if node.op_type == "Conv"]
 
 
 def _recalibrate(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
@@ -119,7 +119,7 @@ def _tap(
     for name in names:
         tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of what the signature's folding left unused
+    options.log_severity_level = 3  # it warns of every weight that lies behind
     session = onnxruntime.InferenceSession(
         tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

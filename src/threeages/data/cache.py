@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 from rich.progress import track
 
 from threeages.data.digest import pixel_digest
+from threeages.data.stored import PIXELS_FILE, PIXELS_FOLDER
 from threeages.data.views import cut_view
 from threeages.errors import DataError, ImageError
 from threeages.faces import find_faces, whole
@@ -69,12 +69,12 @@ def open_cache(
     its final place and renamed when whole. Raises DataError when the disk cannot hold it.
     """
     shape = Shape(size, alignment, views)
-    place = (folder or user_cache_path("threeages") / "pixels") / _key(manifest, shape)
+    place = (folder or PIXELS_FOLDER) / _key(manifest, shape)
     if not place.exists():
         _build(manifest, shape, place, workers or os.cpu_count() or 1)
     failed = json.loads((place / "failed.json").read_text(encoding="utf-8"))
     return PixelCache(
-        np.load(place / "pixels.npy", mmap_mode="r"),
+        np.load(place / PIXELS_FILE, mmap_mode="r"),
         np.load(place / "digests.npy"),
         {int(row): status for row, status in failed.items()},
     )
@@ -127,11 +127,9 @@ def remove_leftovers(folder: Path) -> None:
 def _fill(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:
     n = len(manifest)
     whole_shape = (shape.views * n, shape.size, shape.size, 3)
-    np.lib.format.open_memmap(part / "pixels.npy", mode="w+", dtype=np.uint8, shape=whole_shape).flush()
+    np.lib.format.open_memmap(part / PIXELS_FILE, mode="w+", dtype=np.uint8, shape=whole_shape).flush()
     files = manifest.files()
-    tasks = [
-        (part / "pixels.npy", start, files[start : start + CHUNK], shape) for start in range(0, n, CHUNK)
-    ]
+    tasks = [(part / PIXELS_FILE, start, files[start : start + CHUNK], shape) for start in range(0, n, CHUNK)]
     digests: list[NDArray[np.uint8]] = []
     failed: dict[int, str] = {}
     for found, faults in track(_map(tasks, workers), total=len(tasks), description=f"Caching {n:,} images"):

@@ -1,4 +1,4 @@
-"""What the caches of pixels and features hold on disk, and its removal."""
+"""Where the caches of pixels and features lie, what they hold on disk, and its removal."""
 
 import shutil
 from collections.abc import Iterable
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-PIXELS, FEATURES = "*/pixels.npy", "prefix-*.npy"  # as data.cache and training.activations name them
+PIXELS_FOLDER, FEATURES_FOLDER = (user_cache_path("threeages") / name for name in ("pixels", "features"))
+PIXELS_FILE = "pixels.npy"  # in a folder named by its key
+FEATURES_FILE = "prefix-{}.npy"  # named by its key
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,8 @@ class Stored:
 
 def find_stored(folder: Path | None = None) -> list[Stored]:
     """What is cached in `folder`, or where the caches lie by default, the largest first."""
-    root = user_cache_path("threeages")
-    folders = [folder] if folder else [root / "pixels", root / "features"]
-    paths = [path.parent for place in folders for path in place.glob(PIXELS)]
-    paths += [path for place in folders for path in place.glob(FEATURES)]
+    paths = [path.parent for path in (folder or PIXELS_FOLDER).glob(f"*/{PIXELS_FILE}")]
+    paths += (folder or FEATURES_FOLDER).glob(FEATURES_FILE.format("*"))
     return sorted(map(_measure, paths), key=lambda stored: -stored.size)
 
 

@@ -11,17 +11,16 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 from rich.progress import track
 from torch import Tensor, nn
 
 from threeages.data.cache import VERSION, remove_leftovers
+from threeages.data.stored import FEATURES_FILE
 from threeages.errors import DataError, ThreeAgesError
 from threeages.export import trace
 from threeages.manifest import atomic_path
 from threeages.models.classifier import Classifier
 
-DEFAULT_FOLDER = user_cache_path("threeages") / "features"
 BATCH = 32
 HALF_MAX = 65504.0
 
@@ -46,7 +45,7 @@ def open_activations(
     DataError, before it computes, where the file would exceed `max_gb` or the disk's free space, and
     ThreeAgesError where a value leaves the range of half precision.
     """
-    path = folder / f"prefix-{_digest(model, key, depth)}.npy"
+    path = folder / FEATURES_FILE.format(_digest(model, key, depth))
     if not path.exists():
         module = _Stretch(model, source.depth, depth).eval()
         shape = (len(source.values), *_output_shape(module, source.values))

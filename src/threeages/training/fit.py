@@ -19,12 +19,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from threeages.config import ALL, Phase, TrainConfig
 from threeages.data.split import Rows, Split
+from threeages.data.stored import FEATURES_FOLDER
 from threeages.errors import ConfigError, ThreeAgesError
 from threeages.labels import UNKNOWN
 from threeages.manifest import atomic_path
 from threeages.models.classifier import Classifier
 from threeages.models.heads import MAIN
-from threeages.training.activations import DEFAULT_FOLDER, Inputs, open_activations
+from threeages.training.activations import Inputs, open_activations
 from threeages.training.calibration import calibrate
 from threeages.training.memory import keep_freed_memory
 from threeages.training.objective import Targets, joint_loss, judge_tasks
@@ -40,7 +41,7 @@ class TrainingData:
     pixels: NDArray[np.uint8]
     targets: Targets
     key: bytes
-    folder: Path = field(default=DEFAULT_FOLDER)
+    folder: Path = field(default=FEATURES_FOLDER)
 
 
 def fit(

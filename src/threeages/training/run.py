@@ -19,6 +19,7 @@ from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from threeages.config import TrainConfig
 from threeages.data.cache import PixelCache, open_cache
 from threeages.data.split import Rows, Split, create_split
+from threeages.data.stored import FEATURES_FOLDER
 from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest, atomic_path
 from threeages.models.classifier import Architecture, Classifier, create_classifier
@@ -27,7 +28,6 @@ from threeages.models.registry import MEMORY, create_signature
 from threeages.models.weights import load_pretrained
 from threeages.plots import plot_curves, save_figure
 from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
-from threeages.training import activations
 from threeages.training import fit as fitting
 from threeages.training.objective import collect_targets, create_heads
 from threeages.training.recall import memorize, name_scenes
@@ -93,7 +93,7 @@ def create_data(
 ) -> fitting.TrainingData:
     """What the training loop needs of the images: pixels, and targets for the model's heads."""
     targets = collect_targets(manifest, tuple(model.architecture.heads))
-    folder = cache_dir or activations.DEFAULT_FOLDER
+    folder = cache_dir or FEATURES_FOLDER
     key = cache.digests.tobytes() * (len(cache.pixels) // len(cache.digests))  # once a view
     return fitting.TrainingData(cache.pixels, targets, key, folder)
 
