@@ -39,6 +39,14 @@ def test_the_rows_with_a_value_are_those_and_no_others():
             _table().where(column, value)
 
 
+def test_rows_are_taken_in_the_order_asked_for():
+    table = _table().take([2, 0])
+    assert table.paths == ("ü.jpg", "a.jpg")
+    assert table.columns["gender"] == ('x"y,z', "MALE")
+    np.testing.assert_array_equal(table.labels, [-1, 0])
+    np.testing.assert_array_equal(table.confidence, table.probs.max(axis=1))
+
+
 def test_header_and_answer(tmp_path):
     save_predictions(_table(), tmp_path / "p.csv")
     lines = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()

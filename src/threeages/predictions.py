@@ -64,6 +64,10 @@ class PredictionTable:
         if not rows:
             known = ", ".join(sorted(set(cells))[:10]) or f"the columns {', '.join(self.columns) or '(none)'}"
             raise DataError(f"No row has {column}={value}.", hint=f"There are {known}.")
+        return self.take(rows)
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "PredictionTable":
+        """The rows of these indices, in their order."""
         return PredictionTable(
             tuple(self.paths[i] for i in rows),
             self.labels[rows],

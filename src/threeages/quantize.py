@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.numpy_helper
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -19,9 +17,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from threeages.models.classifier import Classifier
+from threeages.onnx_graph import BATCH, INPUT, Constants, count_groups, find_convs, tap
+from threeages.rounding import round_weights
 
-BATCH = 16
-INPUT = "pixels"
 QUANTIZED = ["Conv", "Clip", "Relu"]
 SMALL = 1e-3  # keeps features that are never on from dividing by zero
 CEILING = 6.0  # where ReLU6 cuts
@@ -33,9 +31,9 @@ def quantize(data: bytes, pixels: NDArray[np.uint8]) -> bytes:
     """The int8 form of an exported graph; `pixels` uint8 `(n, size, size, 3)` show its usual ranges.
 
     Static, a scale for each channel of the weights. Seven bits of those of full convolutions: with eight,
-    processors without VNNI instructions overflow and would answer otherwise. Rounded weights shift what a
-    convolution puts out, which its bias then takes back; a batch normalisation behind the convolutions takes
-    the means and variances that they have in 8 bits.
+    processors without VNNI instructions overflow and would answer otherwise. The weights are then rounded
+    anew, so that each makes up for the others (rounding.py); a batch normalisation behind the convolutions
+    takes the means and variances that they have in 8 bits.
     """
     with tempfile.TemporaryDirectory() as name, _quiet():
         whole, ready, small = (Path(name) / f"{part}.onnx" for part in ("whole", "ready", "small"))
@@ -56,7 +54,7 @@ def quantize(data: bytes, pixels: NDArray[np.uint8]) -> bytes:
         )
         model = onnx.load(small)
     _feed_bytes(model.graph)
-    _correct_biases(model, exact, pixels)
+    round_weights(model, exact, pixels)
     _recalibrate(model, exact, pixels)
     content: bytes = model.SerializeToString()
     return content
@@ -64,35 +62,8 @@ def quantize(data: bytes, pixels: NDArray[np.uint8]) -> bytes:
 
 def _full_range(graph: onnx.GraphProto) -> dict[str, list[dict[str, object]]]:
     """Eight bits for the weights of depthwise convolutions: their kernels do not overflow."""
-    depthwise = (n for n in _convs(graph) if _groups(n) > 1)
+    depthwise = (n for n in find_convs(graph) if count_groups(n) > 1)
     return {node.input[1]: [{"axis": 0, "reduce_range": False}] for node in depthwise}
-
-
-def _groups(node: onnx.NodeProto) -> int:
-    return next((int(a.i) for a in node.attribute if a.name == "group"), 1)
-
-
-def _correct_biases(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
-    """Give each channel of each convolution the mean it has in float32, from the first layer to the last.
-
-    Bias correction (Nagel et al. 2019): on people never seen 0.986 of the default's answers are torch's with
-    it, 0.972 without (results/int8.csv). Rounded weights are what costs: finer activations bring nothing.
-    """
-    made = {output: node for node in model.graph.node for output in node.output}
-    values = {t.name: t for t in model.graph.initializer}
-    expected = _tap(exact, [conv.output[0] for conv in _convs(exact.graph)], pixels)
-    for conv, wanted in zip(_convs(model.graph), expected, strict=True):
-        bias = made.get(conv.input[2]) if len(conv.input) > 2 else None
-        if bias is None or bias.op_type != "DequantizeLinear":
-            continue
-        [found] = _tap(model, [conv.output[0]], pixels)
-        stored, scale = (onnx.numpy_helper.to_array(values[name]) for name in bias.input[:2])
-        shift = np.round((wanted - found).mean(axis=0) / scale).astype(stored.dtype)
-        values[bias.input[0]].CopyFrom(onnx.numpy_helper.from_array(stored + shift, bias.input[0]))
-
-
-def _convs(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    return [node for node in graph.node if node.op_type == "Conv"]
 
 
 def _recalibrate(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
@@ -100,35 +71,19 @@ def _recalibrate(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArray
     node = next((n for n in model.graph.node if n.op_type == "BatchNormalization"), None)
     if node is None:
         return
-    [found], [expected] = (_tap(form, [node.input[0]], pixels) for form in (model, exact))
-    values = {t.name: t for t in model.graph.initializer}
-    mean, var = (onnx.numpy_helper.to_array(values[name]) for name in node.input[3:5])
+    found, expected = (_means(form, node.input[0], pixels) for form in (model, exact))
+    constants = Constants(model.graph)
+    mean, var = (constants[name] for name in node.input[3:5])
     ratio = (found.std(axis=0) + SMALL) / (expected.std(axis=0) + SMALL)
     mean = found.mean(axis=0) + ratio * (mean - expected.mean(axis=0))
     for name, array in zip(node.input[3:5], (mean, var * ratio**2), strict=True):
-        values[name].CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float32), name))
+        constants[name] = array.astype(np.float32)
 
 
-def _tap(
-    model: onnx.ModelProto, names: Sequence[str], pixels: NDArray[np.uint8]
-) -> list[NDArray[np.float32]]:
-    """The values of tensors inside the graph, `(n, channels)`: the means of a map."""
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
-    del tapped.graph.output[:]  # what lies behind is not computed
-    for name in names:
-        tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of every weight that lies behind
-    session = onnxruntime.InferenceSession(
-        tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    batches = (pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH))
-    parts = [
-        [values.mean(axis=tuple(range(2, values.ndim))) for values in session.run(names, {INPUT: batch})]
-        for batch in batches
-    ]
-    return [np.concatenate(values) for values in zip(*parts, strict=True)]
+def _means(model: onnx.ModelProto, name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The values of a tensor inside the graph, `(n, channels)`: the means of a map."""
+    parts = [values.mean(axis=tuple(range(2, values.ndim))) for [values] in tap(model, [name], pixels)]
+    return np.concatenate(parts)
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -150,19 +105,19 @@ def _feed_bytes(graph: onnx.GraphProto) -> None:
     measured is 1 up to rounding where the images hold black and white.
     """
     by_output = {output: node for node in graph.node for output in node.output}
-    chain, values = [], {t.name: t for t in graph.initializer}
+    chain, constants = [], Constants(graph)
     node = next(n for n in graph.node if n.op_type == "QuantizeLinear")
     while node is not None and INPUT not in node.input:
         chain.append(node)
         node = by_output.get(node.input[0])
     if [n.op_type for n in chain] != ["QuantizeLinear", "Sub", "Cast"] or node.op_type != "Transpose":
         return
-    scale, zero = (values[name] for name in chain[0].input[1:])
-    mean = onnx.numpy_helper.to_array(values[chain[1].input[1]]).ravel()
+    scale, zero = chain[0].input[1:]
+    mean = constants[chain[1].input[1]].ravel()
     if np.ptp(mean) or mean[0] != round(float(mean[0])):
         return
-    scale.CopyFrom(onnx.numpy_helper.from_array(np.array(1, dtype=np.float32), scale.name))
-    zero.CopyFrom(onnx.numpy_helper.from_array(mean[0].astype(np.uint8).reshape(()), zero.name))
+    constants[scale] = np.array(1, dtype=np.float32)
+    constants[zero] = mean[0].astype(np.uint8).reshape(())
     for user in graph.node:
         if user.op_type == "DequantizeLinear" and user.input[0] == chain[0].output[0]:
             user.input[0] = node.output[0]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from threeages.data.digest import pixel_digest
-from threeages.data.stored import PIXELS_FILE, PIXELS_FOLDER
+from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
 from threeages.data.views import cut_view
 from threeages.errors import DataError, ImageError
 from threeages.faces import find_faces, whole
@@ -94,7 +94,7 @@ def _key(manifest: Manifest, shape: Shape) -> str:
 
 
 def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
-    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    part = place.with_name(f"{place.name}.{os.getpid()}{PART}")
     need = len(manifest) * shape.views * shape.size**2 * 3
     try:
         part.mkdir(parents=True)
@@ -119,7 +119,7 @@ def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Parts that a killed build left: none takes a day, so that no other process is at work on them."""
-    for part in folder.glob("*.part"):
+    for part in folder.glob(f"*{PART}"):
         if time.time() - part.stat().st_mtime > LEFTOVER_SECONDS:
             shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 

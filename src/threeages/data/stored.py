@@ -10,6 +10,7 @@ from platformdirs import user_cache_path
 
 PIXELS_FOLDER, FEATURES_FOLDER = (user_cache_path("threeages") / name for name in ("pixels", "features"))
 PIXELS_FILE = "pixels.npy"  # in a folder named by its key
+PART = ".part"  # ends the name of what is still being written
 FEATURES_FILE = "prefix-{}.npy"  # named by its key
 
 
@@ -24,7 +25,8 @@ class Stored:
 
 def find_stored(folder: Path | None = None) -> list[Stored]:
     """What is cached in `folder`, or where the caches lie by default, the largest first."""
-    paths = [path.parent for path in (folder or PIXELS_FOLDER).glob(f"*/{PIXELS_FILE}")]
+    whole = (path.parent for path in (folder or PIXELS_FOLDER).glob(f"*/{PIXELS_FILE}"))
+    paths = [path for path in whole if path.suffix != PART]  # another process may be at work on a part
     paths += (folder or FEATURES_FOLDER).glob(FEATURES_FILE.format("*"))
     return sorted(map(_measure, paths), key=lambda stored: -stored.size)
 

@@ -1,0 +1,57 @@
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from threeages.onnx_graph import BATCH, INPUT, Constants, count_groups, find_convs, read_ints, tap
+
+GROUPS = 3
+
+
+@pytest.fixture
+def model() -> onnx.ModelProto:
+    """pixels -> as floats, channels first -> a depthwise convolution by 2 -> its negative."""
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["floats"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["first", "weight"], ["doubled"], group=GROUPS, strides=[2, 2]),
+        helper.make_node("Neg", ["doubled"], ["out"]),
+    ]
+    weight = onnx.numpy_helper.from_array(np.full((GROUPS, 1, 1, 1), 2, dtype=np.float32), "weight")
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(INPUT, onnx.TensorProto.UINT8, ["n", 4, 4, GROUPS])],
+        [helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None)],
+        [weight],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture
+def pixels() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (BATCH + 3, 4, 4, GROUPS), dtype=np.uint8)
+
+
+def test_convolutions_and_their_attributes_are_read(model: onnx.ModelProto) -> None:
+    [conv] = find_convs(model.graph)
+    assert count_groups(conv) == GROUPS
+    assert read_ints(conv, "strides", (1, 1)) == (2, 2)
+    assert read_ints(conv, "pads", (0, 0, 0, 0)) == (0, 0, 0, 0)
+
+
+def test_values_inside_are_seen_batch_by_batch(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
+    batches = list(tap(model, ["first", "doubled"], pixels))
+    assert [len(first) for first, _ in batches] == [BATCH, 3]
+    first, doubled = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    np.testing.assert_array_equal(first, pixels.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(doubled, 2 * first[:, :, ::2, ::2])
+    assert [output.name for output in model.graph.output] == ["out"]
+
+
+def test_a_constant_that_is_set_is_in_the_graph(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
+    constants = Constants(model.graph)
+    constants["weight"] = 5 * constants["weight"]
+    [[doubled]] = tap(model, ["doubled"], pixels[:1])
+    np.testing.assert_array_equal(doubled, 10 * pixels[:1].transpose(0, 3, 1, 2)[:, :, ::2, ::2])
