@@ -63,7 +63,7 @@ async function answer(file) {
   if (error) throw new Error(error);
   const size = (found) => found.box[2] * found.box[3];
   const largest = face.toSorted((a, b) => size(b) - size(a))[0];
-  const years = largest ? largest.age : await ageWhole(input);
+  const years = largest?.age ?? (await ageWhole(input)); // it may find a face and then give it no age
   human.tf.dispose(input);
   return [years, Boolean(largest)];
 }
