@@ -1,6 +1,6 @@
 """Reading an ONNX graph: its convolutions, its constants, and the values inside it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 INPUT = "pixels"
 BATCH = 16
-
-Arrays = list[NDArray[np.float32]]
 
 
 def find_convs(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -43,17 +41,16 @@ class Constants:
         self._tensors[name].CopyFrom(onnx.numpy_helper.from_array(value, name))
 
 
-def tap(model: onnx.ModelProto, names: Sequence[str], pixels: NDArray[np.uint8]) -> Iterator[Arrays]:
-    """The values of tensors inside the graph, batch by batch of uint8 `pixels` `(n, size, size, 3)`."""
+def tap(model: onnx.ModelProto, name: str, pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    """The values of a tensor inside the graph, batch by batch of uint8 `pixels` `(n, size, size, 3)`."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
     del tapped.graph.output[:]  # what lies behind is not computed
-    for name in names:
-        tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns of every weight that lies behind
     session = onnxruntime.InferenceSession(
         tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     for start in range(0, len(pixels), BATCH):
-        yield session.run(list(names), {INPUT: pixels[start : start + BATCH]})
+        yield session.run([name], {INPUT: pixels[start : start + BATCH]})[0]

@@ -82,7 +82,7 @@ def _recalibrate(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArray
 
 def _means(model: onnx.ModelProto, name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The values of a tensor inside the graph, `(n, channels)`: the means of a map."""
-    parts = [values.mean(axis=tuple(range(2, values.ndim))) for [values] in tap(model, [name], pixels)]
+    parts = [values.mean(axis=tuple(range(2, values.ndim))) for values in tap(model, name, pixels)]
     return np.concatenate(parts)
 
 

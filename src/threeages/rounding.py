@@ -31,12 +31,14 @@ def round_weights(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArra
         if len(sources) < 2 or any(node is None or node.op_type != "DequantizeLinear" for node in sources):
             continue
         (weight, step), (bias, unit) = (node.input[:2] for node in sources if node is not None)
-        seen = _measure(model, conv, exact, like, whole[like.input[1]].shape, pixels)
-        kernels = _grouped(whole[like.input[1]], seen.groups)
+        exact_weight = whole[like.input[1]]
+        seen = _measure(model, conv, exact, like, exact_weight.shape, pixels)
+        kernels = _grouped(exact_weight, seen.groups)
         steps = _grouped(small[step], seen.groups)
-        top = int(np.abs(small[weight].astype(np.int64)).max())
+        stored = small[weight]
+        top = int(np.abs(stored.astype(np.int64)).max())
         rounded = _gptq(_refit(kernels, seen), steps, seen.square, top)
-        small[weight] = rounded.reshape(small[weight].shape).numpy().astype(small[weight].dtype)
+        small[weight] = rounded.reshape(stored.shape).numpy().astype(stored.dtype)
         wanted = kernels @ seen.exact_mean[..., None]
         found = (rounded * steps) @ seen.mean[..., None]
         shift = whole[like.input[2]] + (wanted - found).flatten().numpy()
@@ -70,8 +72,8 @@ def _measure(
 ) -> _Inputs:
     totals: list[Tensor] = []
     count = 0
-    batches = zip(tap(model, [conv.input[0]], pixels), tap(exact, [like.input[0]], pixels), strict=True)
-    for [small], [whole] in batches:
+    batches = zip(tap(model, conv.input[0], pixels), tap(exact, like.input[0], pixels), strict=True)
+    for small, whole in batches:
         x, y = (_patches(values, conv, shape) for values in (small, whole))
         parts = (x @ x.mT, y @ x.mT, x.sum(dim=3), y.sum(dim=3))
         sums = [part.sum(dim=0).double() for part in parts]
