@@ -244,6 +244,42 @@ def train(
 
 
 @app.command()
+def adapt(
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option("--out", help="Weights to write (.safetensors), for --weights.")],
+    recipe: RecipeName = "default",
+    weights: Annotated[str | None, typer.Option(help="Pretrained weights to start from.")] = None,
+    fold: Annotated[int | None, typer.Option(help="The fold of people that is not looked at.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Learn from the rows with this value: source=faces.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 5,
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Make a pretrained network fit for small and poor faces, without labels, before it is trained."""
+    from threeages.manifest import load_manifest
+    from threeages.recipes import create_recipe
+    from threeages.training.adapt import adapt as run_adapting
+
+    given: dict[str, Any] = {"weights": weights, "fold": fold}
+    config = replace(
+        create_recipe(recipe), **{name: value for name, value in given.items() if value is not None}
+    )
+    losses = run_adapting(
+        load_manifest(manifest, root=root, need_label=False),
+        config,
+        out,
+        only=_pair(only) if only else None,
+        epochs=epochs,
+        cache_dir=cache_dir,
+    )
+    for epoch, loss in enumerate(losses, start=1):
+        typer.echo(f"epoch {epoch}  loss {loss:.4f}")
+    typer.echo(f"Weights: {out}")
+
+
+@app.command()
 def ensemble(
     manifest: ManifestFile,
     runs: Annotated[list[Path], typer.Argument(help="Run folders that held out the same rows.")],

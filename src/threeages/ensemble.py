@@ -52,27 +52,13 @@ def ask_together(
         if held is not None and not np.array_equal(held, split.test):
             raise ConfigError(f"{run} held out other rows than {runs[0]}.", hint="Give runs of one fold.")
         held = split.test
-        rows = _choose(manifest, held, only)
+        rows = manifest.where(*only, rows=held) if only else held
         model = _export(run)
         for pixels in _open_views(manifest, cache.pixels, views, cache_dir):
             for name, values in ask(model, pixels, rows).items():
                 total[name] = total.get(name, 0) + values
     count = np.float32(len(runs) * len(views))
     return answer_table(manifest, rows, {name: values / count for name, values in total.items()})
-
-
-def _choose(manifest: Manifest, held: Rows, only: tuple[str, str] | None) -> Rows:
-    if only is None:
-        return held
-    column, value = only
-    cells = manifest.columns.get(column, ("",) * len(manifest))
-    rows = np.asarray([i for i in held if cells[i] == value], dtype=np.int64)
-    if not len(rows):
-        raise ConfigError(
-            f"No row that was held out has {column}={value}.",
-            hint=f"Columns are {', '.join(manifest.columns) or '(none)'}.",
-        )
-    return rows
 
 
 def _read_config(run: Path) -> TrainConfig:

@@ -57,6 +57,17 @@ class Manifest:
         labels = self.labels[np.asarray(rows, dtype=np.int64)]
         return Manifest(self.root, tuple(self.paths[i] for i in rows), labels, columns)
 
+    def where(self, column: str, value: str, *, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the rows that have a value in a column; raises DataError where none has."""
+        cells = np.asarray(self.columns.get(column, ("",) * len(self)))
+        found: NDArray[np.int64] = rows[cells[rows] == value]
+        if not len(found):
+            raise DataError(
+                f"None of the {len(rows)} rows has {column}={value}.",
+                hint=f"Columns are {', '.join(self.columns) or '(none)'}.",
+            )
+        return found
+
     def clusters(self) -> NDArray[np.str_] | None:
         """`cluster_id` of every row as text, or None where the column is absent or wholly empty."""
         values = self.columns.get(CLUSTER)

@@ -1,6 +1,7 @@
 """Pretrained weights: a local file, by name from the hub, or random where that is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,11 +34,9 @@ def load_pretrained(model: Classifier, weights: str) -> None:
         )
     published = read_weights(find_file(name, Path(weights))) if weights else _fetch(name, entry)
     own = model.net.features.state_dict()
-    found = {
-        new: value.float()
-        for key, value in published.items()
-        if (new := entry.rename(key)) in own or not key.startswith(CLASSIFIERS)
-    }
+    if published.keys() == own.keys():  # as threeages adapt writes them
+        entry = replace(entry, rename=str, adapt=dict)
+    found = _rename(published, entry, own)
     try:
         missing, unexpected = model.net.features.load_state_dict(entry.adapt(found), strict=False)
     except (RuntimeError, KeyError) as error:  # shapes differ, or what is to be adapted is missing
@@ -49,6 +48,16 @@ def load_pretrained(model: Classifier, weights: str) -> None:
             f"{len(unexpected)} not known ({', '.join([*missing, *unexpected][:3])} ...).",
             hint=HINT,
         )
+
+
+def _rename(published: Mapping[str, Tensor], entry: Model, own: Container[str]) -> dict[str, Tensor]:
+    assert entry.rename is not None
+    names = {key: entry.rename(key) for key in published}
+    return {
+        new: published[key].float()
+        for key, new in names.items()
+        if new in own or not key.startswith(CLASSIFIERS)
+    }
 
 
 def find_file(name: str, weights: Path) -> Path:

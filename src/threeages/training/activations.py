@@ -47,7 +47,7 @@ def open_activations(
     """
     path = folder / FEATURES_FILE.format(_digest(model, key, depth))
     if not path.exists():
-        module = _Stretch(model, source.depth, depth).eval()
+        module = Stretch(model, source.depth, depth).eval()
         shape = (len(source.values), *_output_shape(module, source.values))
         _check_room(folder, 2 * int(np.prod(shape)), max_gb)
         with atomic_path(path) as part:
@@ -55,7 +55,7 @@ def open_activations(
     return Inputs(np.load(path, mmap_mode="r"), depth)
 
 
-def _compute(module: "_Stretch", source: NDArray[Any], path: Path, shape: tuple[int, ...]) -> None:
+def _compute(module: "Stretch", source: NDArray[Any], path: Path, shape: tuple[int, ...]) -> None:
     run = _runner(module)
     out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     for start in track(range(0, len(source), BATCH), description=f"Frozen part of {len(source):,} images"):
@@ -69,7 +69,7 @@ def _compute(module: "_Stretch", source: NDArray[Any], path: Path, shape: tuple[
     out.flush()
 
 
-def _runner(module: "_Stretch") -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+def _runner(module: "Stretch") -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Function from a batch to float activations.
 
     From pixels on a processor ONNX Runtime does it: 61 images/s against torch's 29 for MobileNet-v1 at 224
@@ -122,7 +122,7 @@ def _digest(model: Classifier, key: bytes, depth: int) -> str:
     return digest.hexdigest()
 
 
-class _Stretch(nn.Module):
+class Stretch(nn.Module):
     """The stages `start` to `stop` alone, from pixels where `start` is 0."""
 
     def __init__(self, model: Classifier, start: int, stop: int) -> None:
@@ -132,5 +132,6 @@ class _Stretch(nn.Module):
         self.body = nn.Sequential(*model.net.stages[start:stop])
 
     def forward(self, x: Tensor) -> Tensor:
+        """What leaves the last of the stages."""
         out: Tensor = self.body(x.float() if self.start else self.model.normalize(x))
         return out

@@ -186,7 +186,7 @@ def compute_logits(fabric: Fabric, net: nn.Module, inputs: Inputs, rows: Rows) -
     """Float32 logits of the rows by task."""
     net.eval()
     with torch.inference_mode():
-        parts = [net(*_arguments(fabric, inputs, batch)) for batch in _batches(rows, EVAL_BATCH)]
+        parts = [net(*_arguments(fabric, inputs, batch)) for batch in batches(rows, EVAL_BATCH)]
     return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
 
 
@@ -246,7 +246,7 @@ def _train_epoch(loop: _Loop, rows: Rows, history: list[Epoch]) -> Epoch:
     torch.manual_seed(int(rng.integers(2**31)))  # dropout draws the same whether resumed or not
     losses, correct = [], 0
     with _progress(f"{loop.phase.name} {epoch + 1}", len(rows)) as bar:
-        for step, batch in enumerate(_batches(rng.permutation(rows), size)):
+        for step, batch in enumerate(batches(rng.permutation(rows), size)):
             _set_lr(loop, before + step * size / len(rows))
             loss, hits = _train_step(loop, batch, rng)
             if not np.isfinite(loss):
@@ -322,7 +322,8 @@ def _arguments(
     return (x.float() if inputs.depth else x), inputs.depth
 
 
-def _batches(rows: Rows, size: int) -> Iterator[Rows]:
+def batches(rows: Rows, size: int) -> Iterator[Rows]:
+    """The rows in parts of `size`; the last may be shorter."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 

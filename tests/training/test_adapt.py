@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from threeages.cli import app
+from threeages.config import TrainConfig
+from threeages.errors import DataError
+from threeages.manifest import Manifest, load_manifest
+from threeages.models.weights import load_pretrained
+from threeages.training import adapt as adapting
+from threeages.training.adapt import adapt
+from threeages.training.run import create_model, open_data
+
+SMALL = TrainConfig(
+    model="mobilenet_v1_face", weights="random", input_size=64, views=2, split="people", precision="32-true"
+)
+
+
+@pytest.fixture(scope="module")
+def manifest(faces_csv: Path) -> Manifest:
+    return load_manifest(faces_csv)
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The rows that are learnt from."""
+    rows: set[int] = set()
+
+    def note(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+        rows.update(map(int, order))
+        return [order[i : i + size] for i in range(0, len(order), size)]
+
+    monkeypatch.setattr(adapting, "batches", note)
+    return rows
+
+
+def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen(
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: set[int]
+) -> None:
+    out = tmp_path / "adapted.safetensors"
+    losses = list(adapt(manifest, SMALL, out, epochs=4, cache_dir=cache_dir))
+    assert losses[-1] < 0.8 * losses[0]
+    assert seen == set(open_data(manifest, SMALL, cache_dir)[1].train)
+
+    model = create_model(SMALL, manifest)
+    before = {key: value.clone() for key, value in model.net.features.state_dict().items()}
+    load_pretrained(model, str(out))
+    after = model.net.features.state_dict()
+    written = load_file(out)
+    assert all(torch.equal(after[key], written[key]) for key in before)  # no preprocessing is folded in twice
+    assert not torch.equal(after["1.weight"], before["1.weight"])
+
+
+def test_only_some_rows_may_teach(
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: set[int]
+) -> None:
+    train = open_data(manifest, SMALL, cache_dir)[1].train
+    person = manifest.columns["cluster_id"][train[0]]
+    out = tmp_path / "adapted.safetensors"
+    list(adapt(manifest, SMALL, out, only=("cluster_id", person), epochs=1, cache_dir=cache_dir))
+    assert {manifest.columns["cluster_id"][row] for row in seen} == {person}
+    with pytest.raises(DataError, match="cluster_id=nobody"):
+        next(adapt(manifest, SMALL, out, only=("cluster_id", "nobody"), epochs=1, cache_dir=cache_dir))
+
+
+def test_the_command_writes_weights_that_a_training_takes(faces_csv: Path, tmp_path: Path) -> None:
+    recipe, out = tmp_path / "small.json", tmp_path / "adapted.safetensors"
+    recipe.write_text(
+        '{"model": "mobilenet_v1_face", "input_size": 64, "split": "people", "epochs": 0, "head_epochs": 1}'
+    )
+    common = ["--recipe", str(recipe), "--fold", "1", "--cache-dir", str(tmp_path)]
+    command = ["adapt", str(faces_csv), "--weights", "random", "--epochs", "1", "--out", str(out), *common]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "epoch 1  loss" in result.output
+    command = ["train", str(faces_csv), "--weights", str(out), "--out", str(tmp_path / "run"), *common]
+    assert CliRunner().invoke(app, command).exit_code == 0
