@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from threeages.answer import Policy, apparent_age, face_record
+from threeages.answer import Policy, apparent_age, face_record, log_probs, pooled_probs
 from threeages.records import ABSTAINED, Record
 
 BOX = (0, 0, 9, 9)
@@ -58,3 +58,13 @@ def test_sets_are_given_when_asked_for() -> None:
     assert record([0.5, 0.4, 0.1], policy=Policy(set_probability=0.3)).age_set == ["YOUNG", "MIDDLE"]
     roundtrip = record([0.5, 0.4, 0.1], policy=Policy(set_probability=0.3), years=years(30))
     assert Record.from_dict(roundtrip.to_dict()) == roundtrip
+
+
+def test_answers_for_one_person_are_pooled_by_their_geometric_mean() -> None:
+    sure, torn = np.array([0.9, 0.08, 0.02]), np.array([0.4, 0.5, 0.1])
+    found = pooled_probs(log_probs(np.stack([sure, torn])).mean(axis=0))
+    expected = np.sqrt(sure * torn)
+    np.testing.assert_allclose(found, expected / expected.sum())
+    np.testing.assert_allclose(pooled_probs(log_probs(sure)), sure)
+    never = pooled_probs(log_probs(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])).mean(axis=0))
+    np.testing.assert_allclose(never, [0.4995, 0.4995, 0.001], atol=1e-3)

@@ -13,6 +13,7 @@ from threeages.signature import Signature
 
 YOUNGEST = int(AgeBounds().young)
 LAST_YEAR = 100
+LEAST = 1e-6  # probability; keeps one answer from ruling a group out for good
 TAIL = 0.05  # left out at each end of the interval of years
 REASONS = {
     "face_too_small": "The face is smaller than 16 pixels.",
@@ -67,6 +68,22 @@ def face_record(
         set_names(probs, policy.set_probability) if policy.set_probability is not None else None,
         REASONS.get(status, ""),
     )
+
+
+def log_probs(probs: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Logarithms of probabilities `(..., 3)`, to be averaged over the answers for one person."""
+    found: NDArray[np.float64] = np.log(np.maximum(probs, LEAST, dtype=np.float64))
+    return found
+
+
+def pooled_probs(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities `(..., 3)` of a mean of `log_probs`: the geometric mean.
+
+    It is the truer answer for several faces of one person (results/photos.csv): of 8 film faces its mean
+    confidence is 5 points below its accuracy, that of the arithmetic mean 9, at the same accuracy.
+    """
+    found = np.exp(logs - logs.max(axis=-1, keepdims=True))
+    return np.asarray(found / found.sum(axis=-1, keepdims=True), np.float64)
 
 
 def apparent_age(years: NDArray[np.float32], margin: float = 0.0) -> tuple[float, float, float]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.answer import face_record
+from threeages.answer import face_record, log_probs, pooled_probs
 from threeages.errors import ConfigError, DataError
 from threeages.faces import iou
 from threeages.images import Pixels
@@ -65,13 +65,13 @@ class TrackedFace:
 
 @dataclass
 class _Track:
-    """What is known of a face so far: weighted sums of its probabilities and years."""
+    """What is known of a face so far: weighted sums of the logarithms of its probabilities, and of years."""
 
     number: int
     box: Boxes
     seconds: float
     weight: float = 0.0
-    probs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    logs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     years: NDArray[np.float64] | None = None
 
     def add(
@@ -84,7 +84,7 @@ class _Track:
     ) -> None:
         """Take in a frame, which weighs `quality` against what was seen before."""
         kept = 0.5 ** ((seconds - self.seconds) / HALF_LIFE)
-        self.probs = kept * self.probs + quality * probs
+        self.logs = kept * self.logs + quality * log_probs(probs)
         if years is not None:
             self.years = quality * years + (0 if self.years is None else kept * self.years)
         self.weight = kept * self.weight + quality
@@ -92,7 +92,7 @@ class _Track:
 
     def mean(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         years = None if self.years is None else (self.years / self.weight).astype(np.float32)
-        return (self.probs / self.weight).astype(np.float32), years
+        return pooled_probs(self.logs / self.weight).astype(np.float32), years
 
 
 class Tracker:
