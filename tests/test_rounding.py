@@ -1,7 +1,13 @@
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from threeages.rounding import _gptq, _Inputs, _refit
+from threeages.rounding import _gptq, _Inputs, _patches, _refit
 
 GROUPS, OUT, IN = 2, 8, 16
 
@@ -44,3 +50,16 @@ def test_a_refit_makes_up_for_an_input_that_8_bits_shrank() -> None:
     halved = _refit(kernels, _Inputs(square / 4, square / 2, none, none))
     before, after = (_error(0.5 * found - kernels, square) for found in (kernels, halved))
     assert after < 0.1 * before
+
+
+@pytest.mark.parametrize("settings", [{}, {"strides": [2, 2]}, {"dilations": [2, 2]}, {"group": 2}])
+def test_patches_times_kernels_are_a_convolution(settings: dict[str, Any]) -> None:
+    conv = onnx.helper.make_node("Conv", ["x", "w"], ["y"], pads=[0, 1, 2, 1], **settings)
+    groups = settings.get("group", 1)
+    x = torch.randn(3, 4, 9, 10, generator=torch.Generator().manual_seed(0))
+    kernels = torch.randn(6, 4 // groups, 3, 2, generator=torch.Generator().manual_seed(1))
+    patches = _patches(np.asarray(x), conv, kernels.shape)
+    found = kernels.reshape(groups, 6 // groups, -1) @ patches
+    stride, dilation = settings.get("strides", 1), settings.get("dilations", 1)
+    expected = F.conv2d(F.pad(x, (1, 1, 0, 2)), kernels, None, stride, 0, dilation, groups)
+    torch.testing.assert_close(found.flatten(1, 2), expected.flatten(2))

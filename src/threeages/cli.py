@@ -253,7 +253,7 @@ def adapt(
     only: Annotated[
         str | None, typer.Option(help="Learn from the rows with this value: source=faces.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 5,
+    epochs: Annotated[int, typer.Option(min=1)] = 4,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:

@@ -1,6 +1,7 @@
 """Reading an ONNX graph: its convolutions, its constants, and the values inside it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,16 +42,63 @@ class Constants:
         self._tensors[name].CopyFrom(onnx.numpy_helper.from_array(value, name))
 
 
-def tap(model: onnx.ModelProto, name: str, pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-    """The values of a tensor inside the graph, batch by batch of uint8 `pixels` `(n, size, size, 3)`."""
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
-    del tapped.graph.output[:]  # what lies behind is not computed
-    tapped.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+class Tap:
+    """Reads tensors inside a graph, one behind the other, for uint8 `pixels` `(n, size, size, 3)`.
+
+    What was read to its end is where the next reading sets out from, so that a walk through a network costs
+    little more than one pass. What the graph changes to later, before that tensor, is not seen any more.
+    """
+
+    def __init__(self, model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
+        self._model = model
+        self._pixels = pixels
+        self._name = INPUT
+        self._values: NDArray[Any] = pixels
+
+    def read(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """The values of a float tensor, batch by batch."""
+        nodes, bare = _between(self._model.graph, self._name, name)
+        if not bare:
+            self._name, self._values = INPUT, self._pixels
+            nodes, _ = _between(self._model.graph, INPUT, name)
+        session = _open_part(self._model, nodes, self._name, name)
+        parts = []
+        for start in range(0, len(self._pixels), BATCH):
+            parts.append(session.run([name], {self._name: self._values[start : start + BATCH]})[0])
+            yield parts[-1]
+        self._name, self._values = name, np.concatenate(parts)
+
+
+def _between(graph: onnx.GraphProto, start: str, end: str) -> tuple[list[onnx.NodeProto], bool]:
+    """The nodes that lead from one tensor to another, and whether they do without the graph's input."""
+    made = {output: node for node in graph.node for output in node.output}
+    needed: set[str] = set()
+    waiting = [end]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed and name != start:
+            needed.add(name)
+            waiting += made[name].input if name in made else ()
+    nodes = [node for node in graph.node if needed.intersection(node.output)]
+    return nodes, INPUT not in needed
+
+
+def _open_part(
+    model: onnx.ModelProto, nodes: list[onnx.NodeProto], start: str, end: str
+) -> onnxruntime.InferenceSession:
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    graph = part.graph
+    for field in (graph.node, graph.output, graph.value_info):
+        del field[:]
+    graph.node.extend(nodes)
+    graph.output.append(onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, None))
+    if start != INPUT:
+        del graph.input[:]
+        graph.input.append(onnx.helper.make_tensor_value_info(start, onnx.TensorProto.FLOAT, None))
+    used = {name for node in nodes for name in node.input}
+    for tensor in [t for t in graph.initializer if t.name not in used]:
+        graph.initializer.remove(tensor)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of every weight that lies behind
-    session = onnxruntime.InferenceSession(
-        tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    for start in range(0, len(pixels), BATCH):
-        yield session.run([name], {INPUT: pixels[start : start + BATCH]})[0]
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -17,7 +17,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from threeages.models.classifier import Classifier
-from threeages.onnx_graph import BATCH, INPUT, Constants, count_groups, find_convs, tap
+from threeages.onnx_graph import BATCH, INPUT, Constants, Tap, count_groups, find_convs
 from threeages.rounding import round_weights
 
 QUANTIZED = ["Conv", "Clip", "Relu"]
@@ -82,7 +82,7 @@ def _recalibrate(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArray
 
 def _means(model: onnx.ModelProto, name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The values of a tensor inside the graph, `(n, channels)`: the means of a map."""
-    parts = [values.mean(axis=tuple(range(2, values.ndim))) for values in tap(model, name, pixels)]
+    parts = [values.mean(axis=tuple(range(2, values.ndim))) for values in Tap(model, pixels).read(name)]
     return np.concatenate(parts)
 
 

@@ -33,7 +33,7 @@ def adapt(
     out: Path,
     *,
     only: tuple[str, str] | None = None,
-    epochs: int = 5,
+    epochs: int = 4,
     cache_dir: Path | None = None,
 ) -> Iterator[float]:
     """Teach the recipe's network to see in any view of a face what it sees in a clear one; written to `out`.
