@@ -114,10 +114,11 @@ def default() -> TrainConfig:
 
     Commands: `threeages adapt MANIFEST --weights mobilenet_v1_face_age.safetensors --only source=utkface
     --fold 0 --out adapted.safetensors`, then `threeages train MANIFEST --recipe default --weights
-    adapted.safetensors`, where the manifest joins faces of known people and faces of known years. Neck and heads learn first, on
-    four views of every face (data.views); then the blocks behind the stride of 16 learn with them, slowly,
-    and the moving average of the weights is kept. What each step brings is in results/experiments.csv. Cost:
-    11 minutes to adapt, 11 for what is frozen, then 7 a fold, on 2 cores with AVX-512 BF16; 16 GB on disk.
+    adapted.safetensors`, where the manifest joins faces of known people and faces of known years. Neck and
+    heads learn first, on four views of every face (data.views); then the blocks behind the stride of 16
+    learn with them, slowly, and the moving average of the weights is kept. What each step brings is in
+    results/experiments.csv. Cost: 11 minutes to adapt, 11 for what is frozen, then 7 a fold, on 2 cores
+    with AVX-512 BF16; 16 GB on disk.
     """
     return replace(
         frozen_features(),
