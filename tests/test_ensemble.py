@@ -6,7 +6,7 @@ import pytest
 
 from threeages.config import TrainConfig
 from threeages.ensemble import ask_together
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest, load_manifest
 from threeages.predictions import PredictionTable
 from threeages.training.run import train
@@ -71,5 +71,5 @@ def test_only_some_rows_may_be_asked(manifest: Manifest, runs: dict[str, Path]) 
     found = ask_together(manifest, [runs["first"]], only=("cluster_id", person), cache_dir=cache_dir)
     assert set(found.columns["cluster_id"]) == {person}
     assert len(found) < len(everything)
-    with pytest.raises(ConfigError, match="cluster_id=nobody"):
+    with pytest.raises(DataError, match="cluster_id=nobody"):
         ask_together(manifest, [runs["first"]], only=("cluster_id", "nobody"), cache_dir=cache_dir)

@@ -37,8 +37,8 @@ def ask_together(
     """The mean of the runs' probabilities, and years, over the views of every row that all held out.
 
     `plain` is the face as in use, `whole` the image without looking for the face. `only` leaves the rows with
-    a value in a column. Raises ConfigError on an unknown view, where no row is left, and where the runs did
-    not hold out the same rows.
+    a value in a column. Raises ConfigError on an unknown view and where the runs did not hold out the
+    same rows, DataError where no row is left.
     """
     unknown = [view for view in views if view not in VIEWS]
     if unknown or not views:
