@@ -79,8 +79,8 @@ def log_probs(probs: NDArray[np.floating]) -> NDArray[np.float64]:
 def pooled_probs(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities `(..., 3)` of a mean of `log_probs`: the geometric mean.
 
-    It is the truer answer for several faces of one person (results/photos.csv): of 8 film faces its mean
-    confidence is 5 points below its accuracy, that of the arithmetic mean 9, at the same accuracy.
+    It is the truer answer for several faces of one person: the ECE of 8 film faces together is 0.054
+    (results/photos.csv), that of the arithmetic mean 0.094, at the same accuracy.
     """
     found = np.exp(logs - logs.max(axis=-1, keepdims=True))
     return np.asarray(found / found.sum(axis=-1, keepdims=True), np.float64)
