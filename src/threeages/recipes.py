@@ -112,13 +112,13 @@ def frozen_features() -> TrainConfig:
 def default() -> TrainConfig:
     """The model that ships: the later half of the network of faces trained on, with its heads.
 
-    Commands: `threeages adapt MANIFEST --weights mobilenet_v1_face_age.safetensors --only source=utkface
-    --fold 0 --out adapted.safetensors`, then `threeages train MANIFEST --recipe default --weights
-    adapted.safetensors`, where the manifest joins faces of known people and faces of known years. Neck and
-    heads learn first, on four views of every face (data.views); then the blocks behind the stride of 16
-    learn with them, slowly, and the moving average of the weights is kept. What each step brings is in
-    results/experiments.csv. Cost: 11 minutes to adapt, 11 for what is frozen, then 7 a fold, on 2 cores
-    with AVX-512 BF16; 16 GB on disk.
+    Command: `threeages train MANIFEST --recipe default --weights mobilenet_v1_face_age.safetensors`, where
+    the manifest joins faces of known people and faces of known years. Neck and heads learn first, on four
+    views of every face (data.views); then the blocks behind the stride of 16 learn with them, slowly, and
+    the moving average of the weights is kept. On people never seen that adds 1.1 points of macro-F1 to
+    `frozen-features`, and 0.9 of accuracy on UTKFace (results/experiments.csv). Weights of `threeages
+    adapt` would take 0.1 years off its error more, and change no group's. Cost: 10 minutes once for what is
+    frozen, then 7 a fold, on 2 cores with AVX-512 BF16; 16 GB on disk.
     """
     return replace(
         frozen_features(),
