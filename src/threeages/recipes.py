@@ -117,8 +117,8 @@ def default() -> TrainConfig:
     views of every face (data.views); then the blocks behind the stride of 16 learn with them, slowly, and
     the moving average of the weights is kept. On people never seen that adds 1.1 points of macro-F1 to
     `frozen-features`, and 0.9 of accuracy on UTKFace (results/experiments.csv). Weights of `threeages
-    adapt` would take 0.1 years off its error more, and change no group's. Cost: 10 minutes once for what is
-    frozen, then 7 a fold, on 2 cores with AVX-512 BF16; 16 GB on disk.
+    adapt` would take 0.1 years off its error and leave its groups as right as they are. Cost: 10 minutes
+    once for what is frozen, then 7 a fold, on 2 cores with AVX-512 BF16; 16 GB on disk.
     """
     return replace(
         frozen_features(),
