@@ -62,7 +62,8 @@ def answer_together(
     """Rows of large scenes, and for each the pooled probabilities `(n, 3)` of it and others drawn."""
     pairs = zip(table.columns["person"], table.columns["film"], strict=True)
     scenes = np.unique([f"{person}/{film}" for person, film in pairs], return_inverse=True)[1]
-    rows, probs = [], []
+    logs = log_probs(table.probs)
+    rows, means = [], []
     for scene in range(scenes.max() + 1):
         members = np.flatnonzero(scenes == scene)
         if len(members) < max(PHOTOS):
@@ -70,8 +71,8 @@ def answer_together(
         for i, row in enumerate(members):
             others = rng.choice(np.delete(members, i), count - 1, replace=False)
             rows.append(row)
-            probs.append(pooled_probs(log_probs(table.probs[[row, *others]]).mean(axis=0)))
-    return np.asarray(rows), np.asarray(probs)
+            means.append(logs[[row, *others]].mean(axis=0))
+    return np.asarray(rows), pooled_probs(np.asarray(means))
 
 
 if __name__ == "__main__":

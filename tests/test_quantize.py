@@ -11,7 +11,7 @@ from threeages.errors import DataError, ModelError
 from threeages.export import Faces, create_int8, export_onnx
 from threeages.images import Pixels
 from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
-from threeages.onnx_graph import Constants, count_groups, find_convs
+from threeages.onnx_graph import Constants, count_groups, find_convs, find_makers
 from threeages.predict import OnnxModel
 from threeages.quantize import equalize
 
@@ -128,7 +128,7 @@ def test_weights_of_full_convolutions_have_seven_bits(int8: bytes) -> None:
     """With eight the instructions of older processors overflow."""
     graph = onnx.load_from_string(int8).graph
     stored = Constants(graph)
-    made = {output: node for node in graph.node for output in node.output}
+    made = find_makers(graph)
     weights = {conv.input[1]: count_groups(conv) for conv in find_convs(graph)}
     tops = {1: 0, 2: 0}
     for name, groups in weights.items():

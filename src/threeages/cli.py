@@ -227,9 +227,7 @@ def train(
         "tasks": dict(_weighted(text) for text in task) if task else None, "prefix_cache": prefix_cache,
         "max_cache_gb": max_cache_gb, "input_size": size, "temperature": temperature,
     }  # fmt: skip
-    config = replace(
-        create_recipe(recipe), **{name: value for name, value in given.items() if value is not None}
-    )
+    config = replace(create_recipe(recipe), **_without_none(given))
     table = run_training(
         load_manifest(manifest, root=root, need_label=False),
         config,
@@ -262,10 +260,7 @@ def adapt(
     from threeages.recipes import create_recipe
     from threeages.training.adapt import adapt as run_adapting
 
-    given: dict[str, Any] = {"weights": weights, "fold": fold}
-    config = replace(
-        create_recipe(recipe), **{name: value for name, value in given.items() if value is not None}
-    )
+    config = replace(create_recipe(recipe), **_without_none({"weights": weights, "fold": fold}))
     losses = run_adapting(
         load_manifest(manifest, root=root, need_label=False),
         config,
@@ -689,6 +684,11 @@ def _weighted(text: str) -> tuple[str, float]:
         return name, float(weight or 1)
     except ValueError as error:
         raise ConfigError(f"--task was '{text}'.", hint="Give a column and a weight: gender=0.3.") from error
+
+
+def _without_none(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _pair(text: str) -> tuple[str, str]:

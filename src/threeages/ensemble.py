@@ -16,7 +16,7 @@ from threeages.data.split import Rows
 from threeages.errors import ConfigError
 from threeages.export import export_onnx
 from threeages.images import Pixels
-from threeages.manifest import Manifest
+from threeages.manifest import Manifest, find_rows
 from threeages.models.heads import YEARS
 from threeages.predict import BATCH, OnnxModel
 from threeages.predictions import PredictionTable
@@ -52,7 +52,7 @@ def ask_together(
         if held is not None and not np.array_equal(held, split.test):
             raise ConfigError(f"{run} held out other rows than {runs[0]}.", hint="Give runs of one fold.")
         held = split.test
-        rows = manifest.where(*only, rows=held) if only else held
+        rows = find_rows(manifest.columns, *only, held) if only else held
         model = _export(run)
         for pixels in _open_views(manifest, cache.pixels, views, cache_dir):
             for name, values in ask(model, pixels, rows).items():

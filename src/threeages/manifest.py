@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,21 +57,22 @@ class Manifest:
         labels = self.labels[np.asarray(rows, dtype=np.int64)]
         return Manifest(self.root, tuple(self.paths[i] for i in rows), labels, columns)
 
-    def where(self, column: str, value: str, *, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of the rows that have a value in a column; raises DataError where none has."""
-        cells = np.asarray(self.columns.get(column, ("",) * len(self)))
-        found: NDArray[np.int64] = rows[cells[rows] == value]
-        if not len(found):
-            raise DataError(
-                f"None of the {len(rows)} rows has {column}={value}.",
-                hint=f"Columns are {', '.join(self.columns) or '(none)'}.",
-            )
-        return found
-
     def clusters(self) -> NDArray[np.str_] | None:
         """`cluster_id` of every row as text, or None where the column is absent or wholly empty."""
         values = self.columns.get(CLUSTER)
         return np.asarray(values) if values and any(values) else None
+
+
+def find_rows(
+    columns: Mapping[str, Sequence[str]], column: str, value: str, rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Those of the rows that have a value in a column; raises DataError where none has."""
+    cells = [columns[column][row] for row in rows] if column in columns else []
+    found = [i for i, cell in enumerate(cells) if cell == value]
+    if not found:
+        known = ", ".join(sorted(set(cells))[:10]) or f"the columns {', '.join(columns) or '(none)'}"
+        raise DataError(f"No row has {column}={value}.", hint=f"There are {known}.")
+    return rows[found]
 
 
 def read_manifest(

@@ -29,6 +29,11 @@ def read_ints(node: onnx.NodeProto, name: str, default: tuple[int, ...]) -> tupl
     return default if found is None else tuple(found.ints) or (int(found.i),)
 
 
+def find_makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """The node that puts out each tensor, by the tensor's name."""
+    return {output: node for node in graph.node for output in node.output}
+
+
 class Constants:
     """The constants of a graph as arrays by name; an assignment writes them back."""
 
@@ -71,7 +76,7 @@ class Tap:
 
 def _between(graph: onnx.GraphProto, start: str, end: str) -> tuple[list[onnx.NodeProto], bool]:
     """The nodes that lead from one tensor to another, and whether they do without the graph's input."""
-    made = {output: node for node in graph.node for output in node.output}
+    made = find_makers(graph)
     needed: set[str] = set()
     waiting = [end]
     while waiting:
@@ -86,19 +91,17 @@ def _between(graph: onnx.GraphProto, start: str, end: str) -> tuple[list[onnx.No
 def _open_part(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], start: str, end: str
 ) -> onnxruntime.InferenceSession:
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
-    graph = part.graph
-    for field in (graph.node, graph.output, graph.value_info):
-        del field[:]
-    graph.node.extend(nodes)
-    graph.output.append(onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, None))
-    if start != INPUT:
-        del graph.input[:]
-        graph.input.append(onnx.helper.make_tensor_value_info(start, onnx.TensorProto.FLOAT, None))
+    floats = onnx.TensorProto.FLOAT
+    given = [onnx.helper.make_tensor_value_info(start, floats, None)] if start != INPUT else model.graph.input
+    answers = [onnx.helper.make_tensor_value_info(end, floats, None)]
     used = {name for node in nodes for name in node.input}
-    for tensor in [t for t in graph.initializer if t.name not in used]:
-        graph.initializer.remove(tensor)
+    constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    part = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "part", given, answers, constants),
+        opset_imports=model.opset_import,
+        functions=model.functions,
+        ir_version=model.ir_version,
+    )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from threeages.errors import DataError
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
-from threeages.manifest import CLUSTER, atomic_path
+from threeages.manifest import CLUSTER, atomic_path, find_rows
 
 OK = "ok"
 NO_ANSWER = "no_answer"  # status of a row that has no probabilities in a file without a status column
@@ -59,12 +59,7 @@ class PredictionTable:
 
     def where(self, column: str, value: str) -> "PredictionTable":
         """The rows with a value in a column; raises DataError where there is none."""
-        cells = self.columns.get(column, ())
-        rows = [i for i, cell in enumerate(cells) if cell == value]
-        if not rows:
-            known = ", ".join(sorted(set(cells))[:10]) or f"the columns {', '.join(self.columns) or '(none)'}"
-            raise DataError(f"No row has {column}={value}.", hint=f"There are {known}.")
-        return self.take(rows)
+        return self.take(find_rows(self.columns, column, value, np.arange(len(self))))
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "PredictionTable":
         """The rows of these indices, in their order."""

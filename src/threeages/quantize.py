@@ -17,7 +17,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from threeages.models.classifier import Classifier
-from threeages.onnx_graph import BATCH, INPUT, Constants, Tap, count_groups, find_convs
+from threeages.onnx_graph import BATCH, INPUT, Constants, Tap, count_groups, find_convs, find_makers
 from threeages.rounding import round_weights
 
 QUANTIZED = ["Conv", "Clip", "Relu"]
@@ -104,12 +104,12 @@ def _feed_bytes(graph: onnx.GraphProto) -> None:
     Cast, subtraction and rounding only give the pixels back, for 0.4 of 1.8 ms a face. The scale that was
     measured is 1 up to rounding where the images hold black and white.
     """
-    by_output = {output: node for node in graph.node for output in node.output}
+    made = find_makers(graph)
     chain, constants = [], Constants(graph)
     node = next(n for n in graph.node if n.op_type == "QuantizeLinear")
     while node is not None and INPUT not in node.input:
         chain.append(node)
-        node = by_output.get(node.input[0])
+        node = made.get(node.input[0])
     if [n.op_type for n in chain] != ["QuantizeLinear", "Sub", "Cast"] or node.op_type != "Transpose":
         return
     scale, zero = chain[0].input[1:]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from threeages.onnx_graph import Constants, Tap, count_groups, find_convs, read_ints
+from threeages.onnx_graph import Constants, Tap, count_groups, find_convs, find_makers, read_ints
 
 DAMPING = 0.01  # of the mean square of an input, as GPTQ has it
 ENOUGH = 400_000  # positions: the first convolutions need not see every image
@@ -25,7 +25,7 @@ def round_weights(model: onnx.ModelProto, exact: onnx.ModelProto, pixels: NDArra
     them, and the bias takes the mean error that is left (Nagel et al. 2019). On people never seen 0.992 of
     the answers are torch's so, 0.986 with the biases alone, 0.972 with neither (results/int8.csv).
     """
-    made = {output: node for node in model.graph.node for output in node.output}
+    made = find_makers(model.graph)
     small, whole = Constants(model.graph), Constants(exact.graph)
     taps = Tap(model, pixels), Tap(exact, pixels)
     for conv, like in zip(find_convs(model.graph), find_convs(exact.graph), strict=True):

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,11 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def seen(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The rows that are learnt from."""
     rows: set[int] = set()
+    batches = adapting.batches
 
-    def note(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    def note(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
         rows.update(map(int, order))
-        return [order[i : i + size] for i in range(0, len(order), size)]
+        return batches(order, size)
 
     monkeypatch.setattr(adapting, "batches", note)
     return rows

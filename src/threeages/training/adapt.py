@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.utilities.seed import seed_everything
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from threeages.config import TrainConfig
-from threeages.manifest import Manifest, atomic_path
+from threeages.data.cache import open_cache
+from threeages.manifest import Manifest, atomic_path, find_rows
 from threeages.models.registry import SIGNATURES
 from threeages.training.activations import Inputs, Stretch
-from threeages.training.fit import batches, choose_precision, open_inputs
+from threeages.training.fit import batches, choose_precision, draw_views, open_inputs
 from threeages.training.memory import keep_freed_memory
 from threeages.training.run import create_data, create_model, open_data
 
@@ -45,13 +45,14 @@ def adapt(
     feature. The file is for `--weights`; what it brings is in results/experiments.csv.
     """
     keep_freed_memory()
-    seed_everything(config.seed, verbose=False)
     cache, split = open_data(manifest, config, cache_dir)
-    rows = manifest.where(*only, rows=split.train) if only else split.train
+    rows = find_rows(manifest.columns, *only, split.train) if only else split.train
     wanted = torch.from_numpy(np.asarray(_open_teacher(manifest, config, cache_dir).values[:], np.float32))
     spread = wanted[rows].std(dim=0) + SMALL
+    wanted /= spread
 
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
+    spread = spread.to(fabric.device)
     student = create_model(config, manifest)
     module = Stretch(student, 0, len(student.net.stages))
     optimizer = torch.optim.Adam(student.net.features.parameters(), fused=True)
@@ -63,10 +64,10 @@ def adapt(
         order = list(batches(rng.permutation(rows), BATCH))
         total = 0.0
         for batch in track(order, description=f"Epoch {epoch + 1}"):
-            views = batch + len(manifest) * rng.integers(config.views, size=len(batch))
-            pixels, target = torch.from_numpy(cache.pixels[views]), wanted[batch] / spread
-            found: Tensor = net(pixels.to(fabric.device)).float() / spread.to(fabric.device)
-            loss = F.smooth_l1_loss(found, target.to(fabric.device))
+            views = draw_views(batch, len(manifest), config.views, rng)
+            pixels = torch.from_numpy(cache.pixels[views]).to(fabric.device)
+            found: Tensor = net(pixels).float() / spread
+            loss = F.smooth_l1_loss(found, wanted[batch].to(fabric.device))
             optimizer.zero_grad()
             fabric.backward(loss)
             optimizer.step()
@@ -82,6 +83,6 @@ def _open_teacher(manifest: Manifest, config: TrainConfig, cache_dir: Path | Non
     size = SIGNATURES[config.model].input_size
     config = replace(config, input_size=size, views=1, epochs=0, head_epochs=1)
     model = create_model(config, manifest)
-    cache, _ = open_data(manifest, config, cache_dir)
+    cache = open_cache(manifest, size, alignment=model.signature.alignment, folder=cache_dir)
     data = create_data(manifest, model, cache, cache_dir)
     return open_inputs(model, data, config.phases()[-1], config)

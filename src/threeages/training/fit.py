@@ -276,7 +276,8 @@ def _train_step(loop: _Loop, batch: Rows, rng: np.random.Generator) -> tuple[flo
         for name, values in loop.data.targets.items()
     }
     mirror = rng.random(len(batch)) < 0.5 if loop.config.flip else None
-    logits = loop.net(*_arguments(loop.fabric, loop.inputs, _draw_views(loop, batch, rng), mirror))
+    views = draw_views(batch, len(loop.data.targets[MAIN]), loop.config.views, rng)
+    logits = loop.net(*_arguments(loop.fabric, loop.inputs, views, mirror))
     loss = joint_loss(loop.model.net.heads, logits, targets, loop.config.tasks)
     if torch.isfinite(loss):
         loop.optimizer.zero_grad()
@@ -288,11 +289,11 @@ def _train_step(loop: _Loop, batch: Rows, rng: np.random.Generator) -> tuple[flo
     return loss.item(), int((answer == targets[MAIN]).sum())
 
 
-def _draw_views(loop: _Loop, batch: Rows, rng: np.random.Generator) -> Rows:
-    """Where the inputs hold a view of each row, drawn evenly."""
-    if loop.config.views == 1:
+def draw_views(batch: Rows, rows: int, views: int, rng: np.random.Generator) -> Rows:
+    """Where inputs of `rows` images in so many views hold one of each image of the batch, drawn evenly."""
+    if views == 1:
         return batch
-    return batch + len(loop.data.targets[MAIN]) * rng.integers(loop.config.views, size=len(batch))
+    return batch + rows * rng.integers(views, size=len(batch))
 
 
 @contextmanager
