@@ -247,6 +247,7 @@ def adapt(
     out: Annotated[Path, typer.Option("--out", help="Weights to write (.safetensors), for --weights.")],
     recipe: RecipeName = "default",
     weights: Annotated[str | None, typer.Option(help="Pretrained weights to start from.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels on each side of what the model will see.")] = None,
     fold: Annotated[int | None, typer.Option(help="The fold of people that is not looked at.")] = None,
     only: Annotated[
         str | None, typer.Option(help="Learn from the rows with this value: source=faces.")
@@ -260,7 +261,8 @@ def adapt(
     from threeages.recipes import create_recipe
     from threeages.training.adapt import adapt as run_adapting
 
-    config = replace(create_recipe(recipe), **_without_none({"weights": weights, "fold": fold}))
+    given = {"weights": weights, "input_size": size, "fold": fold}
+    config = replace(create_recipe(recipe), **_without_none(given))
     losses = run_adapting(
         load_manifest(manifest, root=root, need_label=False),
         config,

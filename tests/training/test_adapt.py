@@ -77,10 +77,8 @@ def test_only_some_rows_may_teach(
 
 def test_the_command_writes_weights_that_a_training_takes(faces_csv: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "small.json", tmp_path / "adapted.safetensors"
-    recipe.write_text(
-        '{"model": "mobilenet_v1_face", "input_size": 64, "split": "people", "epochs": 0, "head_epochs": 1}'
-    )
-    common = ["--recipe", str(recipe), "--fold", "1", "--cache-dir", str(tmp_path)]
+    recipe.write_text('{"model": "mobilenet_v1_face", "split": "people", "epochs": 0, "head_epochs": 1}')
+    common = ["--recipe", str(recipe), "--size", "64", "--fold", "1", "--cache-dir", str(tmp_path)]
     command = ["adapt", str(faces_csv), "--weights", "random", "--epochs", "1", "--out", str(out), *common]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
