@@ -33,6 +33,10 @@ OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
 ModelName = Annotated[str, typer.Option("--model", help="'default', an ONNX file or a run folder.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="A name of threeages.recipes, such as default.")]
+Weights = Annotated[
+    str | None, typer.Option(help="Pretrained weights: a safetensors file, a folder of them, or 'random'.")
+]
+InputSize = Annotated[int | None, typer.Option(help="Pixels on each side of what the model sees.")]
 EXTRAS = {  # what a command misses where the package was installed without the extra
     **dict.fromkeys(("torch", "sklearn", "lightning_fabric", "onnx", "safetensors"), "train"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
@@ -194,10 +198,7 @@ def train(
     lr: Annotated[float | None, typer.Option()] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32-true or bf16-mixed.")] = None,
     model: Annotated[str | None, typer.Option(help="Another model in the recipe, also timm/NAME.")] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Pretrained weights: a safetensors file, a folder of them, or 'random'."),
-    ] = None,
+    weights: Weights = None,
     head: Annotated[str | None, typer.Option(help="softmax, soft_ordinal, coral or corn.")] = None,
     task: Annotated[
         list[str] | None, typer.Option(help="A further head, COLUMN or years, with its weight: gender=0.3.")
@@ -206,7 +207,7 @@ def train(
         bool | None, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what is frozen once.")
     ] = None,
     max_cache_gb: Annotated[float | None, typer.Option(help="Most disk space that may take.")] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels on each side of what the model sees.")] = None,
+    size: InputSize = None,
     temperature: Annotated[float | None, typer.Option(help="Calibrates where none is fitted.")] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard too.")
@@ -246,8 +247,8 @@ def adapt(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option("--out", help="Weights to write (.safetensors), for --weights.")],
     recipe: RecipeName = "default",
-    weights: Annotated[str | None, typer.Option(help="Pretrained weights to start from.")] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels on each side of what the model will see.")] = None,
+    weights: Weights = None,
+    size: InputSize = None,
     fold: Annotated[int | None, typer.Option(help="The fold of people that is not looked at.")] = None,
     only: Annotated[
         str | None, typer.Option(help="Learn from the rows with this value: source=faces.")
