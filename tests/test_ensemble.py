@@ -4,7 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from threeages import ensemble
+from threeages.checkpoint import load_checkpoint
 from threeages.config import TrainConfig
+from threeages.ensemble import ask as answers
 from threeages.ensemble import ask_together
 from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest, load_manifest
@@ -39,13 +42,36 @@ def ask(manifest: Manifest, runs: dict[str, Path], names: list[str], views: list
 
 
 def test_the_answer_is_the_mean_over_runs_and_views(manifest: Manifest, runs: dict[str, Path]) -> None:
-    views = ["plain", "mirrored", "whole"]
+    views = ["plain", "mirrored", "whole", "whole-mirrored"]
     parts = [ask(manifest, runs, [name], [view]) for name in ("first", "smaller") for view in views]
     found = ask(manifest, runs, ["first", "smaller"], views)
     np.testing.assert_allclose(found.probs, np.mean([part.probs for part in parts], axis=0), atol=1e-6)
     assert found.paths == parts[0].paths
     assert all(found.columns["predicted_age"])  # of the one that has years
     assert np.abs(parts[0].probs - parts[1].probs).max() > 1e-4  # a mirrored face is another image
+
+
+def test_a_model_of_whole_images_is_asked_once_for_each_view(
+    manifest: Manifest, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(ensemble, "ask", lambda *args: asked.append(1) or answers(*args))
+    found = ask(manifest, runs, ["first"], ["whole", "plain"])
+    assert len(asked) == 1
+    np.testing.assert_array_equal(found.probs, ask(manifest, runs, ["first"], ["plain"]).probs)
+
+
+def test_bfloat16_answers_as_float32_does(manifest: Manifest, runs: dict[str, Path]) -> None:
+    """As a transformer is asked where the processor has bfloat16, here by emulation if it has not."""
+    model = load_checkpoint(runs["smaller"])[0]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    exact, rounded = (
+        ensemble.ask(found, pixels, np.arange(4))
+        for found in (ensemble._open_model(model), ensemble._HalfModel(model))
+    )
+    assert exact.keys() == rounded.keys() == {"probs", "years"}
+    for name, values in exact.items():
+        np.testing.assert_allclose(rounded[name], values, atol=0.02)
 
 
 def test_runs_of_other_people_are_refused(manifest: Manifest, runs: dict[str, Path]) -> None:

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 from torch import nn
 
@@ -33,6 +35,35 @@ def test_face_weights_of_a_graph_are_the_networks_own(tmp_path: Path) -> None:
     for name, value in own.items():
         np.testing.assert_allclose(found[name].astype(np.float32), value, rtol=2e-3, atol=1e-6)
     load_pretrained(create_classifier(create_signature("mobilenet_v1_face", 64)), str(target))
+
+
+def test_clip_weights_are_the_layers_of_the_8_bit_graph(tmp_path: Path) -> None:
+    """A layer quantized as the public package's comes back within half a step, under its usual name."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(6, 4)).astype(np.float32)
+    scale = np.abs(weight).max(axis=1) / 127
+    name = "vision_model.encoder.layers.0.self_attn.q_proj"
+    held = {
+        f"{name}.bias": np.ones(6, np.float32),
+        "w_quantized": np.round(weight / scale[:, None]).astype(np.int8).T,
+        "w_zero_point": np.zeros(6, np.int8),
+        "w_scale": scale,
+    }
+    node = helper.make_node("MatMulInteger", ["x", "w_quantized"], ["y"])
+    node.name = "/vision_model/encoder/layers.0/self_attn/q_proj/MatMul_quant"
+    x, y = (
+        helper.make_tensor_value_info(n, kind, [None, None])
+        for n, kind in (("x", TensorProto.UINT8), ("y", TensorProto.INT32))
+    )
+    tensors = [numpy_helper.from_array(array, key) for key, array in held.items()]
+    onnx.save(helper.make_model(helper.make_graph([node], "clip", [x], [y], tensors)), tmp_path / "clip.onnx")
+    target = tmp_path / "weights.safetensors"
+    command = [sys.executable, str(TOOLS / "clip_weights.py"), str(tmp_path / "clip.onnx"), str(target)]
+    subprocess.run(command, check=True)
+
+    found = load_file(target)
+    assert found.keys() == {f"{name}.weight", f"{name}.bias"}
+    assert np.abs(found[f"{name}.weight"] - weight).max() <= 0.51 * scale.max()
 
 
 def _write_graph(layers: nn.Sequential, path: Path) -> None:

@@ -17,6 +17,7 @@ from threeages.models.mobilenet_v2 import mobilenet_v2
 from threeages.models.network import Network
 from threeages.models.resnet import from_torchvision, resnet50
 from threeages.models.timm_network import PREFIX, timm_network, timm_signature
+from threeages.models.vit import VisionTransformer, rename_clip
 from threeages.signature import Signature
 
 MEMORY = "memory"
@@ -85,6 +86,11 @@ MODELS: dict[str, Model] = {
         rename_published,
         adapt=fold_preprocessing,
     ),
+    "clip_vit_b16": Model(
+        VisionTransformer,
+        Signature("clip_vit_b16", 224, mean=(122.771, 116.746, 104.094), std=(68.5, 66.632, 70.323)),
+        rename_clip,
+    ),
     MEMORY: Model(
         _memory,
         Signature(MEMORY, 224, mean=(GREY, GREY, GREY), std=(1.0, 1.0, 1.0), margin=0.03),
@@ -131,5 +137,5 @@ def build_network(signature: Signature, heads: Sequence[HeadSpec], options: dict
         raise ConfigError(
             f"{signature.name} does not take the options {options}.",
             hint="cnn has filters, kernels and dense, cnn_lstm hidden, attention_cnn four dropouts, "
-            "mobilenet_v1_face hidden and dropout.",
+            "mobilenet_v1_face and clip_vit_b16 hidden and dropout.",
         ) from error

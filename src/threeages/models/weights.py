@@ -56,7 +56,7 @@ def _rename(published: Mapping[str, Tensor], entry: Model, own: Container[str]) 
     return {
         new: published[key].float()
         for key, new in names.items()
-        if new in own or not key.startswith(CLASSIFIERS)
+        if new in own or not (key.startswith(CLASSIFIERS) or new.startswith(CLASSIFIERS))
     }
 
 

@@ -20,6 +20,7 @@ from threeages.errors import DataError, ThreeAgesError
 from threeages.export import trace
 from threeages.manifest import atomic_path
 from threeages.models.classifier import Classifier
+from threeages.models.vit import VisionTransformer
 
 BATCH = 32
 HALF_MAX = 65504.0
@@ -76,18 +77,35 @@ def _runner(module: "Stretch") -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     px on 2 AVX2 cores.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu" and not module.start:
+    half = gains_by_bfloat16(module.model)
+    if device == "cpu" and not module.start and not half:
         data = trace(module, module.model.signature.input_size, "features")
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         return lambda batch: np.asarray(session.run(None, {"pixels": batch})[0])
     module = module.to(device)
 
     def run(batch: NDArray[Any]) -> NDArray[np.float32]:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=half):
             found: NDArray[np.float32] = module(torch.from_numpy(batch).to(device)).float().cpu().numpy()
         return found
 
     return run
+
+
+def gains_by_bfloat16(model: Classifier) -> bool:
+    """Whether torch in bfloat16 is the fastest way to ask it here: a transformer is all linear layers.
+
+    CLIP's tower at 160 px answers 15 images/s so on 2 AVX-512 BF16 cores, FLOAT in float32 by ONNX Runtime.
+    """
+    return isinstance(model.net, VisionTransformer) and has_bfloat16()
+
+
+def has_bfloat16() -> bool:
+    """Whether the device that computes has instructions for it; a processor without emulates it slowly."""
+    found: bool = (
+        torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+    )
+    return found
 
 
 def _output_shape(module: nn.Module, source: NDArray[Any]) -> tuple[int, ...]:

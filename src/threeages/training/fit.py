@@ -25,7 +25,7 @@ from threeages.labels import UNKNOWN
 from threeages.manifest import atomic_path
 from threeages.models.classifier import Classifier
 from threeages.models.heads import MAIN
-from threeages.training.activations import Inputs, open_activations
+from threeages.training.activations import Inputs, has_bfloat16, open_activations
 from threeages.training.calibration import calibrate
 from threeages.training.memory import keep_freed_memory
 from threeages.training.objective import Targets, joint_loss, judge_tasks
@@ -197,10 +197,7 @@ def choose_precision(wanted: str) -> Any:
     """
     if wanted != "auto":
         return wanted
-    gains = (
-        torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
-    )
-    return "bf16-mixed" if gains else "32-true"
+    return "bf16-mixed" if has_bfloat16() else "32-true"
 
 
 def write_history(history: list[Epoch], path: Path) -> None:
