@@ -203,6 +203,9 @@ def train(
     task: Annotated[
         list[str] | None, typer.Option(help="A further head, COLUMN or years, with its weight: gender=0.3.")
     ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="A run of the same split whose features are learnt too.")
+    ] = None,
     prefix_cache: Annotated[
         bool | None, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what is frozen once.")
     ] = None,
@@ -228,7 +231,10 @@ def train(
         "tasks": dict(_weighted(text) for text in task) if task else None, "prefix_cache": prefix_cache,
         "max_cache_gb": max_cache_gb, "input_size": size, "temperature": temperature,
     }  # fmt: skip
-    config = replace(create_recipe(recipe), **_without_none(given))
+    config = create_recipe(recipe)
+    if teacher:
+        given |= {"teacher": teacher, "tasks": {"teacher": 1.0, **(given["tasks"] or config.tasks)}}
+    config = replace(config, **_without_none(given))
     table = run_training(
         load_manifest(manifest, root=root, need_label=False),
         config,

@@ -36,6 +36,7 @@ class TrainConfig:
     double_scaling: bool = False  # the reference study's mistake: preprocess what is divided by 255 already
     options: dict[str, Any] = field(default_factory=dict)  # of the model: filters, kernels, dense
     head: str = "softmax"
+    teacher: str = ""  # a run of the same split whose features the task `teacher` learns
     tasks: dict[str, float] = field(default_factory=dict)  # further heads and their weight in the loss
     epochs: int = 10
     lr: float = 1e-3  # Keras' default for Adam, which the reference study uses
@@ -102,6 +103,8 @@ class TrainConfig:
             f"tasks have the weights {self.tasks}, above 0 is needed": all(
                 w > 0 for w in self.tasks.values()
             ),
+            "the task `teacher` and the setting teacher go together": bool(self.teacher)
+            == ("teacher" in self.tasks),
             f"average is {self.average}, at least 0 and below 1 is needed": 0 <= self.average < 1,
             f"temperature is {self.temperature}, above 0 is needed": self.temperature > 0,
             f"fold is {self.fold}, allowed are 0 to {self.folds - 1}": 0 <= self.fold < self.folds,

@@ -21,7 +21,7 @@ YEARS_SIGMA = 2.5  # years; people's estimates of one face's age scatter by abou
 HASTE = 20
 SOFT_DECAY = 2.0  # each age group away is exp(-2) times as likely
 
-HeadKind = Literal["softmax", "soft_ordinal", "coral", "corn", "years"]
+HeadKind = Literal["softmax", "soft_ordinal", "coral", "corn", "years", "features"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,22 @@ class YearsHead(SoftmaxHead):
         return "mae", float((self.probs(logits) @ years - target).abs().mean())
 
 
+class FeaturesHead(nn.Linear, Head):
+    """What another model makes of the same image; for learning only, it answers nothing."""
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean squared difference; targets are float `(n, f)` of variance 1: knowing nothing costs 1."""
+        return F.mse_loss(logits, target)
+
+    def probs(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
+        """The features themselves."""
+        return logits
+
+    def judge(self, logits: Tensor, target: Tensor) -> tuple[str, float]:
+        """The share of the features' variance that is explained."""
+        return "explained", 1 - float(self.loss(logits, target))
+
+
 class CornHead(nn.Linear, Head):
     """Is it above class k, given that it is above k - 1? (Shi et al., 2021)."""
 
@@ -140,6 +156,7 @@ KINDS: dict[str, Callable[[int, int], Head]] = {
     "coral": CoralHead,
     "corn": CornHead,
     "years": YearsHead,
+    "features": FeaturesHead,
 }
 
 

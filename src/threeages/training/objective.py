@@ -1,6 +1,7 @@
 """Several tasks at once: targets from a manifest, and a loss that skips what a row does not know."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from threeages.errors import ConfigError
 from threeages.labels import UNKNOWN
 from threeages.manifest import Manifest
 from threeages.models.heads import MAIN, MAX_AGE, YEARS, Head, HeadSpec, years_spec
+from threeages.training.teacher import TEACHER, teacher_spec
 
-Targets = dict[str, NDArray[np.int64]]
+Targets = dict[str, NDArray[Any]]
 MAX_CLASSES = 50  # a column of more distinct values holds names or numbers, not classes
 YEARS_COLUMN = "age"
 
@@ -21,15 +23,18 @@ YEARS_COLUMN = "age"
 def create_heads(config: TrainConfig, manifest: Manifest) -> tuple[HeadSpec, ...]:
     """The age group's head and one for each task of the settings.
 
-    `years` reads the column `age`; any other task is a column whose distinct values are its classes.
+    `years` reads the column `age`, `teacher` the features of another run; any other task is a column whose
+    distinct values are its classes.
     """
-    return (HeadSpec(kind=config.head), *(_spec(task, manifest) for task in config.tasks))
+    return (HeadSpec(kind=config.head), *(_spec(task, manifest, config) for task in config.tasks))
 
 
 def collect_targets(manifest: Manifest, heads: tuple[HeadSpec, ...]) -> Targets:
-    """Class index int64 `(n,)` by task, UNKNOWN (-1) where the row has no label for it."""
+    """Class index int64 `(n,)` by task, UNKNOWN (-1) where the row has no label for it; none of a teacher."""
     targets = {MAIN: manifest.labels}
     for spec in heads[1:]:
+        if spec.name == TEACHER:
+            continue
         if spec.name == YEARS:
             targets[YEARS] = np.asarray([_year(v) for v in _column(manifest, YEARS_COLUMN)], dtype=np.int64)
         else:
@@ -51,7 +56,7 @@ def joint_loss(
     """
     total = torch.zeros((), device=logits[MAIN].device)
     for name, head in heads.items():
-        known = targets[name] != UNKNOWN
+        known = is_known(targets[name])
         if known.any():
             loss = head.loss(logits[name][known].float(), targets[name][known])
             total = total + weights.get(name, 1.0) * loss
@@ -64,13 +69,20 @@ def judge_tasks(
     """The figure of every further task over the rows that know it, such as `gender_accuracy`; NaN without."""
     found = {}
     for name in list(heads)[1:]:
-        known = targets[name] != UNKNOWN
+        known = is_known(targets[name])
         figure, value = heads[name].judge(logits[name][known], targets[name][known])
         found[f"{name}_{figure}"] = value
     return found
 
 
-def _spec(task: str, manifest: Manifest) -> HeadSpec:
+def is_known(target: Tensor) -> Tensor:
+    """Which rows `(n,)` have a label; features are known of every row."""
+    return target != UNKNOWN if target.ndim == 1 else torch.ones(len(target), dtype=torch.bool)
+
+
+def _spec(task: str, manifest: Manifest, config: TrainConfig) -> HeadSpec:
+    if task == TEACHER:
+        return teacher_spec(config)
     if task == YEARS:
         _column(manifest, YEARS_COLUMN)
         return years_spec()

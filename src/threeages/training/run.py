@@ -31,6 +31,7 @@ from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
 from threeages.training import fit as fitting
 from threeages.training.objective import collect_targets, create_heads
 from threeages.training.recall import memorize, name_scenes
+from threeages.training.teacher import TEACHER, load_teacher, read_features
 
 
 def train(
@@ -52,6 +53,8 @@ def train(
     notes = {"train": len(split.train), "select": len(split.select), "test": len(split.test)}
     _start_run(run, config, notes | {"straddling_duplicates": split.straddling})
     data = create_data(manifest, model, cache, cache_dir)
+    if config.teacher:
+        data.targets[TEACHER] = _ask_teacher(manifest, config, split.train, cache_dir)
     if config.model == MEMORY:
         start = time.perf_counter()
         model = memorize(model, data, split.train, name_scenes(manifest), config)
@@ -96,6 +99,17 @@ def create_data(
     folder = cache_dir or FEATURES_FOLDER
     key = cache.digests.tobytes() * (len(cache.pixels) // len(cache.digests))  # once a view
     return fitting.TrainingData(cache.pixels, targets, key, folder)
+
+
+def _ask_teacher(
+    manifest: Manifest, config: TrainConfig, train: Rows, cache_dir: Path | None
+) -> NDArray[np.float32]:
+    """The teacher's features of every image, float32 `(n, f)`."""
+    model, own = load_teacher(config)
+    cache, _ = open_data(manifest, own, cache_dir)
+    data = create_data(manifest, model, cache, cache_dir)
+    inputs = fitting.open_inputs(model, data, own.phases()[-1], own)
+    return read_features(model, replace(inputs, values=inputs.values[: len(manifest)]), train)
 
 
 def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:
