@@ -61,6 +61,21 @@ def test_a_model_of_whole_images_is_asked_once_for_each_view(
     np.testing.assert_array_equal(found.probs, ask(manifest, runs, ["first"], ["plain"]).probs)
 
 
+def test_what_a_frozen_network_makes_of_a_face_is_kept_from_its_training(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    config = replace(SMALL, epochs=0, head_epochs=1)
+    held = train(manifest, config, tmp_path / "frozen", cache_dir=tmp_path)
+    assert held is not None
+    kept, asked = (
+        ask_together(manifest, [tmp_path / "frozen"], ["plain"], cache_dir=folder)
+        for folder in (tmp_path, tmp_path / "fresh")
+    )
+    np.testing.assert_allclose(kept.probs, held.probs, atol=1e-6)
+    np.testing.assert_allclose(kept.probs, asked.probs, atol=2e-3)  # kept in half precision
+    assert np.abs(kept.probs - asked.probs).max() > 0
+
+
 def test_bfloat16_answers_as_float32_does(manifest: Manifest, runs: dict[str, Path]) -> None:
     """As a transformer is asked where the processor has bfloat16, here by emulation if it has not."""
     model = load_checkpoint(runs["smaller"])[0]

@@ -9,11 +9,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from threeages.checkpoint import load_checkpoint
 from threeages.config import TrainConfig
-from threeages.data.cache import open_cache
+from threeages.data.cache import PixelCache, open_cache
 from threeages.data.split import Rows
 from threeages.errors import ConfigError
 from threeages.export import export_onnx
@@ -23,8 +24,9 @@ from threeages.models.classifier import Classifier
 from threeages.models.heads import YEARS
 from threeages.predict import BATCH, OnnxModel
 from threeages.predictions import PredictionTable
-from threeages.training.activations import gains_by_bfloat16
-from threeages.training.run import answer_table, open_data
+from threeages.training.activations import find_activations, gains_by_bfloat16
+from threeages.training.fit import compute_logits
+from threeages.training.run import answer_table, create_data, open_data
 
 VIEWS = ("plain", "mirrored", "whole", "whole-mirrored")
 Probs = NDArray[np.float32]
@@ -61,9 +63,8 @@ def ask_together(
         rows = find_rows(manifest.columns, *only, held) if only else held
         model = load_checkpoint(run)[0]
         own = views if model.signature.alignment else _unaligned(views)
-        answer = _open_model(model)
-        pixels = _open_views(manifest, cache.pixels, own, cache_dir)
-        for name, values in _mean([ask(answer, view, rows) for view in pixels]).items():
+        answers = list(_ask_views(manifest, model, cache, own, rows, cache_dir))
+        for name, values in _mean(answers).items():
             total.setdefault(name, []).append(values)
     return answer_table(manifest, rows, {name: np.mean(values, axis=0) for name, values in total.items()})
 
@@ -118,14 +119,27 @@ def _unaligned(views: Sequence[str]) -> list[str]:
     return list(dict.fromkeys("mirrored" if view.endswith("mirrored") else "plain" for view in views))
 
 
-def _open_views(
-    manifest: Manifest, plain: Pixels, views: Sequence[str], cache_dir: Path | None
-) -> Iterator[Pixels]:
-    """uint8 `(n, size, size, 3)` of each view, on disk."""
+def _ask_views(
+    manifest: Manifest,
+    model: Classifier,
+    cache: PixelCache,
+    views: Sequence[str],
+    rows: Rows,
+    cache_dir: Path | None,
+) -> Iterator[Answers]:
+    """Answers to each view; what a frozen network makes of the plain one is kept from its training."""
+    data = create_data(manifest, model, cache, cache_dir)
+    kept = find_activations(model, data.key, len(model.net.stages), data.folder)
+    opened = _open_model(model)
     for view in views:
+        if view == "plain" and kept:
+            logits = compute_logits(Fabric(accelerator="cpu"), model.cpu(), kept, rows)
+            yield {name: values.numpy() for name, values in model.to_answers(logits).items()}
+            continue
         whole = view.startswith("whole")
+        plain = cache.pixels
         pixels = open_cache(manifest, plain.shape[1], folder=cache_dir).pixels if whole else plain
-        yield pixels[:, :, ::-1] if view.endswith("mirrored") else pixels
+        yield ask(opened, pixels[:, :, ::-1] if view.endswith("mirrored") else pixels, rows)
 
 
 def ask(model: Model, pixels: Pixels, rows: Rows) -> Answers:

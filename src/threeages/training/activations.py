@@ -46,7 +46,7 @@ def open_activations(
     DataError, before it computes, where the file would exceed `max_gb` or the disk's free space, and
     ThreeAgesError where a value leaves the range of half precision.
     """
-    path = folder / FEATURES_FILE.format(_digest(model, key, depth))
+    path = _place(model, key, depth, folder)
     if not path.exists():
         module = Stretch(model, source.depth, depth).eval()
         shape = (len(source.values), *_output_shape(module, source.values))
@@ -54,6 +54,16 @@ def open_activations(
         with atomic_path(path) as part:
             _compute(module, source.values, part, shape)
     return Inputs(np.load(path, mmap_mode="r"), depth)
+
+
+def find_activations(model: Classifier, key: bytes, depth: int, folder: Path) -> Inputs | None:
+    """What `open_activations` kept, None where it did not."""
+    path = _place(model, key, depth, folder)
+    return Inputs(np.load(path, mmap_mode="r"), depth) if path.exists() else None
+
+
+def _place(model: Classifier, key: bytes, depth: int, folder: Path) -> Path:
+    return folder / FEATURES_FILE.format(_digest(model, key, depth))
 
 
 def _compute(module: "Stretch", source: NDArray[Any], path: Path, shape: tuple[int, ...]) -> None:
