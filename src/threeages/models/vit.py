@@ -49,7 +49,7 @@ class _Tokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embedding(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
+        x = torch.cat([self.class_embedding.expand(x.shape[0], 1, -1), x], dim=1)
         out: Tensor = self.norm(x + self.position_embedding)
         return out
 
