@@ -1,18 +1,13 @@
 from pathlib import Path
 
-import numpy as np
-import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from threeages.export import export_onnx
-from threeages.models import vit
 from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature
 from threeages.models.vit import BLOCKS, HEADS, NUM_FEATURES, WIDTH, VisionTransformer, rename_clip
 from threeages.models.weights import load_pretrained
-from threeages.predict import OnnxModel
 
 SIZE = 32  # 2 x 2 patches
 
@@ -91,16 +86,6 @@ def test_the_features_are_the_class_token_and_the_mean_of_the_patches() -> None:
     torch.testing.assert_close(found[:, :WIDTH], tokens[:, 0])
     torch.testing.assert_close(found[:, WIDTH:], tokens[:, 1:].mean(1))
     assert net.head.in_features == 8
-
-
-def test_an_export_takes_any_number_of_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vit, "BLOCKS", 1)
-    model = create_classifier(create_signature("clip_vit_b16", SIZE)).eval()
-    export_onnx(model, tmp_path / "clip.onnx")
-    pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
-    found = OnnxModel(tmp_path / "clip.onnx").predict(pixels)
-    with torch.inference_mode():
-        np.testing.assert_allclose(found, model.probs(torch.from_numpy(pixels)).numpy(), atol=1e-4)
 
 
 def test_what_is_not_the_towers_counts_as_a_head() -> None:
