@@ -41,7 +41,10 @@ def test_a_student_learns_what_its_teacher_sees(manifest: Manifest, teacher: Pat
     assert OnnxModel(tmp_path / "model.onnx").predict(pixels).shape == (2, 3)
 
 
-def test_the_features_are_of_variance_one_over_the_training_rows(teacher: Path) -> None:
+def test_the_features_are_of_variance_one_over_the_training_rows(
+    teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threeages.training.teacher.BATCH", 5)
     model, own = load_teacher(replace(SMALL, teacher=str(teacher), tasks={TEACHER: 1.0}))
     assert own.input_size == 64
     pixels = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)

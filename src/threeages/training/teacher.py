@@ -44,9 +44,8 @@ def read_features(model: Classifier, inputs: Inputs, train: NDArray[np.int64]) -
     parts = []
     with torch.inference_mode():
         for start in range(0, len(inputs.values), BATCH):
-            parts.append(
-                body(torch.from_numpy(np.array(inputs.values[start : start + 1024])).float()).numpy()
-            )
+            batch = np.array(inputs.values[start : start + BATCH])  # torch takes no read-only memory
+            parts.append(body(torch.from_numpy(batch)).numpy())
     found: NDArray[np.float32] = np.concatenate(parts)
     spread = found[train].std(axis=0)
     found -= found[train].mean(axis=0)
