@@ -88,7 +88,9 @@ MODELS: dict[str, Model] = {
     ),
     "clip_vit_b16": Model(
         VisionTransformer,
-        Signature("clip_vit_b16", 224, mean=(122.771, 116.746, 104.094), std=(68.5, 66.632, 70.323)),
+        Signature(
+            "clip_vit_b16", 224, mean=(122.771, 116.746, 104.094), std=(68.5, 66.632, 70.323), margin=0.03
+        ),
         rename_clip,
     ),
     MEMORY: Model(
