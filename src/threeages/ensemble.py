@@ -130,12 +130,15 @@ def _ask_views(
     """Answers to each view; what a frozen network makes of the plain one is kept from its training."""
     data = create_data(manifest, model, cache, cache_dir)
     kept = find_activations(model, data.key, len(model.net.stages), data.folder)
-    opened = _open_model(model)
-    for view in views:
-        if view == "plain" and kept:
-            logits = compute_logits(Fabric(accelerator="cpu"), model.cpu(), kept, rows)
-            yield {name: values.numpy() for name, values in model.to_answers(logits).items()}
-            continue
+    if "plain" in views and kept:
+        fabric = Fabric(accelerator="auto", devices=1)
+        logits = compute_logits(fabric, model.to(fabric.device), kept, rows)
+        yield {name: values.numpy() for name, values in model.to_answers(logits).items()}
+    left = [view for view in views if not (view == "plain" and kept)]
+    if not left:
+        return
+    opened = _open_model(model.cpu())
+    for view in left:
         whole = view.startswith("whole")
         plain = cache.pixels
         pixels = open_cache(manifest, plain.shape[1], folder=cache_dir).pixels if whole else plain

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from threeages.models.heads import DEFAULT_HEADS, HeadSpec
-from threeages.models.network import Backbone, Network, global_pool
+from threeages.models.network import Backbone, Network, global_pool, small_neck
 
 # output channels and stride of the 13 depthwise-separable blocks (Howard et al. 2017, table 1)
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
@@ -20,8 +20,7 @@ NUM_FEATURES = 2048  # of the last two blocks: logistic regression on both gains
 class MobileNetV1(Network):
     """float `(n, 3, size, size)` RGB minus a grey of 114 to 2048 features and logits.
 
-    With `hidden` units the neck is a layer of so many, with `dropout` before and after it; with 0 the heads
-    are linear on the features.
+    `hidden` and `dropout`: see small_neck.
     """
 
     def __init__(
@@ -29,12 +28,8 @@ class MobileNetV1(Network):
     ) -> None:
         layers = mobilenet_layers()
         features = nn.Sequential(*layers[:-LAST_BLOCK], _WithInput(*layers[-LAST_BLOCK:]))
-        neck: list[nn.Module] = [nn.BatchNorm1d(NUM_FEATURES, affine=False), nn.Dropout(dropout)]
-        if hidden:
-            neck += [nn.Linear(NUM_FEATURES, hidden), nn.ReLU(), nn.Dropout(dropout)]
-        super().__init__(
-            Backbone(features, global_pool(), hidden or NUM_FEATURES, nn.Sequential(*neck)), heads
-        )
+        neck = small_neck(NUM_FEATURES, hidden, dropout)
+        super().__init__(Backbone(features, global_pool(), hidden or NUM_FEATURES, neck), heads)
 
 
 class _WithInput(nn.Sequential):

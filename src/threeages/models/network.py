@@ -71,6 +71,17 @@ def global_pool() -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+def small_neck(num_features: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Frozen features normalised, then a layer of `hidden` units with `dropout` before and after it.
+
+    With 0 units the heads are linear on the features.
+    """
+    layers: list[nn.Module] = [nn.BatchNorm1d(num_features, affine=False), nn.Dropout(dropout)]
+    if hidden:
+        layers += [nn.Linear(num_features, hidden), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers)
+
+
 def init_as_keras(network: nn.Module) -> None:
     """Glorot uniform weights and zero biases of every convolution and linear layer."""
     for layer in network.modules():

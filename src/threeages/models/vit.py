@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from threeages.models.heads import DEFAULT_HEADS, HeadSpec
-from threeages.models.network import Backbone, Network
+from threeages.models.network import Backbone, Network, small_neck
 
 WIDTH, HEADS, BLOCKS, PATCH = 768, 12, 12, 16
 NUM_FEATURES = 2 * WIDTH
@@ -18,7 +18,7 @@ NUM_FEATURES = 2 * WIDTH
 class VisionTransformer(Network):
     """Normalised float `(n, 3, size, size)` to 1536 features and logits; `size` is a multiple of 16.
 
-    The features are the class token beside the mean of the patches. `hidden` and `dropout` as in MobileNetV1.
+    The features are the class token beside the mean of the patches. `hidden` and `dropout`: see small_neck.
     """
 
     def __init__(
@@ -30,10 +30,8 @@ class VisionTransformer(Network):
         dropout: float = 0.0,
     ) -> None:
         features = nn.Sequential(_Tokens(input_size // PATCH), *(_Block() for _ in range(BLOCKS)))
-        neck: list[nn.Module] = [nn.BatchNorm1d(NUM_FEATURES, affine=False), nn.Dropout(dropout)]
-        if hidden:
-            neck += [nn.Linear(NUM_FEATURES, hidden), nn.ReLU(), nn.Dropout(dropout)]
-        super().__init__(Backbone(features, _Pool(), hidden or NUM_FEATURES, nn.Sequential(*neck)), heads)
+        neck = small_neck(NUM_FEATURES, hidden, dropout)
+        super().__init__(Backbone(features, _Pool(), hidden or NUM_FEATURES, neck), heads)
 
 
 class _Tokens(nn.Module):

@@ -105,7 +105,7 @@ def _runner(module: "Stretch") -> Callable[[NDArray[Any]], NDArray[np.float32]]:
 def gains_by_bfloat16(model: Classifier) -> bool:
     """Whether torch in bfloat16 is the fastest way to ask it here: a transformer is all linear layers.
 
-    CLIP's tower at 160 px answers 15 images/s so on 2 AVX-512 BF16 cores, FLOAT in float32 by ONNX Runtime.
+    CLIP's tower at 160 px answers 15 images/s so on 2 AVX-512 BF16 cores.
     """
     return isinstance(model.net, VisionTransformer) and has_bfloat16()
 

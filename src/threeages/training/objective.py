@@ -77,7 +77,7 @@ def judge_tasks(
 
 def is_known(target: Tensor) -> Tensor:
     """Which rows `(n,)` have a label; features are known of every row."""
-    return target != UNKNOWN if target.ndim == 1 else torch.ones(len(target), dtype=torch.bool)
+    return target != UNKNOWN if target.ndim == 1 else torch.ones_like(target[:, 0], dtype=torch.bool)
 
 
 def _spec(task: str, manifest: Manifest, config: TrainConfig) -> HeadSpec:
