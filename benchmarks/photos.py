@@ -1,10 +1,11 @@
 """What several photos of one person bring: film faces of one person in one film, answered together.
 
-    python benchmarks/photos.py runs/default-int8/film/predictions.csv
+    python benchmarks/photos.py default runs/default-int8/film/predictions.csv
 
 To every face others of its scene (a person in a film) are drawn, and the geometric mean of their
 probabilities is judged, as of a track in a video. The same faces are judged in every row: those of scenes
-with 16 or more. The label of a scene is one for 98.6 % of the faces. Writes results/photos.csv.
+with 16 or more. The label of a scene is one for 98.6 % of the faces. Puts the rows of the model so named
+into results/photos.csv.
 """
 
 import argparse
@@ -31,14 +32,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("model")
     parser.add_argument("predictions", type=Path)
     args = parser.parse_args()
     table = load_predictions(args.predictions)
-    rows = [judge(table, count) for count in PHOTOS]
+    rows = [{"model": args.model} | judge(table, count) for count in PHOTOS]
+    with RESULTS.open(newline="", encoding="utf-8") as file:
+        others: list[dict[str, object]] = [row for row in csv.DictReader(file) if row["model"] != args.model]
     with atomic_path(RESULTS) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(others + rows)
     for row in rows:
         print(row)
 
