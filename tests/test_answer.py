@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from threeages.answer import Policy, apparent_age, face_record, log_probs, pooled_probs
+from threeages.answer import Policy, Pool, apparent_age, face_record, log_probs, pooled_probs
 from threeages.records import ABSTAINED, Record
 
 BOX = (0, 0, 9, 9)
@@ -68,3 +68,18 @@ def test_answers_for_one_person_are_pooled_by_their_geometric_mean() -> None:
     np.testing.assert_allclose(pooled_probs(log_probs(sure)), sure)
     never = pooled_probs(log_probs(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])).mean(axis=0))
     np.testing.assert_allclose(never, [0.4995, 0.4995, 0.001], atol=1e-3)
+
+
+def test_a_pool_fades_and_weighs() -> None:
+    first, second = (np.asarray(p, dtype=np.float32) for p in ([0.7, 0.2, 0.1], [0.1, 0.3, 0.6]))
+    pool = Pool()
+    pool.add(first, years(20))
+    assert pool.mean()[0] == pytest.approx(first, abs=1e-6)
+    pool.fade(0.5)
+    pool.add(second, years(60))
+    weights = np.array([[0.5], [1]])
+    pooled = np.exp((weights * np.log([first, second])).sum(axis=0) / weights.sum())
+    probs, ages = pool.mean()
+    assert probs == pytest.approx(pooled / pooled.sum(), abs=1e-6)
+    assert ages is not None
+    assert ages @ np.arange(101) == pytest.approx((0.5 * 20 + 60) / 1.5, abs=0.1)

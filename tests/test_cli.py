@@ -36,6 +36,16 @@ def test_a_bad_file_is_a_row_and_exit_code_1(bad_images: dict[str, Path], faces_
     assert _run("predict", "-", "--no-detect", "--csv", stdin=good).returncode == 0
 
 
+def test_images_of_one_person_get_an_answer_together(faces_csv: Path) -> None:
+    one, two = map(str, load_manifest(faces_csv).files()[:2])
+    done = _run("predict", one, two, "--no-detect", "--together", "--csv")
+    assert done.returncode == 0, done.stderr
+    header, *_, last = (line.split(",") for line in done.stdout.splitlines())
+    found = dict(zip(header, last, strict=True))
+    assert (found["path"], found["status"], found["x1"]) == ("together", "ok", "")
+    assert "together" in _run("predict", one, two, "--no-detect", "--together").stdout
+
+
 def test_the_table_says_why_there_is_no_answer(bad_images: dict[str, Path], tmp_path: Path) -> None:
     odd = tmp_path / "[red]odd.jpg"
     odd.write_bytes(b"")

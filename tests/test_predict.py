@@ -1,6 +1,6 @@
 import io
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from threeages.demo import find_portraits
 from threeages.errors import ConfigError, DataError, ModelError
 from threeages.faces import Face, crop, find_faces, whole
 from threeages.images import Pixels, load_image, load_reduced
+from threeages.labels import AGE_GROUPS
 from threeages.manifest import RowFault, load_manifest
 from threeages.predict import (
     OnnxModel,
@@ -123,9 +124,6 @@ def test_a_large_photo_is_answered_as_a_small_one_with_its_own_boxes(
 def test_faces_too_small_or_blurred_get_a_reason(model: OnnxModel) -> None:
     pixels = load_image(find_portraits()[0])
     face = find_faces(pixels, YuNet())[0]
-    scene = np.full((300, 300, 3), 120, dtype=np.uint8)
-    tiny = cv2.resize(pixels, None, fx=13 / face.shorter, fy=13 / face.shorter, interpolation=cv2.INTER_AREA)
-    scene[: tiny.shape[0], : tiny.shape[1]] = tiny
 
     class Blind(YuNet):
         """Finds the face where it was before the blur."""
@@ -133,7 +131,7 @@ def test_faces_too_small_or_blurred_get_a_reason(model: OnnxModel) -> None:
         def detect(self, pixels: Pixels, min_score: float = 0.7) -> list[Face]:
             return [face]
 
-    (small,) = Predictor(model, YuNet()).predict([scene])
+    (small,) = Predictor(model, YuNet()).predict([_far_away(pixels)])
     blurred = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.1 * face.shorter), dtype=np.uint8)
     (soft,) = Predictor(model, Blind()).predict([blurred])
     assert [small.status, soft.status] == ["face_too_small", "blurred"]
@@ -179,6 +177,49 @@ def test_bad_images_lose_no_others_answer(
     alone = [r.probs for r in predictor.predict(good)]
     for found, expected in zip([*records[:20], *records[-20:]], alone, strict=True):
         assert found.probs == pytest.approx(expected, abs=1e-4)
+
+
+def test_images_of_one_person_are_answered_together_last(model: OnnxModel) -> None:
+    predictor = Predictor(model, YuNet())
+    first, second = find_portraits()[:2]
+    flat = np.full((100, 100, 3), 90, dtype=np.uint8)
+    *single, together = predictor.predict_together([first, Path("missing.jpg"), flat, second])
+    assert [r.status for r in single] == ["ok", "missing", "no_face", "ok"]
+    assert single == list(predictor.predict([first, Path("missing.jpg"), flat, second]))
+    assert (together.path, together.box, together.status) == ("together", None, "ok")
+    a, b = ([r.probs[group] for group in AGE_GROUPS] for r in (single[0], single[3]))
+    pooled = np.sqrt(np.multiply(a, b))
+    assert list(together.probs.values()) == pytest.approx(pooled / pooled.sum(), abs=1e-4)
+    assert together.age == pytest.approx((single[0].age + single[3].age) / 2, abs=0.2)
+    assert together.age_low < together.age < together.age_high
+
+    *single, together = predictor.predict_together([first])
+    assert replace(single[0], path="", box=None) == replace(together, path="")
+    *single, together = predictor.predict_together([flat, flat])
+    assert [r.status for r in (*single, together)] == ["no_face"] * 3
+
+
+def test_together_a_faulty_face_weighs_little_and_faulty_ones_alone_get_a_reason(model: OnnxModel) -> None:
+    predictor = Predictor(model, YuNet())
+    clear = load_image(find_portraits()[0])
+    small = _far_away(clear)
+    *single, together = predictor.predict_together([clear, small])
+    assert [r.status for r in (*single, together)] == ["ok", "face_too_small", "ok"]
+    logs = np.log([list(r.probs.values()) for r in single])
+    pooled = np.exp(np.average(logs, axis=0, weights=(1, 0.1)))
+    assert list(together.probs.values()) == pytest.approx(pooled / pooled.sum(), abs=1e-4)
+    *single, together = predictor.predict_together([small, small])
+    assert [r.status for r in (*single, together)] == ["face_too_small"] * 3
+    assert together.age_group is None
+
+
+def _far_away(portrait: Pixels) -> Pixels:
+    """The face at 13 pixels in a grey scene."""
+    shorter = find_faces(portrait, YuNet())[0].shorter
+    tiny = cv2.resize(portrait, None, fx=13 / shorter, fy=13 / shorter, interpolation=cv2.INTER_AREA)
+    scene = np.full((300, 300, 3), 120, dtype=np.uint8)
+    scene[: tiny.shape[0], : tiny.shape[1]] = tiny
+    return scene
 
 
 def test_table_keeps_every_row(predictor: Predictor, faces_csv: Path) -> None:

@@ -1,6 +1,6 @@
 """From what the model says of one face to a record: the answer, or the reason why there is none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from threeages.signature import Signature
 YOUNGEST = int(AgeBounds().young)
 LAST_YEAR = 100
 LEAST = 1e-6  # probability; keeps one answer from ruling a group out for good
+FAULTY = 0.1  # weight of a face that is too small or blurred beside others of the person
 TAIL = 0.05  # left out at each end of the interval of years
 REASONS = {
     "face_too_small": "The face is smaller than 16 pixels.",
@@ -43,7 +44,7 @@ class Policy:
 
 def face_record(
     path: str,
-    box: tuple[int, int, int, int],
+    box: tuple[int, int, int, int] | None,
     probs: NDArray[np.float32],
     years: NDArray[np.float32] | None,
     *,
@@ -84,6 +85,34 @@ def pooled_probs(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     found = np.exp(logs - logs.max(axis=-1, keepdims=True))
     return np.asarray(found / found.sum(axis=-1, keepdims=True), np.float64)
+
+
+@dataclass
+class Pool:
+    """Answers to several faces of one person, weighted; those of the age group as `pooled_probs` has it."""
+
+    weight: float = 0.0
+    logs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(AGE_GROUPS)))
+    years: NDArray[np.float64] | None = None
+
+    def fade(self, kept: float) -> None:
+        """Let what was taken in before weigh `kept` times as much."""
+        self.weight *= kept
+        self.logs = kept * self.logs
+        self.years = None if self.years is None else kept * self.years
+
+    def add(self, probs: NDArray[np.float32], years: NDArray[np.float32] | None, fault: str = "") -> None:
+        """Take in probs `(3,)` and years `(101,)` or None; a face with a fault weighs a tenth."""
+        weight = FAULTY if fault else 1.0
+        self.weight += weight
+        self.logs = self.logs + weight * log_probs(probs)
+        if years is not None:
+            self.years = weight * years.astype(np.float64) + (0 if self.years is None else self.years)
+
+    def mean(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Probs and years of all together."""
+        years = None if self.years is None else (self.years / self.weight).astype(np.float32)
+        return pooled_probs(self.logs / self.weight).astype(np.float32), years
 
 
 def apparent_age(years: NDArray[np.float32], margin: float = 0.0) -> tuple[float, float, float]:

@@ -99,6 +99,9 @@ def predict(
     no_detect: NoDetect = False,
     max_error: MaxError = None,
     coverage: Coverage = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="The images show one person: answer all together too, last.")
+    ] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a face.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="One csv row a face.")] = False,
 ) -> None:
@@ -111,7 +114,8 @@ def predict(
 
     def records() -> Any:
         nonlocal failed
-        for record in predictor.predict(_watched(paths)):
+        answer = predictor.predict_together if together else predictor.predict
+        for record in answer(_watched(paths)):
             failed += record.failed
             yield record
 

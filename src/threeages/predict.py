@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from threeages.answer import Policy, face_record
+from threeages.answer import Policy, Pool, face_record
 from threeages.errors import DataError, ImageError, ModelError
 from threeages.faces import Detector, Face, crop, cut, find_faces, whole
 from threeages.images import SUFFIXES, Pixels, load_reduced
@@ -28,6 +28,7 @@ from threeages.records import ABSTAINED, Record
 from threeages.signature import METADATA_KEY, Signature
 from threeages.yunet import YuNet
 
+TOGETHER = "together"  # the path of the record that answers several images of one person
 BATCH = 32
 LOOK_AHEAD = 128  # images decoded before the model asks: bounds memory whatever the folder's size
 # Shorter side of a decoded photo. The detector looks at 640 pixels and sees faces from about 10 there, which
@@ -128,9 +129,36 @@ class Predictor:
         The same threads decode and ask the model, so that no core waits for the other's part. A lone image
         needs none, which saves 1.4 ms of 10.
         """
+        for items, outputs in self._ask(images):
+            yield from self._records(items, outputs)
+
+    def predict_together(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[Record]:
+        """As `predict`, of images of one person; a last record answers the largest face of each together.
+
+        Its path is TOGETHER, and it has no box. Two film faces are answered right for 0.749 together, one
+        for 0.713 (results/photos.csv). Without any face its status is `no_face`.
+        """
+        pool, faults = Pool(), []
+        for items, outputs in self._ask(images):
+            yield from self._records(items, outputs)
+            left = iter(outputs)
+            for item in items:
+                found = list(islice(left, len(item.boxes)))
+                if found:  # the largest comes first
+                    faults.append(item.faults[0] if item.faults else "")
+                    pool.add(*found[0], faults[-1])
+        if not faults:
+            yield Record(TOGETHER, "no_face", message="No face was found in any image.")
+            return
+        yield face_record(
+            TOGETHER, None, *pool.mean(), policy=self.policy, fault="" if "" in faults else faults[0]
+        )
+
+    def _ask(self, images: Iterable[Path | bytes | Pixels]) -> Iterator[tuple[list[Prepared], list[Output]]]:
         first = list(islice(images := iter(images), 2))
         if len(first) == 1:
-            yield from self.answer([self.prepare(_name(0, first[0]), first[0])])
+            items = [self.prepare(_name(0, first[0]), first[0])]
+            yield items, self.outputs(items)
             return
         images = chain(first, images)
         cores = os.cpu_count() or 1
@@ -139,9 +167,9 @@ class Predictor:
             for items in _gather(self._look_ahead(images, pool)):
                 asked.append((items, pool.submit(self.outputs, items)))
                 if len(asked) > cores:
-                    yield from self._records(*_finished(asked))
+                    yield _finished(asked)
             while asked:
-                yield from self._records(*_finished(asked))
+                yield _finished(asked)
 
     def _look_ahead(
         self, images: Iterable[Path | bytes | Pixels], pool: ThreadPoolExecutor

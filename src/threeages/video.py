@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.answer import face_record, log_probs, pooled_probs
+from threeages.answer import Pool, face_record
 from threeages.errors import ConfigError, DataError
 from threeages.faces import iou
 from threeages.images import Pixels
@@ -21,7 +21,6 @@ from threeages.records import Record
 
 SAME_FACE = 0.3  # overlap (IoU) from which on a box continues a track
 HALF_LIFE = 0.5  # seconds after which what was seen weighs half
-FAULTY = 0.1  # weight of a frame in which the face is too small or blurred
 PATIENCE = 1.0  # seconds that a face may be hidden before its track ends
 DEFAULT_RATE = 25.0  # frames a second where a source does not tell
 MAX_RATE = 1000.0
@@ -65,14 +64,12 @@ class TrackedFace:
 
 @dataclass
 class _Track:
-    """What is known of a face so far: weighted sums of the logarithms of its probabilities, and of years."""
+    """What is known of a face so far."""
 
     number: int
     box: Boxes
     seconds: float
-    weight: float = 0.0
-    logs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
-    years: NDArray[np.float64] | None = None
+    pool: Pool = field(default_factory=Pool)
 
     def add(
         self,
@@ -80,19 +77,12 @@ class _Track:
         seconds: float,
         probs: NDArray[np.float32],
         years: NDArray[np.float32] | None,
-        quality: float,
+        fault: str,
     ) -> None:
-        """Take in a frame, which weighs `quality` against what was seen before."""
-        kept = 0.5 ** ((seconds - self.seconds) / HALF_LIFE)
-        self.logs = kept * self.logs + quality * log_probs(probs)
-        if years is not None:
-            self.years = quality * years + (0 if self.years is None else kept * self.years)
-        self.weight = kept * self.weight + quality
+        """Take in a frame; what was seen before fades with time."""
+        self.pool.fade(0.5 ** ((seconds - self.seconds) / HALF_LIFE))
+        self.pool.add(probs, years, fault)
         self.box, self.seconds = box, seconds
-
-    def mean(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        years = None if self.years is None else (self.years / self.weight).astype(np.float32)
-        return pooled_probs(self.logs / self.weight).astype(np.float32), years
 
 
 class Tracker:
@@ -146,8 +136,8 @@ class Tracker:
         output: tuple[NDArray[np.float32], NDArray[np.float32] | None],
     ) -> TrackedFace:
         fault = prepared.faults[i] if prepared.faults else ""
-        track.add(prepared.boxes[i], frame.seconds, *output, quality=FAULTY if fault else 1.0)
-        probs, years = track.mean()
+        track.add(prepared.boxes[i], frame.seconds, *output, fault)
+        probs, years = track.pool.mean()
         record = face_record(
             self._name, prepared.boxes[i], probs, years, policy=self._predictor.policy, fault=fault
         )
