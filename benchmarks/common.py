@@ -1,6 +1,5 @@
 """What the benchmarks share: faces to work on, medians side by side, the row each one writes."""
 
-import csv
 import io
 import os
 import statistics
@@ -14,7 +13,7 @@ from PIL import Image, ImageEnhance
 from threeages.data.sources import import_source
 from threeages.demo import find_portraits
 from threeages.machine import describe_machine
-from threeages.manifest import Manifest, atomic_path, load_manifest
+from threeages.manifest import Manifest, load_manifest, replace_rows
 from threeages.synthetic import write_face_set
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"
@@ -74,14 +73,7 @@ def add_row(
     cells = (benchmark, measure, unit, *figures, details, describe_machine(), text, date.today().isoformat())
     row = dict(zip(HEADER, cells, strict=True))
     print("  ".join(v for k, v in row.items() if v and k not in {"machine", "versions", "date"}))
-    rows: list[dict[str, str]] = []
-    if results.exists():
-        with results.open(newline="", encoding="utf-8") as file:
-            rows = [r for r in csv.DictReader(file) if (r["benchmark"], r["measure"]) != (benchmark, measure)]
-    with atomic_path(results) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, HEADER, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*rows, row])
+    replace_rows(results, [row], ("benchmark", "measure"))
 
 
 def _number(value: float | None) -> str:

@@ -9,7 +9,6 @@ into results/photos.csv.
 """
 
 import argparse
-import csv
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from threeages.answer import log_probs, pooled_probs
 from threeages.evaluate import evaluate
 from threeages.machine import describe_machine
-from threeages.manifest import atomic_path
+from threeages.manifest import replace_rows
 from threeages.predictions import PredictionTable, load_predictions
 
 PHOTOS = (1, 2, 4, 8, 16)
@@ -37,22 +36,17 @@ def main() -> None:
     args = parser.parse_args()
     table = load_predictions(args.predictions)
     rows = [{"model": args.model} | judge(table, count) for count in PHOTOS]
-    with RESULTS.open(newline="", encoding="utf-8") as file:
-        others: list[dict[str, object]] = [row for row in csv.DictReader(file) if row["model"] != args.model]
-    with atomic_path(RESULTS) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(others + rows)
+    replace_rows(RESULTS, rows, ("model",))
     for row in rows:
         print(row)
 
 
-def judge(table: PredictionTable, count: int) -> dict[str, object]:
+def judge(table: PredictionTable, count: int) -> dict[str, str]:
     """The figures of every face answered together with `count` - 1 others of its scene."""
     rows, probs = answer_together(table, count, np.random.default_rng(0))
     together = replace(table.take(rows), probs=probs, confidence=probs.max(axis=1))
     found = evaluate(together)
-    row: dict[str, object] = {"photos": count, "faces": found.n, "people": found.units}
+    row = {"photos": str(count), "faces": str(found.n), "people": str(found.units)}
     for name in FIGURES:
         values = (found.metrics[name], *found.intervals[name])
         names = (name, f"{name}_low", f"{name}_high")

@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from threeages.errors import DataError, MissingDependencyError
 from threeages.labels import UNKNOWN
-from threeages.manifest import atomic_path, load_manifest, read_manifest, save_manifest
+from threeages.manifest import atomic_path, load_manifest, read_manifest, replace_rows, save_manifest
 
 
 def test_round_trip(tmp_path: Path, faces_csv: Path) -> None:
@@ -155,3 +155,20 @@ def test_what_is_no_parquet_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingDependencyError, match=r"threeages\[parquet\]"):
         load_manifest(tmp_path / "m.parquet")
+
+
+def test_rows_of_results_take_the_place_of_those_alike(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "t.csv"
+    first = {"model": "a", "split": "people", "accuracy": "0.6"}
+    assert replace_rows(path, [first, {**first, "model": "b"}], ("model", "split")) == [
+        first,
+        {**first, "model": "b"},
+    ]
+    found = replace_rows(path, [{**first, "accuracy": "0.7"}], ("model", "split"))
+    assert found == [{**first, "model": "b"}, {**first, "accuracy": "0.7"}]
+    assert path.read_text() == "model,split,accuracy\nb,people,0.6\na,people,0.7\n"
+    with pytest.raises(ValueError, match="split"):
+        replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",))
+    assert len(path.read_text().splitlines()) == 3
+    replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",), extras="ignore")
+    assert path.read_text() == "model,accuracy\nb,0.6\na,0.7\nc,0.8\n"

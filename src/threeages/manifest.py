@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,6 +175,30 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
             f"Cannot write {self.path}: {error.strerror or error}.",
             hint="Give a folder you may write to, on a disk with room.",
         )
+
+
+def replace_rows(
+    path: Path,
+    rows: Sequence[Mapping[str, str]],
+    key: Sequence[str],
+    *,
+    extras: Literal["raise", "ignore"] = "raise",
+) -> list[Mapping[str, str]]:
+    """Write rows into a csv of results behind those that differ in the columns `key`; all of them.
+
+    Older rows alike in `key` go. Their columns are those of the rows given; `extras` says of an older row
+    that has more whether it is a ValueError, or loses them.
+    """
+    new = {tuple(row[name] for name in key) for row in rows}
+    kept: list[Mapping[str, str]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            kept = [row for row in csv.DictReader(file) if tuple(row[name] for name in key) not in new]
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n", extrasaction=extras)
+        writer.writeheader()
+        writer.writerows([*kept, *rows])
+    return [*kept, *rows]
 
 
 def _read_rows(path: Path, need_label: bool) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:

@@ -99,6 +99,11 @@ class Prepared:
     message: str = ""
     faults: tuple[str, ...] = ()
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """`faults` with '' for every face where it is ()."""
+        return self.faults or ("",) * len(self.boxes)
+
 
 Output = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
@@ -145,7 +150,7 @@ class Predictor:
             for item in items:
                 found = list(islice(left, len(item.boxes)))
                 if found:  # the largest comes first
-                    faults.append(item.faults[0] if item.faults else "")
+                    faults.append(item.reasons[0])
                     pool.add(*found[0], faults[-1])
         if not faults:
             yield Record(TOGETHER, "no_face", message="No face was found in any image.")
@@ -223,10 +228,8 @@ class Predictor:
         for item in items:
             if item.status != OK:
                 yield Record(item.path, item.status, message=item.message)
-            faults = item.faults or ("",) * len(item.boxes)
-            for box, fault in zip(item.boxes, faults, strict=True):
-                probs, years = next(left)
-                yield face_record(item.path, box, probs, years, policy=self.policy, fault=fault)
+            for box, fault in zip(item.boxes, item.reasons, strict=True):
+                yield face_record(item.path, box, *next(left), policy=self.policy, fault=fault)
 
 
 def _name(i: int, image: Path | bytes | Pixels) -> str:

@@ -1,7 +1,6 @@
 """From predictions to a folder with the figures as json, csv, png and one self-contained html page."""
 
 import base64
-import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ from string import Template
 from threeages.errors import MissingDependencyError
 from threeages.evaluate import SLICE_FIGURES, Evaluation, evaluate
 from threeages.machine import describe_machine
-from threeages.manifest import atomic_path
+from threeages.manifest import atomic_path, replace_rows
 from threeages.predictions import PredictionTable, save_predictions
 
 NAMES = {
@@ -93,14 +92,7 @@ def add_result(result: Evaluation, path: Path, name: str) -> None:
         row |= {metric: _cell(value), f"{metric}_low": _cell(low), f"{metric}_high": _cell(high)}
     row["machine"] = describe_machine()
     row["date"] = date.today().isoformat()
-    rows: list[dict[str, str]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [r for r in csv.DictReader(file) if r["model"] != name]
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*rows, row])
+    replace_rows(path, [row], ("model",))
 
 
 def _draw(result: Evaluation, out: Path) -> None:

@@ -12,7 +12,7 @@ from threeages.config import SplitMode, TrainConfig
 from threeages.errors import ConfigError
 from threeages.evaluate import Evaluation
 from threeages.machine import describe_machine
-from threeages.manifest import Manifest, atomic_path
+from threeages.manifest import Manifest, atomic_path, replace_rows
 from threeages.predictions import join_predictions, load_predictions
 from threeages.recipes import create_recipe
 from threeages.report import write_report
@@ -87,16 +87,7 @@ def parse_splits(text: str) -> tuple[SplitMode, ...]:
 
 def write_rows(rows: Sequence[Row], path: Path) -> list[Row]:
     """Write the rows as csv behind those of other recipes and splits that stand there; all of them."""
-    kept: list[Row] = []
-    new = {(row["recipe"], row["split"]) for row in rows}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            kept = [row for row in csv.DictReader(file) if (row["recipe"], row["split"]) not in new]
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows([*kept, *rows])
-    return [*kept, *rows]
+    return [dict(row) for row in replace_rows(path, rows, ("recipe", "split"), extras="ignore")]
 
 
 def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

@@ -135,7 +135,7 @@ class Tracker:
         i: int,
         output: tuple[NDArray[np.float32], NDArray[np.float32] | None],
     ) -> TrackedFace:
-        fault = prepared.faults[i] if prepared.faults else ""
+        fault = prepared.reasons[i]
         track.add(prepared.boxes[i], frame.seconds, *output, fault)
         probs, years = track.pool.mean()
         record = face_record(
