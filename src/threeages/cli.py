@@ -263,6 +263,9 @@ def adapt(
     only: Annotated[
         str | None, typer.Option(help="Learn from the rows with this value: source=faces.")
     ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Weights of CLIP's image tower, to learn its patches too.")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 4,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
@@ -279,6 +282,7 @@ def adapt(
         config,
         out,
         only=_pair(only) if only else None,
+        teacher=teacher,
         epochs=epochs,
         cache_dir=cache_dir,
     )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from threeages.data.views import PLAIN, WHOLE, cut_view, spoil
+from threeages.data.views import PLAIN, WHOLE, cut_view, redraw, spoil
 from threeages.demo import find_portraits
 from threeages.faces import Face, cut, find_faces, whole
 from threeages.images import Pixels, load_image, resize
@@ -65,3 +65,19 @@ def test_spoiled_pixels_stay_bytes_of_the_same_size(seed: int) -> None:
     found = spoil(pixels, np.random.default_rng(seed))
     assert found.dtype == np.uint8
     assert found.shape == pixels.shape
+
+
+def test_a_redrawn_cut_says_where_its_points_lie() -> None:
+    x, y = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    ramp = np.stack([2 * x + 40, 2 * y + 40, np.full_like(x, 99)], axis=2).astype(np.uint8)
+    mirrored = set()
+    for seed in range(20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("threeages.data.views.spoil", lambda pixels, _: pixels)
+            view, move = redraw(ramp, np.random.default_rng(seed))
+        mirrored.add(bool(move[0, 0] < 0))
+        for column, row in ((32, 32), (24, 40), (45, 30)):
+            point = (2 * np.array([column, row]) + 1) / SIZE - 1
+            found = (move @ [*point, 1] + 1) * SIZE / 2 - 0.5
+            assert view[row, column, :2] == pytest.approx(2 * found + 40, abs=2)
+    assert mirrored == {True, False}

@@ -1,17 +1,19 @@
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from threeages.cli import app
 from threeages.config import TrainConfig
+from threeages.data.cache import PixelCache
 from threeages.errors import DataError
 from threeages.manifest import Manifest, load_manifest
+from threeages.models import vit
+from threeages.models.classifier import create_classifier
+from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.training import adapt as adapting
 from threeages.training.adapt import adapt
@@ -33,26 +35,27 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """The rows that are learnt from."""
-    rows: set[int] = set()
-    batches = adapting.batches
+def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The images that are learnt from."""
+    paths: set[str] = set()
+    opened = adapting.open_cache
 
-    def note(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-        rows.update(map(int, order))
-        return batches(order, size)
+    def note(faces: Manifest, *args: Any, **options: Any) -> PixelCache:
+        paths.update(faces.paths)
+        return opened(faces, *args, **options)
 
-    monkeypatch.setattr(adapting, "batches", note)
-    return rows
+    monkeypatch.setattr(adapting, "open_cache", note)
+    return paths
 
 
 def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: set[int]
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: set[str]
 ) -> None:
     out = tmp_path / "adapted.safetensors"
     losses = list(adapt(manifest, SMALL, out, epochs=4, cache_dir=cache_dir))
     assert losses[-1] < 0.8 * losses[0]
-    assert seen == set(open_data(manifest, SMALL, cache_dir)[1].train)
+    train = open_data(manifest, SMALL, cache_dir)[1].train
+    assert seen == {manifest.paths[row] for row in train}
 
     model = create_model(SMALL, manifest)
     before = {key: value.clone() for key, value in model.net.features.state_dict().items()}
@@ -64,15 +67,31 @@ def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen
 
 
 def test_only_some_rows_may_teach(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: set[int]
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: set[str]
 ) -> None:
     train = open_data(manifest, SMALL, cache_dir)[1].train
     person = manifest.columns["cluster_id"][train[0]]
     out = tmp_path / "adapted.safetensors"
     list(adapt(manifest, SMALL, out, only=("cluster_id", person), epochs=1, cache_dir=cache_dir))
-    assert {manifest.columns["cluster_id"][row] for row in seen} == {person}
+    people = dict(zip(manifest.paths, manifest.columns["cluster_id"], strict=True))
+    assert {people[path] for path in seen} == {person}
     with pytest.raises(DataError, match="cluster_id=nobody"):
         next(adapt(manifest, SMALL, out, only=("cluster_id", "nobody"), epochs=1, cache_dir=cache_dir))
+
+
+def test_a_tower_of_patches_may_teach_too(
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vit, "BLOCKS", 1)  # the other eleven are the same
+    teacher, out = tmp_path / "tower.safetensors", tmp_path / "adapted.safetensors"
+    tower = create_classifier(create_signature("clip_vit_b16", 224))
+    for weights in tower.parameters():
+        torch.nn.init.normal_(weights, std=0.02)
+    save_file({k: v.contiguous() for k, v in tower.net.features.state_dict().items()}, teacher)
+    losses = list(adapt(manifest, SMALL, out, teacher=teacher, epochs=4, cache_dir=cache_dir))
+    assert losses[-1] < 0.8 * losses[0]
+    written = load_file(out)
+    assert written.keys() == create_model(SMALL, manifest).net.features.state_dict().keys()
 
 
 def test_the_command_writes_weights_that_a_training_takes(faces_csv: Path, tmp_path: Path) -> None:

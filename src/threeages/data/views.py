@@ -13,6 +13,7 @@ PLAIN, WHOLE = 0, 1  # the view of use with a detector, and without; every furth
 SEED = 7
 TURN, ZOOM = np.deg2rad(10), 0.15  # radians; log of a factor
 SHIFT = 0.25  # of the landmarks' mean distance from their middle: 5 % of the cut's side
+DRIFT = 0.1  # of half a cut's side, which is that again
 MIRRORED = 0.5
 SPOILED = 0.5  # share of the whole views that are spoiled; drawn ones all are
 
@@ -28,11 +29,33 @@ def cut_view(pixels: Pixels, face: Face, view: int, row: int, size: int, alignme
         return cut(pixels, face, size, alignment=alignment)
     rng = np.random.default_rng((SEED, row, view))
     if view == WHOLE:
-        found = cut(pixels, whole(pixels), size)
-        found = spoil(found, rng) if rng.random() < SPOILED else found
-    else:
-        found = spoil(cut(pixels, _jitter(face, rng), size, alignment=alignment), rng)
-    return np.ascontiguousarray(found[:, ::-1]) if rng.random() < MIRRORED else found
+        return vary(cut(pixels, whole(pixels), size), rng)
+    found = spoil(cut(pixels, _jitter(face, rng), size, alignment=alignment), rng)
+    return found[:, ::-1] if rng.random() < MIRRORED else found
+
+
+def vary(pixels: Pixels, rng: Random) -> Pixels:
+    """Spoiled in some draws, mirrored in some."""
+    found = spoil(pixels, rng) if rng.random() < SPOILED else pixels
+    return found[:, ::-1] if rng.random() < MIRRORED else found
+
+
+def redraw(pixels: Pixels, rng: Random) -> tuple[Pixels, NDArray[np.float32]]:
+    """A square cut turned, zoomed, shifted, mirrored at times and spoiled, and the move that makes it.
+
+    The move `(2, 3)` takes a point (x, y, 1) of the new view to one of the cut, both from -1 to 1 along each
+    side (torch's affine_grid).
+    """
+    turn = np.exp(complex(rng.uniform(-ZOOM, ZOOM), rng.uniform(-TURN, TURN)))
+    mirror = -1 if rng.random() < MIRRORED else 1
+    turned = np.array([[turn.real * mirror, -turn.imag], [turn.imag * mirror, turn.real]])
+    shift = rng.uniform(-DRIFT, DRIFT, 2)
+    side = pixels.shape[0]
+    middle = (side - 1) / 2
+    in_pixels = np.column_stack([turned, shift * side / 2 + middle - turned.sum(axis=1) * middle])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(pixels, in_pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return spoil(_pixels(moved), rng), np.column_stack([turned, shift]).astype(np.float32)
 
 
 def spoil(pixels: Pixels, rng: Random) -> Pixels:

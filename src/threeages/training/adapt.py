@@ -1,4 +1,4 @@
-"""A pretrained network made fit for small and poor faces, from what it makes of large and clear ones."""
+"""A pretrained network made fit for small and poor faces, from what larger ones make of clear faces."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,24 +7,28 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from rich.progress import track
 from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
+from threeages.data.views import redraw, vary
 from threeages.manifest import Manifest, atomic_path, find_rows
 from threeages.models.registry import SIGNATURES
-from threeages.training.activations import Inputs, Stretch
-from threeages.training.fit import batches, choose_precision, draw_views, open_inputs
+from threeages.recipes import create_recipe
+from threeages.training.activations import Inputs, Stretch, open_activations
+from threeages.training.fit import batches, choose_precision
+from threeages.training.lessons import FeatureLesson, TokenLesson
 from threeages.training.memory import keep_freed_memory
 from threeages.training.run import create_data, create_model, open_data
 
 BATCH = 64
-LR = 4e-4
+LR, LESSON_LR = 4e-4, 1e-3
 WARM_UP = 0.05  # of all steps
-SMALL = 1e-3  # keeps features that are never on from dividing by zero
+WHOLE_SHARE = 0.25  # of the views: the image as it is taken without a detector
+Rows = NDArray[np.int64]
 
 
 def adapt(
@@ -33,56 +37,94 @@ def adapt(
     out: Path,
     *,
     only: tuple[str, str] | None = None,
+    teacher: Path | None = None,
     epochs: int = 4,
     cache_dir: Path | None = None,
 ) -> Iterator[float]:
-    """Teach the recipe's network to see in any view of a face what it sees in a clear one; written to `out`.
+    """Teach the recipe's network to see in any view of a face what larger ones see in it; written to `out`.
 
-    The teacher is the pretrained network at the size its signature names, on each face as in use; the
-    student starts from the same weights and is given the recipe's views of the face (data.views) at the
-    recipe's size. No label is used, and no row that the fold of `config` holds out; `only` leaves the rows
-    with a value in a column. Yields the loss of every epoch, smooth L1 in standard deviations of each
-    feature. The file is for `--weights`; what it brings is in results/experiments.csv.
+    One teacher is the network itself as published, at the size its signature names, on each face as in use.
+    A second is CLIP's image tower, where `teacher` names its weights: the student learns what the tower
+    makes of every patch of the same cut (training.lessons), most of which no label would teach it. The
+    student is given views of the face at the recipe's size, each drawn anew (data.views). No label is used,
+    and no row that the fold of `config` holds out; `only` leaves the rows with a value in a column. Yields
+    the loss of every epoch. The file is for `--weights`; what it brings is in results/experiments.csv.
     """
     keep_freed_memory()
-    cache, split = open_data(manifest, config, cache_dir)
-    rows = find_rows(manifest.columns, *only, split.train) if only else split.train
-    wanted = torch.from_numpy(np.asarray(_open_teacher(manifest, config, cache_dir).values[:], np.float32))
-    spread = wanted[rows].std(dim=0) + SMALL
-    wanted /= spread
+    _, split = open_data(manifest, replace(config, views=1), cache_dir)
+    faces = manifest.select(find_rows(manifest.columns, *only, split.train) if only else split.train)
+    student = create_model(config, faces)
+    alignment = student.signature.alignment
+    cuts = open_cache(faces, config.input_size, alignment=alignment, folder=cache_dir).pixels
+    wholes = open_cache(faces, config.input_size, folder=cache_dir).pixels
+
+    own = replace(config, input_size=SIGNATURES[config.model].input_size)
+    features = _ask(faces, own, alignment, whole=True, cache_dir=cache_dir)
+    lessons = nn.ModuleList([FeatureLesson(features)])
+    if teacher:
+        tower = replace(create_recipe("clip-features"), weights=str(teacher))
+        tokens = _ask(faces, tower, alignment, whole=False, cache_dir=cache_dir)
+        lessons.append(TokenLesson(tokens, features.shape[1]))
 
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
-    spread = spread.to(fabric.device)
-    student = create_model(config, manifest)
-    module = Stretch(student, 0, len(student.net.stages))
-    optimizer = torch.optim.Adam(student.net.features.parameters(), fused=True)
-    steps = epochs * -(-len(rows) // BATCH)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, steps, pct_start=WARM_UP, cycle_momentum=False)
-    net, optimizer = fabric.setup(module.train(), optimizer)
+    lessons = lessons.to(fabric.device)
+    optimizer, rate = _create_optimizer(student.net.features, lessons, epochs * -(-len(faces) // BATCH))
+    to_maps = Stretch(student, 0, len(student.net.features)).train()
+    to_maps, optimizer = fabric.setup(to_maps, optimizer)
     for epoch in range(epochs):
         rng = np.random.default_rng((config.seed, epoch))
-        order = list(batches(rng.permutation(rows), BATCH))
+        order = list(batches(rng.permutation(len(faces)), BATCH))
         total = 0.0
         for batch in track(order, description=f"Epoch {epoch + 1}"):
-            views = draw_views(batch, len(manifest), config.views, rng)
-            pixels = torch.from_numpy(cache.pixels[views]).to(fabric.device)
-            found: Tensor = net(pixels).float() / spread
-            loss = F.smooth_l1_loss(found, wanted[batch].to(fabric.device))
+            pixels, moves = _draw_views(cuts, wholes, batch, rng)
+            maps: Tensor = to_maps(pixels.to(fabric.device)).float()
+            loss = torch.stack([lesson(maps, batch, moves.to(fabric.device)) for lesson in lessons]).sum()
             optimizer.zero_grad()
             fabric.backward(loss)
             optimizer.step()
             rate.step()
             total += loss.item() * len(batch)
-        yield total / len(rows)
+        yield total / len(faces)
     with atomic_path(out) as part:
         save_file({k: v.contiguous().cpu() for k, v in student.net.features.state_dict().items()}, part)
 
 
-def _open_teacher(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> Inputs:
-    """The pretrained network's features float16 `(n, f)` of every row, as in use, at its own size."""
-    size = SIGNATURES[config.model].input_size
-    config = replace(config, input_size=size, views=1, epochs=0, head_epochs=1)
-    model = create_model(config, manifest)
-    cache = open_cache(manifest, size, alignment=model.signature.alignment, folder=cache_dir)
-    data = create_data(manifest, model, cache, cache_dir)
-    return open_inputs(model, data, config.phases()[-1], config)
+def _ask(
+    faces: Manifest, config: TrainConfig, alignment: float, *, whole: bool, cache_dir: Path | None
+) -> NDArray[np.float16]:
+    """What a frozen teacher makes of each face cut so: after its pooling where `whole`, else before."""
+    model = create_model(config, faces)
+    model.signature = replace(model.signature, alignment=alignment)
+    cache = open_cache(faces, config.input_size, alignment=alignment, folder=cache_dir)
+    data = create_data(faces, model, cache, cache_dir)
+    depth = len(model.net.stages) - (not whole)
+    return open_activations(
+        model, Inputs(data.pixels), data.key, depth, data.folder, config.max_cache_gb
+    ).values
+
+
+def _create_optimizer(
+    features: nn.Module, lessons: nn.Module, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    groups = [{"params": list(features.parameters()), "lr": LR}]
+    if own := list(lessons.parameters()):
+        groups.append({"params": own, "lr": LESSON_LR})
+    optimizer = torch.optim.Adam(groups, fused=True)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rates, steps, pct_start=WARM_UP, cycle_momentum=False
+    )
+    return optimizer, rate
+
+
+def _draw_views(
+    cuts: NDArray[np.uint8], wholes: NDArray[np.uint8], rows: Rows, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """A view of each face, uint8 `(b, size, size, 3)`, and its move `(b, 2, 3)`: nan of a whole image."""
+    nowhere = np.full((2, 3), np.nan, dtype=np.float32)
+    views = [
+        (vary(wholes[row], rng), nowhere) if rng.random() < WHOLE_SHARE else redraw(cuts[row], rng)
+        for row in rows
+    ]
+    pixels, moves = zip(*views, strict=True)
+    return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(moves))
