@@ -90,8 +90,8 @@ def frozen_features() -> TrainConfig:
     """A small head on frozen features of faces, for age groups and years together.
 
     Only the neck and the heads learn; three of five features are dropped, so that no person is learnt by
-    heart. Command and data are those of `default`. Cost: one pass over the images (about 4 minutes on 2
-    cores), then 25 seconds a fold.
+    heart. Data are those of `default`, the weights the network's as published. Cost: one pass over the
+    images (about 4 minutes on 2 cores), then 25 seconds a fold.
     """
     return TrainConfig(
         model="mobilenet_v1_face",
@@ -123,16 +123,16 @@ def clip_features() -> TrainConfig:
 def default() -> TrainConfig:
     """The model that ships: the later half of the network of faces trained on, with its heads.
 
-    Command: `threeages train MANIFEST --recipe default --weights mobilenet_v1_face_age.safetensors`, where
-    the manifest joins faces of known people and faces of known years. Neck and heads learn first, on four
-    views of every face (data.views); then the blocks behind the stride of 16 learn with them, slowly, and
-    the moving average of the weights is kept. On people never seen that adds 1.1 points of macro-F1 to
-    `frozen-features`, and 0.9 of accuracy on UTKFace (results/experiments.csv). Weights of `threeages
-    adapt` would take 0.1 years off its error and leave its groups as right as they are. Cost: 10 minutes
-    once for what is frozen, then 7 a fold, on 2 cores with AVX-512 BF16; 16 GB on disk.
+    Command: `threeages train MANIFEST --recipe default --weights FILE`, where the manifest joins faces of
+    known people and faces of known years, and FILE is what `threeages adapt --teacher` makes of the network
+    of faces. Neck and heads learn first, on four views of every face (data.views); then the blocks behind
+    the stride of 16 learn with them, slowly, and the moving average of the weights is kept. What size and
+    weights bring stands in results/experiments.csv. Cost: 10 minutes once for what is frozen, then 5 a fold,
+    on 2 cores with AVX-512 BF16; 11 GB on disk.
     """
     return replace(
         frozen_features(),
+        input_size=128,
         options={"hidden": 256, "dropout": 0.5},
         head_epochs=8,
         epochs=3,
