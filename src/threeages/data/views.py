@@ -30,14 +30,12 @@ def cut_view(pixels: Pixels, face: Face, view: int, row: int, size: int, alignme
     rng = np.random.default_rng((SEED, row, view))
     if view == WHOLE:
         return vary(cut(pixels, whole(pixels), size), rng)
-    found = spoil(cut(pixels, _jitter(face, rng), size, alignment=alignment), rng)
-    return found[:, ::-1] if rng.random() < MIRRORED else found
+    return _mirror(spoil(cut(pixels, _jitter(face, rng), size, alignment=alignment), rng), rng)
 
 
 def vary(pixels: Pixels, rng: Random) -> Pixels:
     """Spoiled in some draws, mirrored in some."""
-    found = spoil(pixels, rng) if rng.random() < SPOILED else pixels
-    return found[:, ::-1] if rng.random() < MIRRORED else found
+    return _mirror(spoil(pixels, rng) if rng.random() < SPOILED else pixels, rng)
 
 
 def redraw(pixels: Pixels, rng: Random) -> tuple[Pixels, NDArray[np.float32]]:
@@ -46,7 +44,7 @@ def redraw(pixels: Pixels, rng: Random) -> tuple[Pixels, NDArray[np.float32]]:
     The move `(2, 3)` takes a point (x, y, 1) of the new view to one of the cut, both from -1 to 1 along each
     side (torch's affine_grid).
     """
-    turn = np.exp(complex(rng.uniform(-ZOOM, ZOOM), rng.uniform(-TURN, TURN)))
+    turn = _turn(rng)
     mirror = -1 if rng.random() < MIRRORED else 1
     turned = np.array([[turn.real * mirror, -turn.imag], [turn.imag * mirror, turn.real]])
     shift = rng.uniform(-DRIFT, DRIFT, 2)
@@ -80,10 +78,18 @@ def _jitter(face: Face, rng: Random) -> Face:
     points = np.asarray(face.landmarks @ (1, 1j), dtype=np.complex128)
     middle = points.mean()
     shift = np.abs(points - middle).mean() * complex(*rng.uniform(-SHIFT, SHIFT, 2))
-    turn = np.exp(complex(rng.uniform(-ZOOM, ZOOM), rng.uniform(-TURN, TURN)))
-    moved = middle + shift + turn * (points - middle)
+    moved = middle + shift + _turn(rng) * (points - middle)
     landmarks: Landmarks = np.stack([moved.real, moved.imag], axis=1).astype(np.float32)
     return replace(face, landmarks=landmarks)
+
+
+def _turn(rng: Random) -> complex:
+    """What a view's points are multiplied by: it turns and zooms them."""
+    return complex(np.exp(complex(rng.uniform(-ZOOM, ZOOM), rng.uniform(-TURN, TURN))))
+
+
+def _mirror(pixels: Pixels, rng: Random) -> Pixels:
+    return pixels[:, ::-1] if rng.random() < MIRRORED else pixels
 
 
 def _coarsen(pixels: Pixels, rng: Random) -> Pixels:

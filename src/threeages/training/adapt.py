@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
 from threeages.data.views import redraw, vary
+from threeages.images import Pixels
 from threeages.manifest import Manifest, atomic_path, find_rows
 from threeages.models.registry import SIGNATURES
 from threeages.recipes import create_recipe
@@ -28,7 +29,6 @@ BATCH = 64
 LR, LESSON_LR = 4e-4, 1e-3
 WARM_UP = 0.05  # of all steps
 WHOLE_SHARE = 0.25  # of the views: the image as it is taken without a detector
-Rows = NDArray[np.int64]
 
 
 def adapt(
@@ -51,11 +51,11 @@ def adapt(
     the loss of every epoch. The file is for `--weights`; what it brings is in results/experiments.csv.
     """
     keep_freed_memory()
-    _, split = open_data(manifest, replace(config, views=1), cache_dir)
-    faces = manifest.select(find_rows(manifest.columns, *only, split.train) if only else split.train)
+    cache, split = open_data(manifest, replace(config, views=1), cache_dir)
+    rows = find_rows(manifest.columns, *only, split.train) if only else split.train
+    faces = manifest.select(rows)
     student = create_model(config, faces)
     alignment = student.signature.alignment
-    cuts = open_cache(faces, config.input_size, alignment=alignment, folder=cache_dir).pixels
     wholes = open_cache(faces, config.input_size, folder=cache_dir).pixels
 
     own = replace(config, input_size=SIGNATURES[config.model].input_size)
@@ -76,7 +76,7 @@ def adapt(
         order = list(batches(rng.permutation(len(faces)), BATCH))
         total = 0.0
         for batch in track(order, description=f"Epoch {epoch + 1}"):
-            pixels, moves = _draw_views(cuts, wholes, batch, rng)
+            pixels, moves = _draw_views(cache.pixels[rows[batch]], wholes[batch], rng)
             maps: Tensor = to_maps(pixels.to(fabric.device)).float()
             loss = torch.stack([lesson(maps, batch, moves.to(fabric.device)) for lesson in lessons]).sum()
             optimizer.zero_grad()
@@ -117,14 +117,12 @@ def _create_optimizer(
     return optimizer, rate
 
 
-def _draw_views(
-    cuts: NDArray[np.uint8], wholes: NDArray[np.uint8], rows: Rows, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def _draw_views(cuts: Pixels, wholes: Pixels, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """A view of each face, uint8 `(b, size, size, 3)`, and its move `(b, 2, 3)`: nan of a whole image."""
     nowhere = np.full((2, 3), np.nan, dtype=np.float32)
     views = [
-        (vary(wholes[row], rng), nowhere) if rng.random() < WHOLE_SHARE else redraw(cuts[row], rng)
-        for row in rows
+        (vary(whole, rng), nowhere) if rng.random() < WHOLE_SHARE else redraw(cut, rng)
+        for cut, whole in zip(cuts, wholes, strict=True)
     ]
     pixels, moves = zip(*views, strict=True)
     return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(moves))

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from threeages.data.split import Rows
+
 SMALL = 1e-3  # keeps features that are never on from dividing by zero
 SAMPLE = 1000  # faces that the spread of tokens is taken from: all would need their memory at once
 WHOLE_WEIGHT = 2.0  # of the loss of the whole against that of the patches
 
-Rows = NDArray[np.int64]
 Features = NDArray[np.floating]
 
 
