@@ -37,6 +37,7 @@ Weights = Annotated[
     str | None, typer.Option(help="Pretrained weights: a safetensors file, a folder of them, or 'random'.")
 ]
 InputSize = Annotated[int | None, typer.Option(help="Pixels on each side of what the model sees.")]
+SplitKind = Annotated[str | None, typer.Option("--split", help="random, people or none (all rows train).")]
 EXTRAS = {  # what a command misses where the package was installed without the extra
     **dict.fromkeys(("torch", "sklearn", "lightning_fabric", "onnx", "safetensors"), "train"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
@@ -193,7 +194,7 @@ def train(
     manifest: ManifestFile,
     out: OutFolder,
     recipe: RecipeName = "reference-cnn",
-    split: Annotated[str | None, typer.Option(help="random, people or none (all rows train).")] = None,
+    split: SplitKind = None,
     fold: Annotated[int | None, typer.Option(help="Which fold of people is judged.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of the main phase.")] = None,
     head_epochs: Annotated[int | None, typer.Option(help="Before it, with the backbone frozen.")] = None,
@@ -259,12 +260,16 @@ def adapt(
     recipe: RecipeName = "default",
     weights: Weights = None,
     size: InputSize = None,
-    fold: Annotated[int | None, typer.Option(help="The fold of people that is not looked at.")] = None,
+    split: SplitKind = None,
+    fold: Annotated[int | None, typer.Option(help="The fold of people that is not learnt from.")] = None,
     only: Annotated[
         str | None, typer.Option(help="Learn from the rows with this value: source=faces.")
     ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Weights of CLIP's image tower, to learn its patches too.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="What an earlier adapt wrote, to go on from; --weights still teach.")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 4,
     root: RootFolder = None,
@@ -275,7 +280,7 @@ def adapt(
     from threeages.recipes import create_recipe
     from threeages.training.adapt import adapt as run_adapting
 
-    given = {"weights": weights, "input_size": size, "fold": fold}
+    given = {"weights": weights, "input_size": size, "split": split, "fold": fold}
     config = replace(create_recipe(recipe), **_without_none(given))
     losses = run_adapting(
         load_manifest(manifest, root=root, need_label=False),
@@ -283,6 +288,7 @@ def adapt(
         out,
         only=_pair(only) if only else None,
         teacher=teacher,
+        start=start,
         epochs=epochs,
         cache_dir=cache_dir,
     )

@@ -1,14 +1,14 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from typer.testing import CliRunner
 
 from threeages.cli import app
 from threeages.config import TrainConfig
-from threeages.data.cache import PixelCache
+from threeages.data.split import Rows
 from threeages.errors import DataError
 from threeages.manifest import Manifest, load_manifest
 from threeages.models import vit
@@ -17,6 +17,7 @@ from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.training import adapt as adapting
 from threeages.training.adapt import adapt
+from threeages.training.lessons import FeatureLesson, Features
 from threeages.training.run import create_model, open_data
 
 SMALL = TrainConfig(
@@ -35,27 +36,31 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The images that are learnt from."""
-    paths: set[str] = set()
-    opened = adapting.open_cache
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
+    """The rows that are drawn from and taught, and those that a lesson takes its deviations from."""
+    rows: dict[str, set[int]] = {"learnt": set(), "scale": set()}
 
-    def note(faces: Manifest, *args: Any, **options: Any) -> PixelCache:
-        paths.update(faces.paths)
-        return opened(faces, *args, **options)
+    class Noting(FeatureLesson):
+        def __init__(self, features: Features, learnt: Rows) -> None:
+            rows["scale"].update(learnt.tolist())
+            super().__init__(features, learnt)
 
-    monkeypatch.setattr(adapting, "open_cache", note)
-    return paths
+        def forward(self, maps: Tensor, batch: Rows, moves: Tensor) -> Tensor:
+            rows["learnt"].update(batch.tolist())
+            return super().forward(maps, batch, moves)
+
+    monkeypatch.setattr(adapting, "FeatureLesson", Noting)
+    return rows
 
 
 def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: set[str]
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]]
 ) -> None:
     out = tmp_path / "adapted.safetensors"
     losses = list(adapt(manifest, SMALL, out, epochs=4, cache_dir=cache_dir))
     assert losses[-1] < 0.8 * losses[0]
     train = open_data(manifest, SMALL, cache_dir)[1].train
-    assert seen == {manifest.paths[row] for row in train}
+    assert seen == {"learnt": set(train.tolist()), "scale": set(train.tolist())}
 
     model = create_model(SMALL, manifest)
     before = {key: value.clone() for key, value in model.net.features.state_dict().items()}
@@ -67,14 +72,15 @@ def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen
 
 
 def test_only_some_rows_may_teach(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: set[str]
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]]
 ) -> None:
     train = open_data(manifest, SMALL, cache_dir)[1].train
     person = manifest.columns["cluster_id"][train[0]]
     out = tmp_path / "adapted.safetensors"
     list(adapt(manifest, SMALL, out, only=("cluster_id", person), epochs=1, cache_dir=cache_dir))
-    people = dict(zip(manifest.paths, manifest.columns["cluster_id"], strict=True))
-    assert {people[path] for path in seen} == {person}
+    theirs = [row for row, name in enumerate(manifest.columns["cluster_id"]) if name == person]
+    assert set(theirs) <= set(train.tolist())
+    assert seen["learnt"] == set(range(len(theirs)))  # rows among those that `only` leaves
     with pytest.raises(DataError, match="cluster_id=nobody"):
         next(adapt(manifest, SMALL, out, only=("cluster_id", "nobody"), epochs=1, cache_dir=cache_dir))
 
@@ -92,6 +98,18 @@ def test_a_tower_of_patches_may_teach_too(
     assert losses[-1] < 0.8 * losses[0]
     written = load_file(out)
     assert written.keys() == create_model(SMALL, manifest).net.features.state_dict().keys()
+
+
+def test_it_goes_on_from_what_it_wrote(
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    list(adapt(manifest, SMALL, first, epochs=1, cache_dir=cache_dir))
+    monkeypatch.setattr(adapting, "LR", 0.0)  # what it begins with stays
+    list(adapt(manifest, SMALL, second, start=first, epochs=1, cache_dir=cache_dir))
+    began, published = load_file(second), create_model(SMALL, manifest).net.features.state_dict()
+    assert torch.equal(began["1.weight"], load_file(first)["1.weight"])
+    assert not torch.equal(began["1.weight"], published["1.weight"])
 
 
 def test_the_command_writes_weights_that_a_training_takes(faces_csv: Path, tmp_path: Path) -> None:

@@ -22,12 +22,21 @@ def _maps(rows: np.ndarray, seed: int = 1) -> Tensor:
 
 def test_features_cost_nothing_where_they_are_the_teachers() -> None:
     features = np.random.default_rng(0).normal(size=(N, CHANNELS)) * (1, 10, 100, 0.1, 0)
-    lesson = FeatureLesson(features)
+    lesson = FeatureLesson(features, np.arange(N))
     rows = np.array([4, 1])
     maps = torch.from_numpy(features[rows]).float()[:, :, None, None].expand(-1, -1, 2, 2)
     moves = STILL.expand(2, 2, 3)
     assert lesson(maps, rows, moves).item() == pytest.approx(0, abs=1e-6)
     assert lesson(maps, np.array([1, 4]), moves).item() > 0.1
+
+
+def test_rows_that_are_not_learnt_from_set_no_scale(tokens: np.ndarray) -> None:
+    features = np.random.default_rng(0).normal(size=(N, CHANNELS))
+    rows = np.arange(3)
+    before = FeatureLesson(features, rows).spread, TokenLesson(tokens, rows, CHANNELS).std
+    features[3:], tokens[3:] = 100, 100
+    after = FeatureLesson(features, rows).spread, TokenLesson(tokens, rows, CHANNELS).std
+    assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
 
 
 def _exact(lesson: TokenLesson, tokens: np.ndarray, rows: np.ndarray) -> Tensor:
@@ -46,7 +55,7 @@ def _whole_loss(lesson: TokenLesson, maps: Tensor, rows: np.ndarray) -> float:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_patches_are_learnt_where_the_view_shows_them(tokens: np.ndarray, mirrored: bool) -> None:
-    lesson = TokenLesson(tokens, CHANNELS)
+    lesson = TokenLesson(tokens, np.arange(N), CHANNELS)
     rows = np.array([0, 3])
     maps = _exact(lesson, tokens, rows)
     maps = maps.flip(3) if mirrored else maps
@@ -57,7 +66,7 @@ def test_patches_are_learnt_where_the_view_shows_them(tokens: np.ndarray, mirror
 
 
 def test_of_a_whole_image_no_patch_is_learnt(tokens: np.ndarray) -> None:
-    lesson = TokenLesson(tokens, CHANNELS)
+    lesson = TokenLesson(tokens, np.arange(N), CHANNELS)
     rows = np.array([2, 5])
     moves = torch.stack([torch.full((2, 3), torch.nan), STILL])
     maps = _maps(rows).requires_grad_()
@@ -69,7 +78,7 @@ def test_of_a_whole_image_no_patch_is_learnt(tokens: np.ndarray) -> None:
 
 
 def test_a_student_learns_tokens(tokens: np.ndarray) -> None:
-    lesson = TokenLesson(tokens, CHANNELS)
+    lesson = TokenLesson(tokens, np.arange(N), CHANNELS)
     rows = np.arange(N)
     maps, moves = _maps(rows), STILL.expand(N, 2, 3)
     optimizer = torch.optim.Adam(lesson.parameters(), lr=0.05)

@@ -38,6 +38,7 @@ def adapt(
     *,
     only: tuple[str, str] | None = None,
     teacher: Path | None = None,
+    start: Path | None = None,
     epochs: int = 4,
     cache_dir: Path | None = None,
 ) -> Iterator[float]:
@@ -52,28 +53,29 @@ def adapt(
     """
     keep_freed_memory()
     cache, split = open_data(manifest, replace(config, views=1), cache_dir)
-    rows = find_rows(manifest.columns, *only, split.train) if only else split.train
-    faces = manifest.select(rows)
-    student = create_model(config, faces)
+    rows = np.arange(len(manifest))
+    rows = find_rows(manifest.columns, *only, rows) if only else rows
+    faces, learnt = manifest.select(rows), np.flatnonzero(np.isin(rows, split.train))
+    student = create_model(replace(config, weights=str(start)) if start else config, faces)
     alignment = student.signature.alignment
     wholes = open_cache(faces, config.input_size, folder=cache_dir).pixels
 
     own = replace(config, input_size=SIGNATURES[config.model].input_size)
     features = _ask(faces, own, alignment, whole=True, cache_dir=cache_dir)
-    lessons = nn.ModuleList([FeatureLesson(features)])
+    lessons = nn.ModuleList([FeatureLesson(features, learnt)])
     if teacher:
         tower = replace(create_recipe("clip-features"), weights=str(teacher))
         tokens = _ask(faces, tower, alignment, whole=False, cache_dir=cache_dir)
-        lessons.append(TokenLesson(tokens, features.shape[1]))
+        lessons.append(TokenLesson(tokens, learnt, features.shape[1]))
 
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
     lessons = lessons.to(fabric.device)
-    optimizer, rate = _create_optimizer(student.net.features, lessons, epochs * -(-len(faces) // BATCH))
+    optimizer, rate = _create_optimizer(student.net.features, lessons, epochs * -(-len(learnt) // BATCH))
     to_maps = Stretch(student, 0, len(student.net.features)).train()
     to_maps, optimizer = fabric.setup(to_maps, optimizer)
     for epoch in range(epochs):
         rng = np.random.default_rng((config.seed, epoch))
-        order = list(batches(rng.permutation(len(faces)), BATCH))
+        order = list(batches(rng.permutation(learnt), BATCH))
         total = 0.0
         for batch in track(order, description=f"Epoch {epoch + 1}"):
             pixels, moves = _draw_views(cache.pixels[rows[batch]], wholes[batch], rng)
@@ -84,7 +86,7 @@ def adapt(
             optimizer.step()
             rate.step()
             total += loss.item() * len(batch)
-        yield total / len(faces)
+        yield total / len(learnt)
     with atomic_path(out) as part:
         save_file({k: v.contiguous().cpu() for k, v in student.net.features.state_dict().items()}, part)
 
@@ -92,7 +94,7 @@ def adapt(
 def _ask(
     faces: Manifest, config: TrainConfig, alignment: float, *, whole: bool, cache_dir: Path | None
 ) -> NDArray[np.float16]:
-    """What a frozen teacher makes of each face cut so: after its pooling where `whole`, else before."""
+    """What a frozen teacher makes of every face cut so: after its pooling where `whole`, else before."""
     model = create_model(config, faces)
     model.signature = replace(model.signature, alignment=alignment)
     cache = open_cache(faces, config.input_size, alignment=alignment, folder=cache_dir)

@@ -20,16 +20,17 @@ Features = NDArray[np.floating]
 class FeatureLesson(nn.Module):
     """The student's own kind of features, float `(n, f)`: smooth L1 in standard deviations of each.
 
-    Called with the student's last maps `(b, f, h, w)`, the rows they show `(b,)`, and the moves of the views
-    (data.views.redraw), which features of the whole face do not heed.
+    Deviations are those of the rows learnt from. Called with the student's last maps `(b, f, h, w)`, the
+    rows they show `(b,)`, and the moves of the views (data.views.redraw), which features of the whole face
+    do not heed.
     """
 
     spread: Tensor
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features, learnt: Rows) -> None:
         super().__init__()
         wanted = torch.from_numpy(np.asarray(features, dtype=np.float32))
-        self.register_buffer("spread", wanted.std(dim=0) + SMALL)
+        self.register_buffer("spread", wanted[learnt].std(dim=0) + SMALL)
         self._wanted = wanted / self.spread
 
     def forward(self, maps: Tensor, rows: Rows, moves: Tensor) -> Tensor:
@@ -43,7 +44,8 @@ class TokenLesson(nn.Module):
 
     A linear layer on each place of the student's maps learns the patches that lie there, moved as the view
     is; another on their mean learns the class token beside the patches' mean. Mean squared errors in
-    standard deviations. A view whose move is not a number shows another cut: the whole is all it learns.
+    standard deviations of the rows learnt from. A view whose move is not a number shows another cut: the
+    whole is all it learns.
     """
 
     mean: Tensor
@@ -51,10 +53,11 @@ class TokenLesson(nn.Module):
     whole_mean: Tensor
     whole_std: Tensor
 
-    def __init__(self, tokens: Features, channels: int) -> None:
+    def __init__(self, tokens: Features, learnt: Rows, channels: int) -> None:
         super().__init__()
         self._tokens = tokens
-        sample = torch.from_numpy(np.asarray(tokens[:: -(-len(tokens) // SAMPLE)], dtype=np.float32))
+        sampled = tokens[learnt[:: -(-len(learnt) // SAMPLE)]]
+        sample = torch.from_numpy(np.asarray(sampled, dtype=np.float32))
         width, whole = sample.shape[2], _whole(sample)
         for name, values in (("mean", sample[:, 1:].flatten(0, 1)), ("whole_mean", whole)):
             self.register_buffer(name, values.mean(dim=0))
