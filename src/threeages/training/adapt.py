@@ -47,15 +47,17 @@ def adapt(
     One teacher is the network itself as published, at the size its signature names, on each face as in use.
     A second is CLIP's image tower, where `teacher` names its weights: the student learns what the tower
     makes of every patch of the same cut (training.lessons), most of which no label would teach it. The
-    student is given views of the face at the recipe's size, each drawn anew (data.views). No label is used,
-    and no row that the fold of `config` holds out; `only` leaves the rows with a value in a column. Yields
+    student is given views of the face at the recipe's size, each drawn anew (data.views). It begins as
+    published, or with what an earlier call wrote to `start`. No label is used, and no row that the fold of
+    `config` holds out is learnt from; `only` leaves the rows with a value in a column, and raises DataError
+    where none may be learnt from. The teachers are asked about all of these once, for every fold. Yields
     the loss of every epoch. The file is for `--weights`; what it brings is in results/experiments.csv.
     """
     keep_freed_memory()
     cache, split = open_data(manifest, replace(config, views=1), cache_dir)
-    rows = np.arange(len(manifest))
-    rows = find_rows(manifest.columns, *only, rows) if only else rows
-    faces, learnt = manifest.select(rows), np.flatnonzero(np.isin(rows, split.train))
+    every = np.arange(len(manifest))
+    rows, train = (find_rows(manifest.columns, *only, r) if only else r for r in (every, split.train))
+    faces, learnt = manifest.select(rows), np.flatnonzero(np.isin(rows, train))
     student = create_model(replace(config, weights=str(start)) if start else config, faces)
     alignment = student.signature.alignment
     wholes = open_cache(faces, config.input_size, folder=cache_dir).pixels
