@@ -209,7 +209,7 @@ def train(
         list[str] | None, typer.Option(help="A further head, COLUMN or years, with its weight: gender=0.3.")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="A run of the same split whose features are learnt too.")
+        str | None, typer.Option(help="Weights of CLIP's image tower, to learn what it sees too.")
     ] = None,
     prefix_cache: Annotated[
         bool | None, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what is frozen once.")
@@ -225,7 +225,7 @@ def train(
 ) -> None:
     """Train a recipe into a run folder and judge it on the rows held out; goes on where it was stopped."""
     from threeages.manifest import load_manifest
-    from threeages.recipes import create_recipe
+    from threeages.recipes import TEACHER_WEIGHT, create_recipe
     from threeages.report import write_report
     from threeages.training.logs import open_tensorboard
     from threeages.training.run import train as run_training
@@ -238,7 +238,8 @@ def train(
     }  # fmt: skip
     config = create_recipe(recipe)
     if teacher:
-        given |= {"teacher": teacher, "tasks": {"teacher": 1.0, **(given["tasks"] or config.tasks)}}
+        tasks = given["tasks"] or config.tasks
+        given |= {"teacher": teacher, "tasks": {"teacher": TEACHER_WEIGHT, **tasks}}
     config = replace(config, **_without_none(given))
     table = run_training(
         load_manifest(manifest, root=root, need_label=False),

@@ -36,7 +36,7 @@ class TrainConfig:
     double_scaling: bool = False  # the reference study's mistake: preprocess what is divided by 255 already
     options: dict[str, Any] = field(default_factory=dict)  # of the model: filters, kernels, dense
     head: str = "softmax"
-    teacher: str = ""  # a run of the same split whose features the task `teacher` learns
+    teacher: str = ""  # weights of CLIP's image tower, what the task `teacher` learns from
     tasks: dict[str, float] = field(default_factory=dict)  # further heads and their weight in the loss
     epochs: int = 10
     lr: float = 1e-3  # Keras' default for Adam, which the reference study uses

@@ -176,8 +176,8 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "contest": contest,
 }
 
-
 TASK_WEIGHT = 0.3
+TEACHER_WEIGHT = 0.5  # of `--teacher`; at 1.5 film faces of one fold were answered as well
 
 
 def create_recipe(name: str) -> TrainConfig:

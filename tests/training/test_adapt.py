@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -10,10 +10,7 @@ from threeages.cli import app
 from threeages.config import TrainConfig
 from threeages.data.split import Rows
 from threeages.errors import DataError
-from threeages.manifest import Manifest, load_manifest
-from threeages.models import vit
-from threeages.models.classifier import create_classifier
-from threeages.models.registry import create_signature
+from threeages.manifest import Manifest
 from threeages.models.weights import load_pretrained
 from threeages.training import adapt as adapting
 from threeages.training.adapt import adapt
@@ -23,16 +20,6 @@ from threeages.training.run import create_model, open_data
 SMALL = TrainConfig(
     model="mobilenet_v1_face", weights="random", input_size=64, views=2, split="people", precision="32-true"
 )
-
-
-@pytest.fixture(scope="module")
-def manifest(faces_csv: Path) -> Manifest:
-    return load_manifest(faces_csv)
-
-
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
@@ -88,15 +75,10 @@ def test_only_some_rows_may_teach(
 
 
 def test_a_tower_of_patches_may_teach_too(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Manifest, tower: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(vit, "BLOCKS", 1)  # the other eleven are the same
-    teacher, out = tmp_path / "tower.safetensors", tmp_path / "adapted.safetensors"
-    tower = create_classifier(create_signature("clip_vit_b16", 224))
-    for weights in tower.parameters():
-        torch.nn.init.normal_(weights, std=0.02)
-    save_file({k: v.contiguous() for k, v in tower.net.features.state_dict().items()}, teacher)
-    losses = list(adapt(manifest, SMALL, out, teacher=teacher, epochs=4, cache_dir=cache_dir))
+    out = tmp_path / "adapted.safetensors"
+    losses = list(adapt(manifest, SMALL, out, teacher=tower, epochs=4, cache_dir=cache_dir))
     assert losses[-1] < 0.8 * losses[0]
     written = load_file(out)
     assert written.keys() == create_model(SMALL, manifest).net.features.state_dict().keys()

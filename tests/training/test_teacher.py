@@ -4,62 +4,93 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from threeages.checkpoint import load_checkpoint
+from threeages.cli import app
 from threeages.config import TrainConfig
 from threeages.errors import ConfigError
 from threeages.export import export_onnx
-from threeages.manifest import Manifest, load_manifest
+from threeages.manifest import Manifest
+from threeages.models.vit import NUM_FEATURES, WIDTH
 from threeages.predict import OnnxModel
-from threeages.training.activations import Inputs
+from threeages.recipes import TEACHER_WEIGHT
+from threeages.training import activations
+from threeages.training.objective import TEACHER
 from threeages.training.run import train
-from threeages.training.teacher import TEACHER, load_teacher, read_features
+from threeages.training.teacher import ask_network, ask_tower, standardize
 
 SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="people", precision="32-true")
+ALIGNMENT = 0.85  # the network of faces'
 
 
-@pytest.fixture(scope="module")
-def manifest(faces_csv: Path) -> Manifest:
-    return load_manifest(faces_csv)
-
-
-@pytest.fixture(scope="module")
-def teacher(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("teacher")
-    train(manifest, replace(SMALL, input_size=64), folder / "run", cache_dir=folder)
-    return folder / "run"
-
-
-def test_a_student_learns_what_its_teacher_sees(manifest: Manifest, teacher: Path, tmp_path: Path) -> None:
-    """At another size, and better than by knowing only the mean; the export answers as any other."""
-    config = replace(SMALL, teacher=str(teacher), tasks={TEACHER: 5.0}, epochs=6)
-    train(manifest, config, tmp_path / "run", cache_dir=teacher.parent)
-    assert json.loads((tmp_path / "run" / "tasks.json").read_text())["teacher_explained"] > 0.05
+def test_a_student_learns_what_its_teacher_sees(
+    manifest: Manifest, tower: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    """Better than by knowing only the mean, which costs 1; the export answers as any other."""
+    config = replace(SMALL, teacher=str(tower), tasks={TEACHER: 20.0}, epochs=6, batch_size=4)
+    losses = []
+    train(
+        manifest,
+        config,
+        tmp_path / "run",
+        cache_dir=cache_dir,
+        log=lambda epoch: losses.append(epoch["train_loss"]),
+    )
+    assert losses[-1] < 0.9 * 20 < losses[0]
     model = load_checkpoint(tmp_path / "run")[0]
     export_onnx(model, tmp_path / "model.onnx")
     pixels = np.zeros((2, 56, 56, 3), dtype=np.uint8)
     assert OnnxModel(tmp_path / "model.onnx").predict(pixels).shape == (2, 3)
 
 
-def test_the_features_are_of_variance_one_over_the_training_rows(
-    teacher: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_tower_is_asked_once_for_tokens_and_the_whole(
+    manifest: Manifest, tower: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("threeages.training.teacher.BATCH", 5)
-    model, own = load_teacher(replace(SMALL, teacher=str(teacher), tasks={TEACHER: 1.0}))
-    assert own.input_size == 64
-    pixels = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
-    found = read_features(model, Inputs(pixels), np.arange(8))
-    assert found.shape == (12, model.net.head.in_features)
+    tokens, whole = ask_tower(manifest, str(tower), ALIGNMENT, cache_dir)
+    assert tokens.shape == (len(manifest), 1 + 10 * 10, WIDTH)  # patches of 16 of 160 pixels
+    assert whole.shape == (len(manifest), NUM_FEATURES)
+    np.testing.assert_allclose(whole[:, :WIDTH], tokens[:, 0], atol=1e-3)
+    mean = tokens[:, 1:].astype(np.float32).mean(axis=1)
+    np.testing.assert_allclose(whole[:, WIDTH:], mean, atol=0.02)  # half precision
+    monkeypatch.setattr(activations, "_compute", lambda *_: pytest.fail("was asked again"))
+    again = ask_tower(manifest, str(tower), ALIGNMENT, cache_dir)
+    assert np.array_equal(again[1], whole)
+    with pytest.raises(pytest.fail.Exception):
+        ask_tower(manifest, str(tower), 0.7, cache_dir)  # another cut
+
+
+def test_a_network_is_asked_for_its_features(manifest: Manifest, cache_dir: Path) -> None:
+    config = TrainConfig(model="mobilenet_v1_face", weights="random", input_size=64)
+    found = ask_network(manifest, config, ALIGNMENT, cache_dir)
+    assert found.shape == (len(manifest), 2048)
+    assert np.array_equal(found, ask_network(manifest, config, ALIGNMENT, cache_dir))
+
+
+def test_features_are_of_variance_one_over_the_rows() -> None:
+    features = np.random.default_rng(0).normal(3, 7, (12, 5)).astype(np.float16)
+    features[:8, 4] = 2  # one that tells of nothing
+    found = standardize(features, np.arange(8))
+    assert found.dtype == np.float32
     np.testing.assert_allclose(found[:8].mean(axis=0), 0, atol=1e-4)
-    spread = found[:8].std(axis=0)
-    assert np.all((np.abs(spread - 1) < 1e-3) | (spread == 0))  # a unit may be silent
-
-
-def test_a_teacher_of_other_people_is_refused(teacher: Path) -> None:
-    with pytest.raises(ConfigError, match="other people: fold 0, not 1"):
-        load_teacher(replace(SMALL, teacher=str(teacher), tasks={TEACHER: 1.0}, fold=1))
+    np.testing.assert_allclose(found[:8].std(axis=0), [1, 1, 1, 1, 0], atol=1e-3)
+    features[8:] = 1000
+    assert np.array_equal(found[:8], standardize(features, np.arange(8))[:8])
 
 
 def test_a_teacher_and_its_task_go_together() -> None:
     with pytest.raises(ConfigError, match="go together"):
-        TrainConfig(teacher="runs/teacher")
+        TrainConfig(teacher="tower.safetensors")
+
+
+def test_the_command_takes_a_teacher_beside_the_recipes_tasks(
+    faces_csv: Path, tower: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "small.json", tmp_path / "run"
+    recipe.write_text(json.dumps({**SMALL.to_dict(), "tasks": {"cluster_id": 0.5}}))
+    command = ["train", str(faces_csv), "--recipe", str(recipe), "--out", str(out)]
+    result = CliRunner().invoke(app, [*command, "--teacher", str(tower), "--cache-dir", str(cache_dir)])
+    assert result.exit_code == 0, result.output
+    held = json.loads((out / "config.json").read_text())["config"]
+    assert held["tasks"] == {"teacher": TEACHER_WEIGHT, "cluster_id": 0.5}
+    assert {"teacher_explained", "cluster_id_accuracy"} <= json.loads((out / "tasks.json").read_text()).keys()

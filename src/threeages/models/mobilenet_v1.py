@@ -42,6 +42,19 @@ class _WithInput(nn.Sequential):
         return torch.cat([x, y], dim=1)
 
 
+class _StridedDepthwise(nn.Conv2d):
+    """Always in float32: backwards through 64x64x64 of 64 images takes 17 ms so, 90 in bf16.
+
+    (oneDNN on 2 AVX-512 BF16 cores.) All of the network learns 1.4 times as fast for it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float()).to(x.dtype)
+
+
 def mobilenet_layers() -> list[nn.Module]:
     """The 68 layers before the pooling, with fresh weights."""
     layers = _conv(3, 32, stride=2)
@@ -83,7 +96,9 @@ def _conv(
     # stride 2 pads right and bottom only, as the TensorFlow original does
     groups = inputs if depthwise else 1
     layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, groups=groups),
+        (_StridedDepthwise if depthwise and stride > 1 else nn.Conv2d)(
+            inputs, outputs, kernel, stride, groups=groups
+        ),
         nn.ReLU6(inplace=True),
     ]
     return layers if kernel == 1 else [nn.ZeroPad2d((0, 1, 0, 1) if stride == 2 else 1), *layers]

@@ -91,7 +91,12 @@ class _Block(nn.Module):
 
 class _Pool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x[:, 0], x[:, 1:].mean(dim=1)], dim=1)
+        return pool_tokens(x)
+
+
+def pool_tokens(tokens: Tensor) -> Tensor:
+    """The class token beside the mean of the patches, `(n, 2 * t)` of `(n, 1 + p * p, t)`."""
+    return torch.cat([tokens[:, 0], tokens[:, 1:].mean(dim=1)], dim=1)
 
 
 def rename_clip(key: str) -> str:

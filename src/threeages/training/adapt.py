@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -18,12 +17,12 @@ from threeages.data.views import redraw, vary
 from threeages.images import Pixels
 from threeages.manifest import Manifest, atomic_path, find_rows
 from threeages.models.registry import SIGNATURES
-from threeages.recipes import create_recipe
-from threeages.training.activations import Inputs, Stretch, open_activations
+from threeages.training.activations import Stretch
 from threeages.training.fit import batches, choose_precision
 from threeages.training.lessons import FeatureLesson, TokenLesson
 from threeages.training.memory import keep_freed_memory
-from threeages.training.run import create_data, create_model, open_data
+from threeages.training.run import create_model, open_data
+from threeages.training.teacher import ask_network, ask_tower
 
 BATCH = 64
 LR, LESSON_LR = 4e-4, 1e-3
@@ -63,11 +62,10 @@ def adapt(
     wholes = open_cache(faces, config.input_size, folder=cache_dir).pixels
 
     own = replace(config, input_size=SIGNATURES[config.model].input_size)
-    features = _ask(faces, own, alignment, whole=True, cache_dir=cache_dir)
+    features = ask_network(faces, own, alignment, cache_dir)
     lessons = nn.ModuleList([FeatureLesson(features, learnt)])
     if teacher:
-        tower = replace(create_recipe("clip-features"), weights=str(teacher))
-        tokens = _ask(faces, tower, alignment, whole=False, cache_dir=cache_dir)
+        tokens, _ = ask_tower(faces, str(teacher), alignment, cache_dir)
         lessons.append(TokenLesson(tokens, learnt, features.shape[1]))
 
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
@@ -91,20 +89,6 @@ def adapt(
         yield total / len(learnt)
     with atomic_path(out) as part:
         save_file({k: v.contiguous().cpu() for k, v in student.net.features.state_dict().items()}, part)
-
-
-def _ask(
-    faces: Manifest, config: TrainConfig, alignment: float, *, whole: bool, cache_dir: Path | None
-) -> NDArray[np.float16]:
-    """What a frozen teacher makes of every face cut so: after its pooling where `whole`, else before."""
-    model = create_model(config, faces)
-    model.signature = replace(model.signature, alignment=alignment)
-    cache = open_cache(faces, config.input_size, alignment=alignment, folder=cache_dir)
-    data = create_data(faces, model, cache, cache_dir)
-    depth = len(model.net.stages) - (not whole)
-    return open_activations(
-        model, Inputs(data.pixels), data.key, depth, data.folder, config.max_cache_gb
-    ).values
 
 
 def _create_optimizer(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from threeages.data.split import Rows
+from threeages.models.vit import pool_tokens
 
 SMALL = 1e-3  # keeps features that are never on from dividing by zero
 SAMPLE = 1000  # faces that the spread of tokens is taken from: all would need their memory at once
@@ -58,7 +59,7 @@ class TokenLesson(nn.Module):
         self._tokens = tokens
         sampled = tokens[learnt[:: -(-len(learnt) // SAMPLE)]]
         sample = torch.from_numpy(np.asarray(sampled, dtype=np.float32))
-        width, whole = sample.shape[2], _whole(sample)
+        width, whole = sample.shape[2], pool_tokens(sample)
         for name, values in (("mean", sample[:, 1:].flatten(0, 1)), ("whole_mean", whole)):
             self.register_buffer(name, values.mean(dim=0))
             self.register_buffer(name.replace("mean", "std"), values.std(dim=0) + SMALL)
@@ -68,7 +69,7 @@ class TokenLesson(nn.Module):
     def forward(self, maps: Tensor, rows: Rows, moves: Tensor) -> Tensor:
         """The loss."""
         tokens = torch.from_numpy(self._tokens[rows].astype(np.float32)).to(maps.device)
-        whole = (_whole(tokens) - self.whole_mean) / self.whole_std
+        whole = (pool_tokens(tokens) - self.whole_mean) / self.whole_std
         loss = WHOLE_WEIGHT * F.mse_loss(self.on_whole(maps.mean(dim=(2, 3))), whole)
         moved = ~moves.isnan().any(dim=(1, 2))
         if moved.any():
@@ -76,10 +77,6 @@ class TokenLesson(nn.Module):
             wanted = _move(patches, moves[moved], maps.shape[-1])
             loss = loss + F.mse_loss(self.on_patches(maps[moved]), wanted)
         return loss
-
-
-def _whole(tokens: Tensor) -> Tensor:
-    return torch.cat([tokens[:, 0], tokens[:, 1:].mean(dim=1)], dim=1)
 
 
 def _move(patches: Tensor, moves: Tensor, side: int) -> Tensor:

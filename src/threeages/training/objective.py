@@ -13,20 +13,21 @@ from threeages.errors import ConfigError
 from threeages.labels import UNKNOWN
 from threeages.manifest import Manifest
 from threeages.models.heads import MAIN, MAX_AGE, YEARS, Head, HeadSpec, years_spec
-from threeages.training.teacher import TEACHER, teacher_spec
+from threeages.models.vit import NUM_FEATURES
 
 Targets = dict[str, NDArray[Any]]
 MAX_CLASSES = 50  # a column of more distinct values holds names or numbers, not classes
 YEARS_COLUMN = "age"
+TEACHER = "teacher"  # the task that learns what CLIP's image tower makes of the face
 
 
 def create_heads(config: TrainConfig, manifest: Manifest) -> tuple[HeadSpec, ...]:
     """The age group's head and one for each task of the settings.
 
-    `years` reads the column `age`, `teacher` the features of another run; any other task is a column whose
-    distinct values are its classes.
+    `years` reads the column `age`, `teacher` asks CLIP's image tower (training.teacher); any other task is a
+    column whose distinct values are its classes.
     """
-    return (HeadSpec(kind=config.head), *(_spec(task, manifest, config) for task in config.tasks))
+    return (HeadSpec(kind=config.head), *(_spec(task, manifest) for task in config.tasks))
 
 
 def collect_targets(manifest: Manifest, heads: tuple[HeadSpec, ...]) -> Targets:
@@ -80,9 +81,9 @@ def is_known(target: Tensor) -> Tensor:
     return target != UNKNOWN if target.ndim == 1 else torch.ones_like(target[:, 0], dtype=torch.bool)
 
 
-def _spec(task: str, manifest: Manifest, config: TrainConfig) -> HeadSpec:
+def _spec(task: str, manifest: Manifest) -> HeadSpec:
     if task == TEACHER:
-        return teacher_spec(config)
+        return HeadSpec(TEACHER, "features", tuple(map(str, range(NUM_FEATURES))))
     if task == YEARS:
         _column(manifest, YEARS_COLUMN)
         return years_spec()

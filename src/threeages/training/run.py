@@ -29,9 +29,9 @@ from threeages.models.weights import load_pretrained
 from threeages.plots import plot_curves, save_figure
 from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
 from threeages.training import fit as fitting
-from threeages.training.objective import collect_targets, create_heads
+from threeages.training.objective import TEACHER, collect_targets, create_heads
 from threeages.training.recall import memorize, name_scenes
-from threeages.training.teacher import TEACHER, load_teacher, read_features
+from threeages.training.teacher import ask_tower, standardize
 
 
 def train(
@@ -54,7 +54,8 @@ def train(
     _start_run(run, config, notes | {"straddling_duplicates": split.straddling})
     data = create_data(manifest, model, cache, cache_dir)
     if config.teacher:
-        data.targets[TEACHER] = _ask_teacher(manifest, config, split.train, cache_dir)
+        _, whole = ask_tower(manifest, config.teacher, model.signature.alignment, cache_dir)
+        data.targets[TEACHER] = standardize(whole, split.train)
     if config.model == MEMORY:
         start = time.perf_counter()
         model = memorize(model, data, split.train, name_scenes(manifest), config)
@@ -99,17 +100,6 @@ def create_data(
     folder = cache_dir or FEATURES_FOLDER
     key = cache.digests.tobytes() * (len(cache.pixels) // len(cache.digests))  # once a view
     return fitting.TrainingData(cache.pixels, targets, key, folder)
-
-
-def _ask_teacher(
-    manifest: Manifest, config: TrainConfig, train: Rows, cache_dir: Path | None
-) -> NDArray[np.float32]:
-    """The teacher's features of every image, float32 `(n, f)`."""
-    model, own = load_teacher(config)
-    cache, _ = open_data(manifest, own, cache_dir)
-    data = create_data(manifest, model, cache, cache_dir)
-    inputs = fitting.open_inputs(model, data, own.phases()[-1], own)
-    return read_features(model, replace(inputs, values=inputs.values[: len(manifest)]), train)
 
 
 def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:
