@@ -276,7 +276,7 @@ def adapt(
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
-    """Make a pretrained network fit for small and poor faces, without labels, before it is trained."""
+    """Make a pretrained network fit for small and poor faces, without labels; goes on where stopped."""
     from threeages.manifest import load_manifest
     from threeages.recipes import create_recipe
     from threeages.training.adapt import adapt as run_adapting

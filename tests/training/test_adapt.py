@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from threeages.cli import app
 from threeages.config import TrainConfig
 from threeages.data.split import Rows
-from threeages.errors import DataError
+from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest
 from threeages.models.weights import load_pretrained
 from threeages.training import adapt as adapting
@@ -94,6 +94,23 @@ def test_it_goes_on_from_what_it_wrote(
     began, published = load_file(second), create_model(SMALL, manifest).net.features.state_dict()
     assert torch.equal(began["1.weight"], load_file(first)["1.weight"])
     assert not torch.equal(began["1.weight"], published["1.weight"])
+
+
+def test_stopped_it_goes_on_as_if_it_had_not_been(
+    manifest: Manifest, cache_dir: Path, tower: Path, tmp_path: Path
+) -> None:
+    whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
+    given = {"teacher": tower, "epochs": 3, "cache_dir": cache_dir}
+    expected = list(adapt(manifest, SMALL, whole, **given))
+    running = adapt(manifest, SMALL, stopped, **given)
+    assert [next(running), next(running)] == pytest.approx(expected[:2])
+    running.close()
+    assert not stopped.exists()
+    with pytest.raises(ConfigError, match="other settings"):
+        next(adapt(manifest, SMALL, stopped, **{**given, "epochs": 4}))
+    assert list(adapt(manifest, SMALL, stopped, **given)) == pytest.approx(expected)
+    torch.testing.assert_close(load_file(stopped), load_file(whole))
+    assert {file.name for file in tmp_path.iterdir()} == {whole.name, stopped.name, tower.name}
 
 
 def test_the_command_writes_weights_that_a_training_takes(faces_csv: Path, tmp_path: Path) -> None:

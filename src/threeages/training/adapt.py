@@ -1,8 +1,9 @@
 """A pretrained network made fit for small and poor faces, from what larger ones make of clear faces."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
+from threeages.data.split import Rows
 from threeages.data.views import redraw, vary
+from threeages.errors import ConfigError
 from threeages.images import Pixels
 from threeages.manifest import Manifest, atomic_path, find_rows
+from threeages.models.classifier import Classifier
 from threeages.models.registry import SIGNATURES
 from threeages.training.activations import Stretch
 from threeages.training.fit import batches, choose_precision
@@ -50,7 +54,8 @@ def adapt(
     published, or with what an earlier call wrote to `start`. No label is used, and no row that the fold of
     `config` holds out is learnt from; `only` leaves the rows with a value in a column, and raises DataError
     where none may be learnt from. The teachers are asked about all of these once, for every fold. Yields
-    the loss of every epoch. The file is for `--weights`; what it brings is in results/experiments.csv.
+    the loss of every epoch; stopped, it goes on from the last whole one, kept beside `out`. The file is for
+    `--weights`; what it brings is in results/experiments.csv.
     """
     keep_freed_memory()
     cache, split = open_data(manifest, replace(config, views=1), cache_dir)
@@ -68,33 +73,46 @@ def adapt(
         tokens, _ = ask_tower(faces, str(teacher), alignment, cache_dir)
         lessons.append(TokenLesson(tokens, learnt, features.shape[1]))
 
-    fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
-    lessons = lessons.to(fabric.device)
-    optimizer, rate = _create_optimizer(student.net.features, lessons, epochs * -(-len(learnt) // BATCH))
-    to_maps = Stretch(student, 0, len(student.net.features)).train()
-    to_maps, optimizer = fabric.setup(to_maps, optimizer)
-    for epoch in range(epochs):
+    course = _create_course(student, lessons, config, epochs * -(-len(learnt) // BATCH))
+    progress = out.with_name(out.name + ".progress")
+    settings = {"config": config.to_dict(), "epochs": epochs, "only": only and list(only)}
+    settings |= {"teacher": teacher and str(teacher), "start": start and str(start)}
+    losses = _load_progress(progress, settings, course)
+    yield from losses
+    for epoch in range(len(losses), epochs):
         rng = np.random.default_rng((config.seed, epoch))
         order = list(batches(rng.permutation(learnt), BATCH))
         total = 0.0
         for batch in track(order, description=f"Epoch {epoch + 1}"):
-            pixels, moves = _draw_views(cache.pixels[rows[batch]], wholes[batch], rng)
-            maps: Tensor = to_maps(pixels.to(fabric.device)).float()
-            loss = torch.stack([lesson(maps, batch, moves.to(fabric.device)) for lesson in lessons]).sum()
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            optimizer.step()
-            rate.step()
-            total += loss.item() * len(batch)
-        yield total / len(learnt)
+            views = _draw_views(cache.pixels[rows[batch]], wholes[batch], rng)
+            total += _learn(course, batch, *views) * len(batch)
+        losses.append(total / len(learnt))
+        _save_progress(progress, settings, course, losses)
+        yield losses[-1]
     with atomic_path(out) as part:
         save_file({k: v.contiguous().cpu() for k, v in student.net.features.state_dict().items()}, part)
+    progress.unlink()
 
 
-def _create_optimizer(
-    features: nn.Module, lessons: nn.Module, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    groups = [{"params": list(features.parameters()), "lr": LR}]
+@dataclass(frozen=True)
+class _Course:
+    """What learns, and what it learns by."""
+
+    fabric: Fabric
+    to_maps: nn.Module  # the student before its pooling
+    lessons: nn.ModuleList
+    optimizer: torch.optim.Optimizer
+    rate: torch.optim.lr_scheduler.LRScheduler
+
+    def states(self) -> dict[str, Any]:
+        """The parts that change, by name."""
+        return {name: getattr(self, name) for name in ("to_maps", "lessons", "optimizer", "rate")}
+
+
+def _create_course(student: Classifier, lessons: nn.ModuleList, config: TrainConfig, steps: int) -> _Course:
+    fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
+    lessons = lessons.to(fabric.device)
+    groups = [{"params": list(student.net.features.parameters()), "lr": LR}]
     if own := list(lessons.parameters()):
         groups.append({"params": own, "lr": LESSON_LR})
     optimizer = torch.optim.Adam(groups, fused=True)
@@ -102,7 +120,42 @@ def _create_optimizer(
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rates, steps, pct_start=WARM_UP, cycle_momentum=False
     )
-    return optimizer, rate
+    to_maps, optimizer = fabric.setup(Stretch(student, 0, len(student.net.features)).train(), optimizer)
+    return _Course(fabric, to_maps, lessons, optimizer, rate)
+
+
+def _learn(course: _Course, batch: Rows, pixels: Tensor, moves: Tensor) -> float:
+    """The loss of one step."""
+    device = course.fabric.device
+    maps: Tensor = course.to_maps(pixels.to(device)).float()
+    loss = torch.stack([lesson(maps, batch, moves.to(device)) for lesson in course.lessons]).sum()
+    course.optimizer.zero_grad()
+    course.fabric.backward(loss)
+    course.optimizer.step()
+    course.rate.step()
+    return loss.item()
+
+
+def _save_progress(path: Path, settings: dict[str, Any], course: _Course, losses: list[float]) -> None:
+    states = {name: part.state_dict() for name, part in course.states().items()}
+    with atomic_path(path) as part:
+        torch.save({"settings": settings, "losses": losses, **states}, part)
+
+
+def _load_progress(path: Path, settings: dict[str, Any], course: _Course) -> list[float]:
+    """Losses of the epochs done before, which the course goes on from; raises ConfigError."""
+    if not path.exists():
+        return []
+    held = torch.load(path, map_location="cpu", weights_only=True)
+    if held["settings"] != settings:
+        raise ConfigError(
+            f"{path} holds the progress of other settings.",
+            hint="Go on with those, give another --out, or remove it.",
+        )
+    for name, part in course.states().items():
+        part.load_state_dict(held[name])
+    losses: list[float] = held["losses"]
+    return losses
 
 
 def _draw_views(cuts: Pixels, wholes: Pixels, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
