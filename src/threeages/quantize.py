@@ -138,7 +138,7 @@ def equalize(model: Classifier, pixels: NDArray[np.uint8]) -> None:
     """
     layers = [m for m in model.net.features.modules() if not isinstance(m, nn.Sequential)]
     chain = [m for m in layers if isinstance(m, nn.Conv2d | nn.ReLU6)]
-    if [type(m) for m in chain] != [nn.Conv2d, nn.ReLU6] * (len(chain) // 2):
+    if [isinstance(m, nn.Conv2d) for m in chain] != [True, False] * (len(chain) // 2):
         return
     highest = _highest(model, chain[1::2], pixels)
     convs: list[nn.Conv2d] = chain[::2]  # type: ignore[assignment]
