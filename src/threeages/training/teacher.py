@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
 
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
@@ -42,11 +43,9 @@ def ask_tower(
 
 def standardize(features: NDArray[np.floating], rows: Rows) -> NDArray[np.float32]:
     """Features float32 `(n, f)` brought to mean 0 and variance 1 over the rows."""
-    found = np.array(features, dtype=np.float32)
-    spread = found[rows].std(axis=0)
-    found -= found[rows].mean(axis=0)
-    found /= np.where(spread > 0, spread, 1)
-    return found
+    found = np.asarray(features, dtype=np.float32)
+    scaled: NDArray[np.float32] = StandardScaler().fit(found[rows]).transform(found)
+    return scaled
 
 
 def _ask(
