@@ -272,7 +272,11 @@ def adapt(
     start: Annotated[
         Path | None, typer.Option(help="What an earlier adapt wrote, to go on from; --weights still teach.")
     ] = None,
+    mix: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the views that show two faces in one; for a GPU.")
+    ] = 0.0,
     epochs: Annotated[int, typer.Option(min=1)] = 4,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Faces a step.")] = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
@@ -281,7 +285,7 @@ def adapt(
     from threeages.recipes import create_recipe
     from threeages.training.adapt import adapt as run_adapting
 
-    given = {"weights": weights, "input_size": size, "split": split, "fold": fold}
+    given = {"weights": weights, "input_size": size, "split": split, "fold": fold, "batch_size": batch_size}
     config = replace(create_recipe(recipe), **_without_none(given))
     losses = run_adapting(
         load_manifest(manifest, root=root, need_label=False),
@@ -290,6 +294,7 @@ def adapt(
         only=_pair(only) if only else None,
         teacher=teacher,
         start=start,
+        mix=mix,
         epochs=epochs,
         cache_dir=cache_dir,
     )

@@ -13,9 +13,12 @@ from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest
 from threeages.models.weights import load_pretrained
 from threeages.training import adapt as adapting
+from threeages.training import teacher as teaching
 from threeages.training.adapt import adapt
 from threeages.training.lessons import FeatureLesson, Features
+from threeages.training.mixture import Mixture
 from threeages.training.run import create_model, open_data
+from threeages.training.teacher import Teacher
 
 SMALL = TrainConfig(
     model="mobilenet_v1_face", weights="random", input_size=64, views=2, split="people", precision="32-true"
@@ -32,19 +35,22 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
             rows["scale"].update(learnt.tolist())
             super().__init__(features, learnt)
 
-        def forward(self, maps: Tensor, batch: Rows, moves: Tensor) -> Tensor:
-            rows["learnt"].update(batch.tolist())
-            return super().forward(maps, batch, moves)
+    class Answering(Teacher):
+        def answer(self, faces: Mixture) -> Tensor:
+            rows["learnt"].update(faces.rows.tolist(), faces.others[faces.mixed].tolist())
+            return super().answer(faces)
 
     monkeypatch.setattr(adapting, "FeatureLesson", Noting)
+    monkeypatch.setattr(teaching, "Teacher", Answering)
     return rows
 
 
+@pytest.mark.parametrize("mix", [0.0, 0.5])
 def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]]
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]], mix: float
 ) -> None:
     out = tmp_path / "adapted.safetensors"
-    losses = list(adapt(manifest, SMALL, out, epochs=4, cache_dir=cache_dir))
+    losses = list(adapt(manifest, SMALL, out, epochs=4, mix=mix, cache_dir=cache_dir))
     assert losses[-1] < 0.8 * losses[0]
     train = open_data(manifest, SMALL, cache_dir)[1].train
     assert seen == {"learnt": set(train.tolist()), "scale": set(train.tolist())}
@@ -78,7 +84,7 @@ def test_a_tower_of_patches_may_teach_too(
     manifest: Manifest, tower: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "adapted.safetensors"
-    losses = list(adapt(manifest, SMALL, out, teacher=tower, epochs=4, cache_dir=cache_dir))
+    losses = list(adapt(manifest, SMALL, out, teacher=tower, mix=0.3, epochs=4, cache_dir=cache_dir))
     assert losses[-1] < 0.8 * losses[0]
     written = load_file(out)
     assert written.keys() == create_model(SMALL, manifest).net.features.state_dict().keys()

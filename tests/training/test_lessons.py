@@ -26,8 +26,9 @@ def test_features_cost_nothing_where_they_are_the_teachers() -> None:
     rows = np.array([4, 1])
     maps = torch.from_numpy(features[rows]).float()[:, :, None, None].expand(-1, -1, 2, 2)
     moves = STILL.expand(2, 2, 3)
-    assert lesson(maps, rows, moves).item() == pytest.approx(0, abs=1e-6)
-    assert lesson(maps, np.array([1, 4]), moves).item() > 0.1
+    wanted = torch.from_numpy(features[rows]).float()
+    assert lesson(maps, wanted, moves).item() == pytest.approx(0, abs=1e-6)
+    assert lesson(maps, wanted.flip(0), moves).item() > 0.1
 
 
 def test_rows_that_are_not_learnt_from_set_no_scale(tokens: np.ndarray) -> None:
@@ -49,8 +50,8 @@ def _exact(lesson: TokenLesson, tokens: np.ndarray, rows: np.ndarray) -> Tensor:
     return F.pad(places, (0, 0, 0, 0, 0, CHANNELS - WIDTH))
 
 
-def _whole_loss(lesson: TokenLesson, maps: Tensor, rows: np.ndarray) -> float:
-    return float(lesson(maps, rows, torch.full((len(rows), 2, 3), torch.nan)).item())
+def _whole_loss(lesson: TokenLesson, maps: Tensor, wanted: Tensor) -> float:
+    return float(lesson(maps, wanted, torch.full((len(wanted), 2, 3), torch.nan)).item())
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -60,9 +61,10 @@ def test_patches_are_learnt_where_the_view_shows_them(tokens: np.ndarray, mirror
     maps = _exact(lesson, tokens, rows)
     maps = maps.flip(3) if mirrored else maps
     right, wrong = (MIRRORED, STILL) if mirrored else (STILL, MIRRORED)
-    whole = _whole_loss(lesson, maps, rows)
-    assert lesson(maps, rows, right.expand(2, 2, 3)).item() == pytest.approx(whole, abs=1e-5)
-    assert lesson(maps, rows, wrong.expand(2, 2, 3)).item() > whole + 0.5
+    wanted = torch.from_numpy(tokens[rows]).float()
+    whole = _whole_loss(lesson, maps, wanted)
+    assert lesson(maps, wanted, right.expand(2, 2, 3)).item() == pytest.approx(whole, abs=1e-5)
+    assert lesson(maps, wanted, wrong.expand(2, 2, 3)).item() > whole + 0.5
 
 
 def test_of_a_whole_image_no_patch_is_learnt(tokens: np.ndarray) -> None:
@@ -70,7 +72,7 @@ def test_of_a_whole_image_no_patch_is_learnt(tokens: np.ndarray) -> None:
     rows = np.array([2, 5])
     moves = torch.stack([torch.full((2, 3), torch.nan), STILL])
     maps = _maps(rows).requires_grad_()
-    lesson(maps, rows, moves).backward()
+    lesson(maps, torch.from_numpy(tokens[rows]).float(), moves).backward()
     assert lesson.on_patches.weight.grad is not None
     assert maps.grad is not None
     assert maps.grad[0].std(dim=(1, 2)).max() < 1e-7  # the whole alone: alike in all places
@@ -84,7 +86,7 @@ def test_a_student_learns_tokens(tokens: np.ndarray) -> None:
     optimizer = torch.optim.Adam(lesson.parameters(), lr=0.05)
     losses = []
     for _ in range(60):
-        loss = lesson(maps, rows, moves)
+        loss = lesson(maps, torch.from_numpy(tokens).float(), moves)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,20 +1,24 @@
 """A pretrained network made fit for small and poor faces, from what larger ones make of clear faces."""
 
-from collections.abc import Iterator
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
-from threeages.data.split import Rows
 from threeages.data.views import redraw, vary
 from threeages.errors import ConfigError
 from threeages.images import Pixels
@@ -25,13 +29,19 @@ from threeages.training.activations import Stretch
 from threeages.training.fit import batches, choose_precision
 from threeages.training.lessons import FeatureLesson, TokenLesson
 from threeages.training.memory import keep_freed_memory
+from threeages.training.mixture import Mixture, draw_mixture
 from threeages.training.run import create_model, open_data
-from threeages.training.teacher import ask_network, ask_tower
+from threeages.training.teacher import open_network, open_tower
 
-BATCH = 64
-LR, LESSON_LR = 4e-4, 1e-3
+LR, LESSON_LR = 4e-4, 1e-3  # of batches of 64 faces; of others by the root of their size
+LR_BATCH = 64
 WARM_UP = 0.05  # of all steps
-WHOLE_SHARE = 0.25  # of the views: the image as it is taken without a detector
+WHOLE_SHARE = 0.25  # of the views of one face: the image as it is taken without a detector
+NOWHERE = np.full((2, 3), np.nan, dtype=np.float32)
+AHEAD = 1  # batches drawn while another is learnt
+
+View = tuple[Pixels, NDArray[np.float32]]  # and its move
+Views = tuple[Mixture, Tensor, Tensor]
 
 
 def adapt(
@@ -42,6 +52,7 @@ def adapt(
     only: tuple[str, str] | None = None,
     teacher: Path | None = None,
     start: Path | None = None,
+    mix: float = 0.0,
     epochs: int = 4,
     cache_dir: Path | None = None,
 ) -> Iterator[float]:
@@ -50,12 +61,13 @@ def adapt(
     One teacher is the network itself as published, at the size its signature names, on each face as in use.
     A second is CLIP's image tower, where `teacher` names its weights: the student learns what the tower
     makes of every patch of the same cut (training.lessons), most of which no label would teach it. The
-    student is given views of the face at the recipe's size, each drawn anew (data.views). It begins as
-    published, or with what an earlier call wrote to `start`. No label is used, and no row that the fold of
-    `config` holds out is learnt from; `only` leaves the rows with a value in a column, and raises DataError
-    where none may be learnt from. The teachers are asked about all of these once, for every fold. Yields
-    the loss of every epoch; stopped, it goes on from the last whole one, kept beside `out`. The file is for
-    `--weights`; what it brings is in results/experiments.csv.
+    student is given views of the face at the recipe's size, each drawn anew (data.views), of which the share
+    `mix` shows two faces in one (training.mixture). It begins as published, or with what an earlier call
+    wrote to `start`. No label is used, and no row that the fold of `config` holds out is learnt from; `only`
+    leaves the rows with a value in a column, and raises DataError where none may be learnt from. The
+    teachers are asked about all of these once, for every fold, and about two faces in one whenever they are
+    drawn. Yields the loss of every epoch; stopped, it goes on from the last whole one, kept beside `out`.
+    The file is for `--weights`; what it brings is in results/experiments.csv.
     """
     keep_freed_memory()
     cache, split = open_data(manifest, replace(config, views=1), cache_dir)
@@ -67,25 +79,30 @@ def adapt(
     wholes = open_cache(faces, config.input_size, folder=cache_dir).pixels
 
     own = replace(config, input_size=SIGNATURES[config.model].input_size)
-    features = ask_network(faces, own, alignment, cache_dir)
-    lessons = nn.ModuleList([FeatureLesson(features, learnt)])
+    teachers = [open_network(faces, own, alignment, cache_dir)]
+    lessons = nn.ModuleList([FeatureLesson(teachers[0].kept, learnt)])
     if teacher:
-        tokens, _ = ask_tower(faces, str(teacher), alignment, cache_dir)
-        lessons.append(TokenLesson(tokens, learnt, features.shape[1]))
+        teachers.append(open_tower(faces, str(teacher), alignment, cache_dir))
+        lessons.append(TokenLesson(teachers[1].kept, learnt, teachers[0].kept.shape[1]))
 
-    course = _create_course(student, lessons, config, epochs * -(-len(learnt) // BATCH))
+    course = _create_course(student, lessons, config, epochs * -(-len(learnt) // config.batch_size))
     progress = out.with_name(out.name + ".progress")
-    settings = {"config": config.to_dict(), "epochs": epochs, "only": only and list(only)}
+    settings = {"config": config.to_dict(), "epochs": epochs, "only": only and list(only), "mix": mix}
     settings |= {"teacher": teacher and str(teacher), "start": start and str(start)}
     losses = _load_progress(progress, settings, course)
     yield from losses
+    drawing = _Drawing(cache.pixels[rows] if only else cache.pixels, wholes)
     for epoch in range(len(losses), epochs):
         rng = np.random.default_rng((config.seed, epoch))
-        order = list(batches(rng.permutation(learnt), BATCH))
+        order = [
+            draw_mixture(batch, learnt, mix, rng)
+            for batch in batches(rng.permutation(learnt), config.batch_size)
+        ]
         total = 0.0
-        for batch in track(order, description=f"Epoch {epoch + 1}"):
-            views = _draw_views(cache.pixels[rows[batch]], wholes[batch], rng)
-            total += _learn(course, batch, *views) * len(batch)
+        views = track(drawing.draw(order, rng), total=len(order), description=f"Epoch {epoch + 1}")
+        for shown, pixels, moves in views:
+            wanted = [each.answer(shown) for each in teachers]
+            total += _learn(course, pixels, moves, wanted) * len(pixels)
         losses.append(total / len(learnt))
         _save_progress(progress, settings, course, losses)
         yield losses[-1]
@@ -112,9 +129,10 @@ class _Course:
 def _create_course(student: Classifier, lessons: nn.ModuleList, config: TrainConfig, steps: int) -> _Course:
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
     lessons = lessons.to(fabric.device)
-    groups = [{"params": list(student.net.features.parameters()), "lr": LR}]
+    faster = math.sqrt(config.batch_size / LR_BATCH)
+    groups = [{"params": list(student.net.features.parameters()), "lr": LR * faster}]
     if own := list(lessons.parameters()):
-        groups.append({"params": own, "lr": LESSON_LR})
+        groups.append({"params": own, "lr": LESSON_LR * faster})
     optimizer = torch.optim.Adam(groups, fused=True)
     rates = [group["lr"] for group in optimizer.param_groups]
     rate = torch.optim.lr_scheduler.OneCycleLR(
@@ -124,11 +142,13 @@ def _create_course(student: Classifier, lessons: nn.ModuleList, config: TrainCon
     return _Course(fabric, to_maps, lessons, optimizer, rate)
 
 
-def _learn(course: _Course, batch: Rows, pixels: Tensor, moves: Tensor) -> float:
+def _learn(course: _Course, pixels: Tensor, moves: Tensor, wanted: list[Tensor]) -> float:
     """The loss of one step."""
     device = course.fabric.device
     maps: Tensor = course.to_maps(pixels.to(device)).float()
-    loss = torch.stack([lesson(maps, batch, moves.to(device)) for lesson in course.lessons]).sum()
+    moves = moves.to(device)
+    taught = zip(course.lessons, wanted, strict=True)
+    loss = torch.stack([lesson(maps, answer.to(device).float(), moves) for lesson, answer in taught]).sum()
     course.optimizer.zero_grad()
     course.fabric.backward(loss)
     course.optimizer.step()
@@ -158,12 +178,39 @@ def _load_progress(path: Path, settings: dict[str, Any], course: _Course) -> lis
     return losses
 
 
-def _draw_views(cuts: Pixels, wholes: Pixels, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A view of each face, uint8 `(b, size, size, 3)`, and its move `(b, 2, 3)`: nan of a whole image."""
-    nowhere = np.full((2, 3), np.nan, dtype=np.float32)
-    views = [
-        (vary(whole, rng), nowhere) if rng.random() < WHOLE_SHARE else redraw(cut, rng)
-        for cut, whole in zip(cuts, wholes, strict=True)
-    ]
+@dataclass(frozen=True)
+class _Drawing:
+    """What views are drawn from: every face `cut` as in use, and the `whole` image it is in."""
+
+    cuts: Pixels
+    wholes: Pixels
+
+    def draw(self, order: Iterable[Mixture], rng: np.random.Generator) -> Iterator[Views]:
+        """The faces of each batch, their views uint8 `(b, size, size, 3)` and moves `(b, 2, 3)`.
+
+        A move is nan of a whole image. A batch is drawn while the one before it is learnt.
+        """
+        with ThreadPoolExecutor() as pool:
+            waiting: deque[tuple[Mixture, Iterator[View]]] = deque()
+            for faces in order:
+                n = len(faces.rows)
+                waiting.append((faces, pool.map(partial(self._view, faces), range(n), rng.spawn(n))))
+                if len(waiting) > AHEAD:
+                    yield _stack(*waiting.popleft())
+            while waiting:
+                yield _stack(*waiting.popleft())
+
+    def _view(self, faces: Mixture, place: int, rng: np.random.Generator) -> View:
+        row = faces.rows[place]
+        if faces.shares[place] < 1:
+            return redraw(faces.blend(self.cuts, np.array([place]))[0], rng)
+        return (
+            (vary(self.wholes[row], rng), NOWHERE)
+            if rng.random() < WHOLE_SHARE
+            else redraw(self.cuts[row], rng)
+        )
+
+
+def _stack(faces: Mixture, views: Iterator[View]) -> Views:
     pixels, moves = zip(*views, strict=True)
-    return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(moves))
+    return faces, torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(moves))

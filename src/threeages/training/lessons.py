@@ -22,26 +22,24 @@ class FeatureLesson(nn.Module):
     """The student's own kind of features, float `(n, f)`: smooth L1 in standard deviations of each.
 
     Deviations are those of the rows learnt from. Called with the student's last maps `(b, f, h, w)`, the
-    rows they show `(b,)`, and the moves of the views (data.views.redraw), which features of the whole face
-    do not heed.
+    features wanted `(b, f)`, and the moves of the views (data.views.redraw), which features of the whole
+    face do not heed.
     """
 
     spread: Tensor
 
     def __init__(self, features: Features, learnt: Rows) -> None:
         super().__init__()
-        wanted = torch.from_numpy(np.asarray(features, dtype=np.float32))
-        self.register_buffer("spread", wanted[learnt].std(dim=0) + SMALL)
-        self._wanted = wanted / self.spread
+        known = torch.from_numpy(np.asarray(features[learnt], dtype=np.float32))
+        self.register_buffer("spread", known.std(dim=0) + SMALL)
 
-    def forward(self, maps: Tensor, rows: Rows, moves: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, wanted: Tensor, moves: Tensor) -> Tensor:
         """The loss."""
-        found = maps.mean(dim=(2, 3)) / self.spread
-        return F.smooth_l1_loss(found, self._wanted[rows].to(maps.device))
+        return F.smooth_l1_loss(maps.mean(dim=(2, 3)) / self.spread, wanted / self.spread)
 
 
 class TokenLesson(nn.Module):
-    """A transformer's tokens of every face, `(n, 1 + p * p, t)`: a class token, then patches in rows.
+    """A transformer's tokens, `(n, 1 + p * p, t)` of every face: a class token, then patches in rows.
 
     A linear layer on each place of the student's maps learns the patches that lie there, moved as the view
     is; another on their mean learns the class token beside the patches' mean. Mean squared errors in
@@ -56,7 +54,6 @@ class TokenLesson(nn.Module):
 
     def __init__(self, tokens: Features, learnt: Rows, channels: int) -> None:
         super().__init__()
-        self._tokens = tokens
         sampled = tokens[learnt[:: -(-len(learnt) // SAMPLE)]]
         sample = torch.from_numpy(np.asarray(sampled, dtype=np.float32))
         width, whole = sample.shape[2], pool_tokens(sample)
@@ -66,9 +63,8 @@ class TokenLesson(nn.Module):
         self.on_patches = nn.Conv2d(channels, width, 1)
         self.on_whole = nn.Linear(channels, whole.shape[1])
 
-    def forward(self, maps: Tensor, rows: Rows, moves: Tensor) -> Tensor:
-        """The loss."""
-        tokens = torch.from_numpy(self._tokens[rows].astype(np.float32)).to(maps.device)
+    def forward(self, maps: Tensor, tokens: Tensor, moves: Tensor) -> Tensor:
+        """The loss, of maps `(b, channels, h, w)` against the tokens wanted."""
         whole = (pool_tokens(tokens) - self.whole_mean) / self.whole_std
         loss = WHOLE_WEIGHT * F.mse_loss(self.on_whole(maps.mean(dim=(2, 3))), whole)
         moved = ~moves.isnan().any(dim=(1, 2))
