@@ -1,28 +1,35 @@
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 from typer.testing import CliRunner
 
 from threeages.cli import app
 from threeages.config import TrainConfig
+from threeages.data import drawing
 from threeages.data.split import Rows
 from threeages.errors import ConfigError, DataError
+from threeages.images import Pixels
 from threeages.manifest import Manifest
 from threeages.models.weights import load_pretrained
 from threeages.training import adapt as adapting
-from threeages.training import teacher as teaching
 from threeages.training.adapt import adapt
 from threeages.training.lessons import FeatureLesson, Features
-from threeages.training.mixture import Mixture
 from threeages.training.run import create_model, open_data
-from threeages.training.teacher import Teacher
 
 SMALL = TrainConfig(
     model="mobilenet_v1_face", weights="random", input_size=64, views=2, split="people", precision="32-true"
 )
+
+
+@pytest.fixture
+def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views drawn in this process: to start others takes seconds (tests/data/test_drawing.py does)."""
+    monkeypatch.setattr(adapting, "create_pool", lambda: ThreadPoolExecutor(1))
 
 
 @pytest.fixture
@@ -35,22 +42,25 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
             rows["scale"].update(learnt.tolist())
             super().__init__(features, learnt)
 
-    class Answering(Teacher):
-        def answer(self, faces: Mixture) -> Tensor:
-            rows["learnt"].update(faces.rows.tolist(), faces.others[faces.mixed].tolist())
-            return super().answer(faces)
+    class Drawing(drawing.Drawing):
+        def draw(
+            self, pool: Executor, order: Iterable[Rows], seed: tuple[int, ...]
+        ) -> Iterator[tuple[Pixels, drawing.Moves]]:
+            batches = list(order)
+            rows["learnt"].update(np.concatenate(batches).tolist())
+            return super().draw(pool, batches, seed)
 
     monkeypatch.setattr(adapting, "FeatureLesson", Noting)
-    monkeypatch.setattr(teaching, "Teacher", Answering)
+    monkeypatch.setattr(adapting, "Drawing", Drawing)
     return rows
 
 
-@pytest.mark.parametrize("mix", [0.0, 0.5])
+@pytest.mark.usefixtures("at_home")
 def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]], mix: float
+    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]]
 ) -> None:
     out = tmp_path / "adapted.safetensors"
-    losses = list(adapt(manifest, SMALL, out, epochs=4, mix=mix, cache_dir=cache_dir))
+    losses = list(adapt(manifest, SMALL, out, epochs=4, cache_dir=cache_dir))
     assert losses[-1] < 0.8 * losses[0]
     train = open_data(manifest, SMALL, cache_dir)[1].train
     assert seen == {"learnt": set(train.tolist()), "scale": set(train.tolist())}
@@ -64,6 +74,7 @@ def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen
     assert not torch.equal(after["1.weight"], before["1.weight"])
 
 
+@pytest.mark.usefixtures("at_home")
 def test_only_some_rows_may_teach(
     manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]]
 ) -> None:
@@ -73,23 +84,25 @@ def test_only_some_rows_may_teach(
     list(adapt(manifest, SMALL, out, only=("cluster_id", person), epochs=1, cache_dir=cache_dir))
     theirs = [row for row, name in enumerate(manifest.columns["cluster_id"]) if name == person]
     assert set(theirs) <= set(train.tolist())
-    assert seen["learnt"] == set(range(len(theirs)))  # rows among those that `only` leaves
+    assert seen == {"learnt": set(theirs), "scale": set(range(len(theirs)))}  # of those that `only` leaves
     held_out = manifest.columns["cluster_id"][open_data(manifest, SMALL, cache_dir)[1].test[0]]
     for other in ("nobody", held_out):
         with pytest.raises(DataError, match=f"cluster_id={other}"):
             next(adapt(manifest, SMALL, out, only=("cluster_id", other), epochs=1, cache_dir=cache_dir))
 
 
+@pytest.mark.usefixtures("at_home")
 def test_a_tower_of_patches_may_teach_too(
     manifest: Manifest, tower: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "adapted.safetensors"
-    losses = list(adapt(manifest, SMALL, out, teacher=tower, mix=0.3, epochs=4, cache_dir=cache_dir))
+    losses = list(adapt(manifest, SMALL, out, teacher=tower, epochs=4, cache_dir=cache_dir))
     assert losses[-1] < 0.8 * losses[0]
     written = load_file(out)
     assert written.keys() == create_model(SMALL, manifest).net.features.state_dict().keys()
 
 
+@pytest.mark.usefixtures("at_home")
 def test_it_goes_on_from_what_it_wrote(
     manifest: Manifest, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +115,7 @@ def test_it_goes_on_from_what_it_wrote(
     assert not torch.equal(began["1.weight"], published["1.weight"])
 
 
+@pytest.mark.usefixtures("at_home")
 def test_stopped_it_goes_on_as_if_it_had_not_been(
     manifest: Manifest, cache_dir: Path, tower: Path, tmp_path: Path
 ) -> None:

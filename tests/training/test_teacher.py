@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from threeages.checkpoint import load_checkpoint
@@ -17,10 +16,9 @@ from threeages.models.vit import NUM_FEATURES, WIDTH
 from threeages.predict import OnnxModel
 from threeages.recipes import TEACHER_WEIGHT
 from threeages.training import activations
-from threeages.training.mixture import Mixture
 from threeages.training.objective import TEACHER
 from threeages.training.run import train
-from threeages.training.teacher import open_network, open_tower, standardize
+from threeages.training.teacher import ask_network, ask_tower, standardize
 
 SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="people", precision="32-true")
 ALIGNMENT = 0.85  # the network of faces'
@@ -47,41 +45,29 @@ def test_a_student_learns_what_its_teacher_sees(
 
 
 def test_the_tower_is_asked_once_for_tokens_and_the_whole(
-    manifest: Manifest, tower: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Manifest, tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens = open_tower(manifest, str(tower), ALIGNMENT, cache_dir).kept
+    tokens = ask_tower(manifest, str(tower), ALIGNMENT, tmp_path)
     assert tokens.shape == (len(manifest), 1 + 10 * 10, WIDTH)  # patches of 16 of 160 pixels
-    whole = open_tower(manifest, str(tower), ALIGNMENT, cache_dir, whole=True).kept
+    (kept,) = tmp_path.glob("prefix-*")
+    whole = ask_tower(manifest, str(tower), ALIGNMENT, tmp_path, whole=True)
     assert whole.shape == (len(manifest), NUM_FEATURES)
     np.testing.assert_allclose(whole[:, :WIDTH], tokens[:, 0], atol=1e-3)
     mean = tokens[:, 1:].astype(np.float32).mean(axis=1)
     np.testing.assert_allclose(whole[:, WIDTH:], mean, atol=0.02)  # half precision
     monkeypatch.setattr(activations, "_compute", lambda *_: pytest.fail("was asked again"))
-    again = open_tower(manifest, str(tower), ALIGNMENT, cache_dir, whole=True)
-    assert np.array_equal(again.kept, whole)
+    assert np.array_equal(ask_tower(manifest, str(tower), ALIGNMENT, tmp_path), tokens)
+    kept.unlink()  # the whole alone takes a fiftieth of the room
+    assert np.array_equal(ask_tower(manifest, str(tower), ALIGNMENT, tmp_path, whole=True), whole)
     with pytest.raises(pytest.fail.Exception):
-        open_tower(manifest, str(tower), 0.7, cache_dir)  # another cut
+        ask_tower(manifest, str(tower), 0.7, tmp_path)  # another cut
 
 
 def test_a_network_is_asked_for_its_features(manifest: Manifest, cache_dir: Path) -> None:
     config = TrainConfig(model="mobilenet_v1_face", weights="random", input_size=64)
-    found = open_network(manifest, config, ALIGNMENT, cache_dir).kept
+    found = ask_network(manifest, config, ALIGNMENT, cache_dir)
     assert found.shape == (len(manifest), 2048)
-    assert np.array_equal(found, open_network(manifest, config, ALIGNMENT, cache_dir).kept)
-
-
-def test_one_face_is_answered_as_kept_and_two_in_one_are_asked_about(
-    manifest: Manifest, tower: Path, cache_dir: Path
-) -> None:
-    asked = open_tower(manifest, str(tower), ALIGNMENT, cache_dir)
-    shares = np.array([1, 0.5, 1 - 1e-6], dtype=np.float32)
-    found = asked.answer(Mixture(np.array([3, 1, 2]), np.array([0, 4, 4]), shares))
-    assert found.dtype == torch.float16
-    kept = torch.from_numpy(asked.kept[[3, 1, 2, 4]])
-    assert torch.equal(found[0], kept[0])
-    torch.testing.assert_close(found[2], kept[2], rtol=0, atol=0.05)  # hardly mixed
-    apart = (kept[1] - kept[3]).float().abs().mean()
-    assert all((found[1] - kept[i]).float().abs().mean() > 0.1 * apart > 0 for i in (1, 3))
+    assert np.array_equal(found, ask_network(manifest, config, ALIGNMENT, cache_dir))
 
 
 def test_features_are_of_variance_one_over_the_rows() -> None:

@@ -41,11 +41,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class PixelCache:
-    """uint8 `pixels` `(views * n, size, size, 3)` on disk, `digests` `(n, 16)`, and the rows that failed.
+    """uint8 `pixels` `(views * n, size, size, 3)` in a file, `digests` `(n, 16)`, and the rows that failed.
 
     Row `view * n + i` is a view of image `i` (data.views).
     """
 
+    file: Path
     pixels: NDArray[np.uint8]
     digests: NDArray[np.uint8]
     failed: dict[int, str]
@@ -74,6 +75,7 @@ def open_cache(
         _build(manifest, shape, place, workers or os.cpu_count() or 1)
     failed = json.loads((place / "failed.json").read_text(encoding="utf-8"))
     return PixelCache(
+        place / PIXELS_FILE,
         np.load(place / PIXELS_FILE, mmap_mode="r"),
         np.load(place / "digests.npy"),
         {int(row): status for row, status in failed.items()},

@@ -1,27 +1,22 @@
 """A pretrained network made fit for small and poor faces, from what larger ones make of clear faces."""
 
 import math
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
-from threeages.data.views import redraw, vary
+from threeages.data.drawing import Drawing, create_pool
 from threeages.errors import ConfigError
-from threeages.images import Pixels
 from threeages.manifest import Manifest, atomic_path, find_rows
 from threeages.models.classifier import Classifier
 from threeages.models.registry import SIGNATURES
@@ -29,19 +24,12 @@ from threeages.training.activations import Stretch
 from threeages.training.fit import batches, choose_precision
 from threeages.training.lessons import FeatureLesson, TokenLesson
 from threeages.training.memory import keep_freed_memory
-from threeages.training.mixture import Mixture, draw_mixture
 from threeages.training.run import create_model, open_data
-from threeages.training.teacher import open_network, open_tower
+from threeages.training.teacher import ask_network, ask_tower
 
 LR, LESSON_LR = 4e-4, 1e-3  # of batches of 64 faces; of others by the root of their size
 LR_BATCH = 64
 WARM_UP = 0.05  # of all steps
-WHOLE_SHARE = 0.25  # of the views of one face: the image as it is taken without a detector
-NOWHERE = np.full((2, 3), np.nan, dtype=np.float32)
-AHEAD = 1  # batches drawn while another is learnt
-
-View = tuple[Pixels, NDArray[np.float32]]  # and its move
-Views = tuple[Mixture, Tensor, Tensor]
 
 
 def adapt(
@@ -52,7 +40,6 @@ def adapt(
     only: tuple[str, str] | None = None,
     teacher: Path | None = None,
     start: Path | None = None,
-    mix: float = 0.0,
     epochs: int = 4,
     cache_dir: Path | None = None,
 ) -> Iterator[float]:
@@ -61,13 +48,12 @@ def adapt(
     One teacher is the network itself as published, at the size its signature names, on each face as in use.
     A second is CLIP's image tower, where `teacher` names its weights: the student learns what the tower
     makes of every patch of the same cut (training.lessons), most of which no label would teach it. The
-    student is given views of the face at the recipe's size, each drawn anew (data.views), of which the share
-    `mix` shows two faces in one (training.mixture). It begins as published, or with what an earlier call
-    wrote to `start`. No label is used, and no row that the fold of `config` holds out is learnt from; `only`
-    leaves the rows with a value in a column, and raises DataError where none may be learnt from. The
-    teachers are asked about all of these once, for every fold, and about two faces in one whenever they are
-    drawn. Yields the loss of every epoch; stopped, it goes on from the last whole one, kept beside `out`.
-    The file is for `--weights`; what it brings is in results/experiments.csv.
+    student is given views of the face at the recipe's size, each drawn anew (data.drawing). It begins as
+    published, or with what an earlier call wrote to `start`. No label is used, and no row that the fold of
+    `config` holds out is learnt from; `only` leaves the rows with a value in a column, and raises DataError
+    where none may be learnt from. The teachers are asked about all of these once, for every fold. Yields the
+    loss of every epoch; stopped, it goes on from the last whole one, kept beside `out`. The file is for
+    `--weights`; what it brings is in results/experiments.csv.
     """
     keep_freed_memory()
     cache, split = open_data(manifest, replace(config, views=1), cache_dir)
@@ -76,36 +62,35 @@ def adapt(
     faces, learnt = manifest.select(rows), np.flatnonzero(np.isin(rows, train))
     student = create_model(replace(config, weights=str(start)) if start else config, faces)
     alignment = student.signature.alignment
-    wholes = open_cache(faces, config.input_size, folder=cache_dir).pixels
 
     own = replace(config, input_size=SIGNATURES[config.model].input_size)
-    teachers = [open_network(faces, own, alignment, cache_dir)]
-    lessons = nn.ModuleList([FeatureLesson(teachers[0].kept, learnt)])
+    answers = [ask_network(faces, own, alignment, cache_dir)]
+    lessons = nn.ModuleList([FeatureLesson(answers[0], learnt)])
     if teacher:
-        teachers.append(open_tower(faces, str(teacher), alignment, cache_dir))
-        lessons.append(TokenLesson(teachers[1].kept, learnt, teachers[0].kept.shape[1]))
+        answers.append(ask_tower(faces, str(teacher), alignment, cache_dir))
+        lessons.append(TokenLesson(answers[1], learnt, answers[0].shape[1]))
 
     course = _create_course(student, lessons, config, epochs * -(-len(learnt) // config.batch_size))
     progress = out.with_name(out.name + ".progress")
-    settings = {"config": config.to_dict(), "epochs": epochs, "only": only and list(only), "mix": mix}
+    settings = {"config": config.to_dict(), "epochs": epochs, "only": only and list(only)}
     settings |= {"teacher": teacher and str(teacher), "start": start and str(start)}
     losses = _load_progress(progress, settings, course)
     yield from losses
-    drawing = _Drawing(cache.pixels[rows] if only else cache.pixels, wholes)
-    for epoch in range(len(losses), epochs):
-        rng = np.random.default_rng((config.seed, epoch))
-        order = [
-            draw_mixture(batch, learnt, mix, rng)
-            for batch in batches(rng.permutation(learnt), config.batch_size)
-        ]
-        total = 0.0
-        views = track(drawing.draw(order, rng), total=len(order), description=f"Epoch {epoch + 1}")
-        for shown, pixels, moves in views:
-            wanted = [each.answer(shown) for each in teachers]
-            total += _learn(course, pixels, moves, wanted) * len(pixels)
-        losses.append(total / len(learnt))
-        _save_progress(progress, settings, course, losses)
-        yield losses[-1]
+    drawing = Drawing(cache.file, open_cache(manifest, config.input_size, folder=cache_dir).file)
+    with create_pool() as pool:
+        for epoch in range(len(losses), epochs):
+            rng = np.random.default_rng((config.seed, epoch))
+            order = list(batches(rng.permutation(learnt), config.batch_size))
+            views = drawing.draw(pool, (rows[batch] for batch in order), (config.seed, epoch))
+            total = 0.0
+            shown = track(zip(order, views, strict=True), f"Epoch {epoch + 1}", total=len(order))
+            for batch, (pixels, moves) in shown:
+                wanted = [torch.from_numpy(answer[batch]) for answer in answers]
+                loss = _learn(course, torch.from_numpy(pixels), torch.from_numpy(moves), wanted)
+                total += loss * len(batch)
+            losses.append(total / len(learnt))
+            _save_progress(progress, settings, course, losses)
+            yield losses[-1]
     with atomic_path(out) as part:
         save_file({k: v.contiguous().cpu() for k, v in student.net.features.state_dict().items()}, part)
     progress.unlink()
@@ -176,41 +161,3 @@ def _load_progress(path: Path, settings: dict[str, Any], course: _Course) -> lis
         part.load_state_dict(held[name])
     losses: list[float] = held["losses"]
     return losses
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    """What views are drawn from: every face `cut` as in use, and the `whole` image it is in."""
-
-    cuts: Pixels
-    wholes: Pixels
-
-    def draw(self, order: Iterable[Mixture], rng: np.random.Generator) -> Iterator[Views]:
-        """The faces of each batch, their views uint8 `(b, size, size, 3)` and moves `(b, 2, 3)`.
-
-        A move is nan of a whole image. A batch is drawn while the one before it is learnt.
-        """
-        with ThreadPoolExecutor() as pool:
-            waiting: deque[tuple[Mixture, Iterator[View]]] = deque()
-            for faces in order:
-                n = len(faces.rows)
-                waiting.append((faces, pool.map(partial(self._view, faces), range(n), rng.spawn(n))))
-                if len(waiting) > AHEAD:
-                    yield _stack(*waiting.popleft())
-            while waiting:
-                yield _stack(*waiting.popleft())
-
-    def _view(self, faces: Mixture, place: int, rng: np.random.Generator) -> View:
-        row = faces.rows[place]
-        if faces.shares[place] < 1:
-            return redraw(faces.blend(self.cuts, np.array([place]))[0], rng)
-        return (
-            (vary(self.wholes[row], rng), NOWHERE)
-            if rng.random() < WHOLE_SHARE
-            else redraw(self.cuts[row], rng)
-        )
-
-
-def _stack(faces: Mixture, views: Iterator[View]) -> Views:
-    pixels, moves = zip(*views, strict=True)
-    return faces, torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(moves))

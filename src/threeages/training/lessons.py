@@ -30,8 +30,8 @@ class FeatureLesson(nn.Module):
 
     def __init__(self, features: Features, learnt: Rows) -> None:
         super().__init__()
-        known = torch.from_numpy(np.asarray(features[learnt], dtype=np.float32))
-        self.register_buffer("spread", known.std(dim=0) + SMALL)
+        known = np.asarray(features[learnt], dtype=np.float32)
+        self.register_buffer("spread", torch.from_numpy(known.std(axis=0)) + SMALL)
 
     def forward(self, maps: Tensor, wanted: Tensor, moves: Tensor) -> Tensor:
         """The loss."""
@@ -54,12 +54,11 @@ class TokenLesson(nn.Module):
 
     def __init__(self, tokens: Features, learnt: Rows, channels: int) -> None:
         super().__init__()
-        sampled = tokens[learnt[:: -(-len(learnt) // SAMPLE)]]
-        sample = torch.from_numpy(np.asarray(sampled, dtype=np.float32))
-        width, whole = sample.shape[2], pool_tokens(sample)
-        for name, values in (("mean", sample[:, 1:].flatten(0, 1)), ("whole_mean", whole)):
-            self.register_buffer(name, values.mean(dim=0))
-            self.register_buffer(name.replace("mean", "std"), values.std(dim=0) + SMALL)
+        sample = np.asarray(tokens[learnt[:: -(-len(learnt) // SAMPLE)]], dtype=np.float32)
+        width, whole = sample.shape[2], pool_tokens(torch.from_numpy(sample)).numpy()
+        for name, values in (("", sample[:, 1:].reshape(-1, width)), ("whole_", whole)):
+            self.register_buffer(f"{name}mean", torch.from_numpy(values.mean(axis=0)))
+            self.register_buffer(f"{name}std", torch.from_numpy(values.std(axis=0)) + SMALL)
         self.on_patches = nn.Conv2d(channels, width, 1)
         self.on_whole = nn.Linear(channels, whole.shape[1])
 

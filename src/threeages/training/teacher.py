@@ -1,16 +1,12 @@
 """What frozen networks make of every face, for another to learn; each is asked once, whatever the fold."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
@@ -21,49 +17,28 @@ from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.recipes import create_recipe
-from threeages.training.activations import Inputs, Stretch, create_runner, open_activations
-from threeages.training.mixture import Mixture
+from threeages.training.activations import Inputs, find_activations, open_activations
 
 MAPS, POOLED = -1, 0  # stages from the last on: what enters the pooling, and what leaves it
 Halves = NDArray[np.float16]
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """A frozen network, every face cut as it takes them, and what it makes of each, `(n, ...)`."""
-
-    network: Stretch
-    pixels: NDArray[np.uint8]
-    kept: Halves
-
-    def answer(self, faces: Mixture) -> Tensor:
-        """float16 `(b, ...)`: as kept for one face, asked anew for two in one."""
-        found = self.kept[faces.rows]
-        if len(mixed := faces.mixed):
-            found[mixed] = self._ask(faces.blend(self.pixels, mixed))
-        return torch.from_numpy(found)
-
-    @cached_property
-    def _ask(self) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-        return create_runner(self.network)
+def ask_network(faces: Manifest, config: TrainConfig, alignment: float, cache_dir: Path | None) -> Halves:
+    """The features `(n, f)` of the settings' network with its pretrained weights, of every face cut so."""
+    return _ask(faces, config, alignment, cache_dir, stages=(POOLED,))
 
 
-def open_network(faces: Manifest, config: TrainConfig, alignment: float, cache_dir: Path | None) -> Teacher:
-    """The settings' network with its pretrained weights, for its features `(n, f)` of every face cut so."""
-    return _open(faces, config, alignment, cache_dir, stages=(POOLED,))
-
-
-def open_tower(
+def ask_tower(
     faces: Manifest, weights: str, alignment: float, cache_dir: Path | None, *, whole: bool = False
-) -> Teacher:
-    """CLIP's image tower of such weights, for its tokens `(n, 1 + p * p, t)` of every face cut so.
+) -> Halves:
+    """CLIP's image tower of such weights: its tokens `(n, 1 + p * p, t)` of every face cut so.
 
-    The first token is the class token, the others are the patches in rows. Of the `whole` instead, the class
-    token beside the mean patch, `(n, 2 * t)`, which is computed from the tokens. Tokens of 39,000 faces take
-    6 GB, and 45 minutes on 2 cores with AVX-512 BF16.
+    The first is the class token, the others are the patches in rows. Of the `whole` instead, the class token
+    beside the mean patch, `(n, 2 * t)`, which is computed from the tokens where it is not kept yet. Tokens of
+    39,000 faces take 6 GB, and 45 minutes on 2 cores with AVX-512 BF16.
     """
     config = replace(create_recipe("clip-features"), weights=weights)
-    return _open(faces, config, alignment, cache_dir, stages=(MAPS, POOLED) if whole else (MAPS,))
+    return _ask(faces, config, alignment, cache_dir, stages=(MAPS, POOLED) if whole else (MAPS,))
 
 
 def standardize(features: NDArray[np.floating], rows: Rows) -> NDArray[np.float32]:
@@ -73,18 +48,20 @@ def standardize(features: NDArray[np.floating], rows: Rows) -> NDArray[np.float3
     return scaled
 
 
-def _open(
+def _ask(
     faces: Manifest, config: TrainConfig, alignment: float, cache_dir: Path | None, *, stages: tuple[int, ...]
-) -> Teacher:
-    """The network as it is after the last of the stages, each computed from the one before it."""
+) -> Halves:
+    """What leaves the last of the stages, computed from what leaves the ones before it where not kept yet."""
     torch.manual_seed(config.seed)  # the weights may be `random`
     signature = replace(create_signature(config.model, config.input_size), alignment=alignment)
     model = create_classifier(signature)
     load_pretrained(model, config.weights)
     cache = open_cache(faces, config.input_size, alignment=alignment, folder=cache_dir)
-    inputs, key = Inputs(cache.pixels), cache.digests.tobytes()
-    folder = cache_dir or FEATURES_FOLDER
-    for stage in stages:
-        depth = len(model.net.stages) + stage
+    key, folder = cache.digests.tobytes(), cache_dir or FEATURES_FOLDER
+    depths = [len(model.net.stages) + stage for stage in stages]
+    if kept := find_activations(model, key, depths[-1], folder):
+        return kept.values
+    inputs = Inputs(cache.pixels)
+    for depth in depths:
         inputs = open_activations(model, inputs, key, depth, folder, config.max_cache_gb)
-    return Teacher(Stretch(model, 0, inputs.depth).eval(), cache.pixels, inputs.values)
+    return inputs.values

@@ -1,0 +1,64 @@
+"""Views of faces drawn anew for every epoch, by processes of their own, ahead of who learns from them."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.data.split import Rows
+from threeages.data.views import redraw, vary
+from threeages.images import Pixels
+
+WORKERS = 4  # a view takes a processor 1 ms; a GPU learns from 5,000 of them in a second
+WHOLE_SHARE = 0.25  # of the views: the image as it is taken without a detector
+NOWHERE = np.full((2, 3), np.nan, dtype=np.float32)
+
+Moves = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Files of uint8 `(n, size, size, 3)`: every face cut as in use, and the whole image it is in."""
+
+    cuts: Path
+    wholes: Path
+
+    def draw(
+        self, pool: Executor, order: Iterable[Rows], seed: tuple[int, ...]
+    ) -> Iterator[tuple[Pixels, Moves]]:
+        """A view of each row of every batch, uint8 `(b, size, size, 3)`, and its move `(b, 2, 3)`.
+
+        A move (data.views.redraw) is nan of a whole image. The same seed draws the same views, however many
+        processes draw.
+        """
+        waiting: deque[Future[tuple[Pixels, Moves]]] = deque()
+        for number, rows in enumerate(order):
+            waiting.append(pool.submit(self.draw_batch, rows, (*seed, number)))
+            if len(waiting) > 2 * WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def draw_batch(self, rows: Rows, seed: tuple[int, ...]) -> tuple[Pixels, Moves]:
+        """Views and moves of one batch."""
+        cuts, wholes = (np.load(file, mmap_mode="r") for file in (self.cuts, self.wholes))
+        rng = np.random.default_rng(seed)
+        views = [
+            (vary(wholes[row], rng), NOWHERE) if rng.random() < WHOLE_SHARE else redraw(cuts[row], rng)
+            for row in rows
+        ]
+        pixels, moves = zip(*views, strict=True)
+        return np.stack(pixels), np.stack(moves)
+
+
+def create_pool() -> Executor:
+    """Processes that draw; forkserver, as the caller holds threads of torch."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(min(WORKERS, os.cpu_count() or 1), mp_context=context)
