@@ -123,12 +123,13 @@ def clip_features() -> TrainConfig:
 def default() -> TrainConfig:
     """The model that ships: the later half of the network of faces trained on, with its heads.
 
-    Command: `threeages train MANIFEST --recipe default --weights FILE`, where the manifest joins faces of
-    known people and faces of known years, and FILE is what `threeages adapt --teacher` makes of the network
-    of faces. Neck and heads learn first, on four views of every face (data.views); then the blocks behind
-    the stride of 16 learn with them, slowly, and the moving average of the weights is kept. What size and
-    weights bring stands in results/experiments.csv. Cost: 10 minutes once for what is frozen, then 5 a fold,
-    on 2 cores with AVX-512 BF16; 11 GB on disk.
+    Command: `threeages train MANIFEST --recipe default --weights FILE --teacher TOWER`, where the manifest
+    joins faces of known people and faces of known years, TOWER is CLIP's, and FILE is what `threeages adapt
+    --teacher TOWER` makes of the network of faces from the same rows. Neck and heads learn first, on four
+    views of every face (data.views); then the blocks behind the stride of 16 learn with them, slowly, and the
+    moving average of the weights is kept; the tower's lesson goes on all the while. What size and weights
+    bring stands in results/experiments.csv. Cost: 10 minutes a fold on 2 cores with AVX-512 BF16, half of
+    them for what is frozen, 11 GB on disk; with `--no-prefix-cache` on a GPU 2 minutes.
     """
     return replace(
         frozen_features(),

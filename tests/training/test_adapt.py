@@ -2,7 +2,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,6 +10,7 @@ from typer.testing import CliRunner
 from threeages.cli import app
 from threeages.config import TrainConfig
 from threeages.data import drawing
+from threeages.data.mixture import Mixture
 from threeages.data.split import Rows
 from threeages.errors import ConfigError, DataError
 from threeages.images import Pixels
@@ -44,10 +44,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
 
     class Drawing(drawing.Drawing):
         def draw(
-            self, pool: Executor, order: Iterable[Rows], seed: tuple[int, ...]
+            self, pool: Executor, order: Iterable[Mixture], seed: tuple[int, ...]
         ) -> Iterator[tuple[Pixels, drawing.Moves]]:
             batches = list(order)
-            rows["learnt"].update(np.concatenate(batches).tolist())
+            for batch in batches:
+                rows["learnt"].update(batch.rows.tolist(), batch.others[batch.mixed].tolist())
             return super().draw(pool, batches, seed)
 
     monkeypatch.setattr(adapting, "FeatureLesson", Noting)
@@ -60,7 +61,7 @@ def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen
     manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]]
 ) -> None:
     out = tmp_path / "adapted.safetensors"
-    losses = list(adapt(manifest, SMALL, out, epochs=4, cache_dir=cache_dir))
+    losses = list(adapt(manifest, SMALL, out, epochs=4, mix=0.2, cache_dir=cache_dir))
     assert losses[-1] < 0.8 * losses[0]
     train = open_data(manifest, SMALL, cache_dir)[1].train
     assert seen == {"learnt": set(train.tolist()), "scale": set(train.tolist())}
@@ -96,7 +97,7 @@ def test_a_tower_of_patches_may_teach_too(
     manifest: Manifest, tower: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "adapted.safetensors"
-    losses = list(adapt(manifest, SMALL, out, teacher=tower, epochs=4, cache_dir=cache_dir))
+    losses = list(adapt(manifest, SMALL, out, teacher=tower, mix=0.1, epochs=3, cache_dir=cache_dir))
     assert losses[-1] < 0.8 * losses[0]
     written = load_file(out)
     assert written.keys() == create_model(SMALL, manifest).net.features.state_dict().keys()

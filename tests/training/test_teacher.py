@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from threeages.checkpoint import load_checkpoint
 from threeages.cli import app
 from threeages.config import TrainConfig
+from threeages.data.mixture import Mixture
 from threeages.errors import ConfigError
 from threeages.export import export_onnx
 from threeages.manifest import Manifest
@@ -18,7 +20,7 @@ from threeages.recipes import TEACHER_WEIGHT
 from threeages.training import activations
 from threeages.training.objective import TEACHER
 from threeages.training.run import train
-from threeages.training.teacher import ask_network, ask_tower, standardize
+from threeages.training.teacher import open_network, open_tower, standardize
 
 SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="people", precision="32-true")
 ALIGNMENT = 0.85  # the network of faces'
@@ -47,27 +49,41 @@ def test_a_student_learns_what_its_teacher_sees(
 def test_the_tower_is_asked_once_for_tokens_and_the_whole(
     manifest: Manifest, tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens = ask_tower(manifest, str(tower), ALIGNMENT, tmp_path)
+    tokens = open_tower(manifest, str(tower), ALIGNMENT, tmp_path).kept
     assert tokens.shape == (len(manifest), 1 + 10 * 10, WIDTH)  # patches of 16 of 160 pixels
     (kept,) = tmp_path.glob("prefix-*")
-    whole = ask_tower(manifest, str(tower), ALIGNMENT, tmp_path, whole=True)
+    whole = open_tower(manifest, str(tower), ALIGNMENT, tmp_path, whole=True).kept
     assert whole.shape == (len(manifest), NUM_FEATURES)
     np.testing.assert_allclose(whole[:, :WIDTH], tokens[:, 0], atol=1e-3)
     mean = tokens[:, 1:].astype(np.float32).mean(axis=1)
     np.testing.assert_allclose(whole[:, WIDTH:], mean, atol=0.02)  # half precision
     monkeypatch.setattr(activations, "_compute", lambda *_: pytest.fail("was asked again"))
-    assert np.array_equal(ask_tower(manifest, str(tower), ALIGNMENT, tmp_path), tokens)
+    assert np.array_equal(open_tower(manifest, str(tower), ALIGNMENT, tmp_path).kept, tokens)
     kept.unlink()  # the whole alone takes a fiftieth of the room
-    assert np.array_equal(ask_tower(manifest, str(tower), ALIGNMENT, tmp_path, whole=True), whole)
+    again = open_tower(manifest, str(tower), ALIGNMENT, tmp_path, whole=True)
+    assert np.array_equal(again.kept, whole)
     with pytest.raises(pytest.fail.Exception):
-        ask_tower(manifest, str(tower), 0.7, tmp_path)  # another cut
+        open_tower(manifest, str(tower), 0.7, tmp_path)  # another cut
 
 
 def test_a_network_is_asked_for_its_features(manifest: Manifest, cache_dir: Path) -> None:
     config = TrainConfig(model="mobilenet_v1_face", weights="random", input_size=64)
-    found = ask_network(manifest, config, ALIGNMENT, cache_dir)
+    found = open_network(manifest, config, ALIGNMENT, cache_dir).kept
     assert found.shape == (len(manifest), 2048)
-    assert np.array_equal(found, ask_network(manifest, config, ALIGNMENT, cache_dir))
+    assert np.array_equal(found, open_network(manifest, config, ALIGNMENT, cache_dir).kept)
+
+
+def test_one_face_is_answered_as_kept_and_two_in_one_are_asked_about(
+    manifest: Manifest, tower: Path, cache_dir: Path
+) -> None:
+    teacher = open_tower(manifest, str(tower), ALIGNMENT, cache_dir)
+    shares = np.array([0.5, 1, 1 - 1e-6], dtype=np.float32)
+    found = teacher.answer(Mixture(np.array([1, 3, 2]), np.array([4, 0, 4]), shares), torch.device("cpu"))
+    kept = torch.from_numpy(teacher.kept[[1, 3, 2, 4]]).float()
+    assert torch.equal(found[1], kept[1])
+    torch.testing.assert_close(found[2], kept[2], rtol=0, atol=0.05)  # hardly mixed
+    apart = (kept[0] - kept[3]).abs().mean()
+    assert all((found[0] - kept[i]).abs().mean() > 0.1 * apart > 0 for i in (0, 3))
 
 
 def test_features_are_of_variance_one_over_the_rows() -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.split import Rows
+from threeages.data.mixture import Mixture
 from threeages.data.views import redraw, vary
 from threeages.images import Pixels
 
 WORKERS = 4  # a view takes a processor 1 ms; a GPU learns from 5,000 of them in a second
-WHOLE_SHARE = 0.25  # of the views: the image as it is taken without a detector
+WHOLE_SHARE = 0.25  # of the views of one face: the image as it is taken without a detector
 NOWHERE = np.full((2, 3), np.nan, dtype=np.float32)
 
 Moves = NDArray[np.float32]
@@ -30,31 +30,34 @@ class Drawing:
     wholes: Path
 
     def draw(
-        self, pool: Executor, order: Iterable[Rows], seed: tuple[int, ...]
+        self, pool: Executor, order: Iterable[Mixture], seed: tuple[int, ...]
     ) -> Iterator[tuple[Pixels, Moves]]:
-        """A view of each row of every batch, uint8 `(b, size, size, 3)`, and its move `(b, 2, 3)`.
+        """A view of each face of every batch, uint8 `(b, size, size, 3)`, and its move `(b, 2, 3)`.
 
         A move (data.views.redraw) is nan of a whole image. The same seed draws the same views, however many
         processes draw.
         """
         waiting: deque[Future[tuple[Pixels, Moves]]] = deque()
-        for number, rows in enumerate(order):
-            waiting.append(pool.submit(self.draw_batch, rows, (*seed, number)))
+        for number, faces in enumerate(order):
+            waiting.append(pool.submit(self.draw_batch, faces, (*seed, number)))
             if len(waiting) > 2 * WORKERS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
-    def draw_batch(self, rows: Rows, seed: tuple[int, ...]) -> tuple[Pixels, Moves]:
+    def draw_batch(self, faces: Mixture, seed: tuple[int, ...]) -> tuple[Pixels, Moves]:
         """Views and moves of one batch."""
         cuts, wholes = (np.load(file, mmap_mode="r") for file in (self.cuts, self.wholes))
         rng = np.random.default_rng(seed)
-        views = [
-            (vary(wholes[row], rng), NOWHERE) if rng.random() < WHOLE_SHARE else redraw(cuts[row], rng)
-            for row in rows
-        ]
-        pixels, moves = zip(*views, strict=True)
-        return np.stack(pixels), np.stack(moves)
+        shown = cuts[faces.rows]
+        shown[faces.mixed] = faces.blend(cuts, faces.mixed)
+        moves = np.empty((len(shown), *NOWHERE.shape), dtype=np.float32)
+        for i, row in enumerate(faces.rows):
+            if faces.shares[i] == 1 and rng.random() < WHOLE_SHARE:
+                shown[i], moves[i] = vary(wholes[row], rng), NOWHERE
+            else:
+                shown[i], moves[i] = redraw(shown[i], rng)
+        return shown, moves
 
 
 def create_pool() -> Executor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
 from threeages.data.drawing import Drawing, create_pool
+from threeages.data.mixture import draw_mixture
 from threeages.errors import ConfigError
 from threeages.manifest import Manifest, atomic_path, find_rows
 from threeages.models.classifier import Classifier
@@ -25,7 +26,7 @@ from threeages.training.fit import batches, choose_precision
 from threeages.training.lessons import FeatureLesson, TokenLesson
 from threeages.training.memory import keep_freed_memory
 from threeages.training.run import create_model, open_data
-from threeages.training.teacher import ask_network, ask_tower
+from threeages.training.teacher import open_network, open_tower
 
 LR, LESSON_LR = 4e-4, 1e-3  # of batches of 64 faces; of others by the root of their size
 LR_BATCH = 64
@@ -40,6 +41,7 @@ def adapt(
     only: tuple[str, str] | None = None,
     teacher: Path | None = None,
     start: Path | None = None,
+    mix: float = 0.0,
     epochs: int = 4,
     cache_dir: Path | None = None,
 ) -> Iterator[float]:
@@ -48,12 +50,13 @@ def adapt(
     One teacher is the network itself as published, at the size its signature names, on each face as in use.
     A second is CLIP's image tower, where `teacher` names its weights: the student learns what the tower
     makes of every patch of the same cut (training.lessons), most of which no label would teach it. The
-    student is given views of the face at the recipe's size, each drawn anew (data.drawing). It begins as
-    published, or with what an earlier call wrote to `start`. No label is used, and no row that the fold of
-    `config` holds out is learnt from; `only` leaves the rows with a value in a column, and raises DataError
-    where none may be learnt from. The teachers are asked about all of these once, for every fold. Yields the
-    loss of every epoch; stopped, it goes on from the last whole one, kept beside `out`. The file is for
-    `--weights`; what it brings is in results/experiments.csv.
+    student is given views of the face at the recipe's size, each drawn anew (data.drawing), of which the
+    share `mix` shows two faces in one (data.mixture). It begins as published, or with what an earlier call
+    wrote to `start`. No label is used, and no row that the fold of `config` holds out is learnt from; `only`
+    leaves the rows with a value in a column, and raises DataError where none may be learnt from. The
+    teachers are asked about all of these once, for every fold, and about two faces in one whenever they are
+    drawn. Yields the loss of every epoch; stopped, it goes on from the last whole one, kept beside `out`.
+    The file is for `--weights`; what it brings is in results/experiments.csv.
     """
     keep_freed_memory()
     cache, split = open_data(manifest, replace(config, views=1), cache_dir)
@@ -64,15 +67,15 @@ def adapt(
     alignment = student.signature.alignment
 
     own = replace(config, input_size=SIGNATURES[config.model].input_size)
-    answers = [ask_network(faces, own, alignment, cache_dir)]
-    lessons = nn.ModuleList([FeatureLesson(answers[0], learnt)])
+    teachers = [open_network(faces, own, alignment, cache_dir)]
+    lessons = nn.ModuleList([FeatureLesson(teachers[0].kept, learnt)])
     if teacher:
-        answers.append(ask_tower(faces, str(teacher), alignment, cache_dir))
-        lessons.append(TokenLesson(answers[1], learnt, answers[0].shape[1]))
+        teachers.append(open_tower(faces, str(teacher), alignment, cache_dir))
+        lessons.append(TokenLesson(teachers[1].kept, learnt, teachers[0].kept.shape[1]))
 
     course = _create_course(student, lessons, config, epochs * -(-len(learnt) // config.batch_size))
     progress = out.with_name(out.name + ".progress")
-    settings = {"config": config.to_dict(), "epochs": epochs, "only": only and list(only)}
+    settings = {"config": config.to_dict(), "epochs": epochs, "only": only and list(only), "mix": mix}
     settings |= {"teacher": teacher and str(teacher), "start": start and str(start)}
     losses = _load_progress(progress, settings, course)
     yield from losses
@@ -80,14 +83,17 @@ def adapt(
     with create_pool() as pool:
         for epoch in range(len(losses), epochs):
             rng = np.random.default_rng((config.seed, epoch))
-            order = list(batches(rng.permutation(learnt), config.batch_size))
-            views = drawing.draw(pool, (rows[batch] for batch in order), (config.seed, epoch))
+            order = [
+                draw_mixture(batch, learnt, mix, rng)
+                for batch in batches(rng.permutation(learnt), config.batch_size)
+            ]
+            views = drawing.draw(pool, (shown.numbered(rows) for shown in order), (config.seed, epoch))
             total = 0.0
-            shown = track(zip(order, views, strict=True), f"Epoch {epoch + 1}", total=len(order))
-            for batch, (pixels, moves) in shown:
-                wanted = [torch.from_numpy(answer[batch]) for answer in answers]
+            seen = track(zip(order, views, strict=True), f"Epoch {epoch + 1}", total=len(order))
+            for shown, (pixels, moves) in seen:
+                wanted = [each.answer(shown, course.fabric.device) for each in teachers]
                 loss = _learn(course, torch.from_numpy(pixels), torch.from_numpy(moves), wanted)
-                total += loss * len(batch)
+                total += loss * len(shown.rows)
             losses.append(total / len(learnt))
             _save_progress(progress, settings, course, losses)
             yield losses[-1]
@@ -133,7 +139,7 @@ def _learn(course: _Course, pixels: Tensor, moves: Tensor, wanted: list[Tensor])
     maps: Tensor = course.to_maps(pixels.to(device)).float()
     moves = moves.to(device)
     taught = zip(course.lessons, wanted, strict=True)
-    loss = torch.stack([lesson(maps, answer.to(device).float(), moves) for lesson, answer in taught]).sum()
+    loss = torch.stack([lesson(maps, answer, moves) for lesson, answer in taught]).sum()
     course.optimizer.zero_grad()
     course.fabric.backward(loss)
     course.optimizer.step()

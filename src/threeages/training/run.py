@@ -31,7 +31,7 @@ from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
 from threeages.training import fit as fitting
 from threeages.training.objective import TEACHER, collect_targets, create_heads
 from threeages.training.recall import memorize, name_scenes
-from threeages.training.teacher import ask_tower, standardize
+from threeages.training.teacher import open_tower, standardize
 
 
 def train(
@@ -55,8 +55,8 @@ def train(
     data = create_data(manifest, model, cache, cache_dir)
     if config.teacher:
         alignment = model.signature.alignment
-        whole = ask_tower(manifest, config.teacher, alignment, cache_dir, whole=True)
-        data.targets[TEACHER] = standardize(whole, split.train)
+        tower = open_tower(manifest, config.teacher, alignment, cache_dir, whole=True)
+        data.targets[TEACHER] = standardize(tower.kept, split.train)
     if config.model == MEMORY:
         start = time.perf_counter()
         model = memorize(model, data, split.train, name_scenes(manifest), config)

@@ -1,15 +1,17 @@
-"""What frozen networks make of every face, for another to learn; each is asked once, whatever the fold."""
+"""What frozen networks make of faces, for another to learn; of every face once, whatever the fold."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
+from threeages.data.mixture import Mixture
 from threeages.data.split import Rows
 from threeages.data.stored import FEATURES_FOLDER
 from threeages.manifest import Manifest
@@ -17,28 +19,56 @@ from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.recipes import create_recipe
-from threeages.training.activations import Inputs, find_activations, open_activations
+from threeages.training.activations import (
+    Inputs,
+    Stretch,
+    find_activations,
+    gains_by_bfloat16,
+    open_activations,
+)
 
 MAPS, POOLED = -1, 0  # stages from the last on: what enters the pooling, and what leaves it
 Halves = NDArray[np.float16]
 
 
-def ask_network(faces: Manifest, config: TrainConfig, alignment: float, cache_dir: Path | None) -> Halves:
-    """The features `(n, f)` of the settings' network with its pretrained weights, of every face cut so."""
-    return _ask(faces, config, alignment, cache_dir, stages=(POOLED,))
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen network, every face cut as it takes them, and what it makes of each, `(n, ...)`."""
+
+    network: Stretch
+    pixels: NDArray[np.uint8]
+    kept: Halves
+
+    def answer(self, faces: Mixture, device: torch.device) -> Tensor:
+        """float `(b, ...)`: as kept for one face, asked anew for two in one."""
+        found = torch.from_numpy(self.kept[faces.rows]).to(device).float()
+        if len(mixed := faces.mixed):
+            found[torch.from_numpy(mixed)] = self._ask(faces.blend(self.pixels, mixed), device)
+        return found
+
+    def _ask(self, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+        half = gains_by_bfloat16(self.network.model)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            found: Tensor = self.network.to(device)(torch.from_numpy(pixels).to(device))
+        return found.float()
 
 
-def ask_tower(
+def open_network(faces: Manifest, config: TrainConfig, alignment: float, cache_dir: Path | None) -> Teacher:
+    """The settings' network with its pretrained weights, for its features `(n, f)` of every face cut so."""
+    return _open(faces, config, alignment, cache_dir, stages=(POOLED,))
+
+
+def open_tower(
     faces: Manifest, weights: str, alignment: float, cache_dir: Path | None, *, whole: bool = False
-) -> Halves:
-    """CLIP's image tower of such weights: its tokens `(n, 1 + p * p, t)` of every face cut so.
+) -> Teacher:
+    """CLIP's image tower of such weights, for its tokens `(n, 1 + p * p, t)` of every face cut so.
 
-    The first is the class token, the others are the patches in rows. Of the `whole` instead, the class token
-    beside the mean patch, `(n, 2 * t)`, which is computed from the tokens where it is not kept yet. Tokens of
-    39,000 faces take 6 GB, and 45 minutes on 2 cores with AVX-512 BF16.
+    The first token is the class token, the others are the patches in rows. Of the `whole` instead, the class
+    token beside the mean patch, `(n, 2 * t)`, which is computed from the tokens. Tokens of 39,000 faces take
+    6 GB, and 45 minutes on 2 cores with AVX-512 BF16.
     """
     config = replace(create_recipe("clip-features"), weights=weights)
-    return _ask(faces, config, alignment, cache_dir, stages=(MAPS, POOLED) if whole else (MAPS,))
+    return _open(faces, config, alignment, cache_dir, stages=(MAPS, POOLED) if whole else (MAPS,))
 
 
 def standardize(features: NDArray[np.floating], rows: Rows) -> NDArray[np.float32]:
@@ -48,10 +78,10 @@ def standardize(features: NDArray[np.floating], rows: Rows) -> NDArray[np.float3
     return scaled
 
 
-def _ask(
+def _open(
     faces: Manifest, config: TrainConfig, alignment: float, cache_dir: Path | None, *, stages: tuple[int, ...]
-) -> Halves:
-    """What leaves the last of the stages, computed from what leaves the ones before it where not kept yet."""
+) -> Teacher:
+    """The network up to the last of the stages; what leaves each is computed from the one before it."""
     torch.manual_seed(config.seed)  # the weights may be `random`
     signature = replace(create_signature(config.model, config.input_size), alignment=alignment)
     model = create_classifier(signature)
@@ -59,9 +89,8 @@ def _ask(
     cache = open_cache(faces, config.input_size, alignment=alignment, folder=cache_dir)
     key, folder = cache.digests.tobytes(), cache_dir or FEATURES_FOLDER
     depths = [len(model.net.stages) + stage for stage in stages]
-    if kept := find_activations(model, key, depths[-1], folder):
-        return kept.values
-    inputs = Inputs(cache.pixels)
+    inputs = find_activations(model, key, depths[-1], folder) or Inputs(cache.pixels)
     for depth in depths:
-        inputs = open_activations(model, inputs, key, depth, folder, config.max_cache_gb)
-    return inputs.values
+        if depth > inputs.depth:
+            inputs = open_activations(model, inputs, key, depth, folder, config.max_cache_gb)
+    return Teacher(Stretch(model, 0, depths[-1]).eval(), cache.pixels, inputs.values)
