@@ -1,7 +1,7 @@
 """A pretrained network made fit for small and poor faces, from what larger ones make of clear faces."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
-from threeages.data.drawing import Drawing, create_pool
-from threeages.data.mixture import draw_mixture
+from threeages.data.drawing import Drawing, Moves, create_pool
+from threeages.data.mixture import Mixture, draw_mixture
 from threeages.errors import ConfigError
+from threeages.images import Pixels
 from threeages.manifest import Manifest, atomic_path, find_rows
 from threeages.models.classifier import Classifier
 from threeages.models.registry import SIGNATURES
@@ -26,7 +27,7 @@ from threeages.training.fit import batches, choose_precision
 from threeages.training.lessons import FeatureLesson, TokenLesson
 from threeages.training.memory import keep_freed_memory
 from threeages.training.run import create_model, open_data
-from threeages.training.teacher import open_network, open_tower
+from threeages.training.teacher import Teacher, open_network, open_tower
 
 LR, LESSON_LR = 4e-4, 1e-3  # of batches of 64 faces; of others by the root of their size
 LR_BATCH = 64
@@ -66,14 +67,14 @@ def adapt(
     student = create_model(replace(config, weights=str(start)) if start else config, faces)
     alignment = student.signature.alignment
 
-    own = replace(config, input_size=SIGNATURES[config.model].input_size)
-    teachers = [open_network(faces, own, alignment, cache_dir)]
-    lessons = nn.ModuleList([FeatureLesson(teachers[0].kept, learnt)])
+    teachers = [open_network(faces, _as_published(config), alignment, cache_dir)]
+    lessons: list[nn.Module] = [FeatureLesson(teachers[0].kept, learnt)]
     if teacher:
         teachers.append(open_tower(faces, str(teacher), alignment, cache_dir))
         lessons.append(TokenLesson(teachers[1].kept, learnt, teachers[0].kept.shape[1]))
 
-    course = _create_course(student, lessons, config, epochs * -(-len(learnt) // config.batch_size))
+    steps = epochs * -(-len(learnt) // config.batch_size)
+    course = _create_course(student, nn.ModuleList(lessons), config, steps)
     progress = out.with_name(out.name + ".progress")
     settings = {"config": config.to_dict(), "epochs": epochs, "only": only and list(only), "mix": mix}
     settings |= {"teacher": teacher and str(teacher), "start": start and str(start)}
@@ -88,18 +89,18 @@ def adapt(
                 for batch in batches(rng.permutation(learnt), config.batch_size)
             ]
             views = drawing.draw(pool, (shown.numbered(rows) for shown in order), (config.seed, epoch))
-            total = 0.0
             seen = track(zip(order, views, strict=True), f"Epoch {epoch + 1}", total=len(order))
-            for shown, (pixels, moves) in seen:
-                wanted = [each.answer(shown, course.fabric.device) for each in teachers]
-                loss = _learn(course, torch.from_numpy(pixels), torch.from_numpy(moves), wanted)
-                total += loss * len(shown.rows)
-            losses.append(total / len(learnt))
+            losses.append(_learn_epoch(course, teachers, seen))
             _save_progress(progress, settings, course, losses)
             yield losses[-1]
     with atomic_path(out) as part:
         save_file({k: v.contiguous().cpu() for k, v in student.net.features.state_dict().items()}, part)
     progress.unlink()
+
+
+def _as_published(config: TrainConfig) -> TrainConfig:
+    """The settings at the size that the network was published for."""
+    return replace(config, input_size=SIGNATURES[config.model].input_size)
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,19 @@ def _create_course(student: Classifier, lessons: nn.ModuleList, config: TrainCon
     )
     to_maps, optimizer = fabric.setup(Stretch(student, 0, len(student.net.features)).train(), optimizer)
     return _Course(fabric, to_maps, lessons, optimizer, rate)
+
+
+def _learn_epoch(
+    course: _Course, teachers: list[Teacher], seen: Iterable[tuple[Mixture, tuple[Pixels, Moves]]]
+) -> float:
+    """The mean loss of the faces in every batch seen, of which views and moves are given."""
+    total, n = 0.0, 0
+    for faces, view in seen:
+        pixels, moves = map(torch.from_numpy, view)
+        wanted = [teacher.answer(faces, course.fabric.device) for teacher in teachers]
+        total += _learn(course, pixels, moves, wanted) * len(pixels)
+        n += len(pixels)
+    return total / n
 
 
 def _learn(course: _Course, pixels: Tensor, moves: Tensor, wanted: list[Tensor]) -> float:
