@@ -8,7 +8,7 @@ import torch
 
 from threeages import export, quantize
 from threeages.errors import DataError, ModelError
-from threeages.export import Faces, create_int8, export_onnx
+from threeages.export import Faces, Parity, create_int8, export_onnx
 from threeages.images import Pixels
 from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
 from threeages.onnx_graph import Constants, count_groups, find_convs, find_makers
@@ -41,8 +41,21 @@ def model() -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def int8(model: Classifier, pixels: Pixels) -> bytes:
-    return create_int8(model, pixels[:320])
+def exported(
+    model: Classifier, pixels: Pixels, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Parity]:
+    """The file in 8 bits, and how far it stands from torch; made once, as it takes a minute."""
+    path = tmp_path_factory.mktemp("int8") / "int8.onnx"
+    labels = model.probs(torch.from_numpy(pixels)).argmax(1).numpy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "MIN_AGREEMENT", 0.8)  # random weights have no margins
+        patch.setattr(export, "MAX_LOSS", 0.2)
+        return path, export_onnx(model, path, Faces(pixels, labels))
+
+
+@pytest.fixture(scope="module")
+def int8(exported: tuple[Path, Parity]) -> bytes:
+    return exported[0].read_bytes()
 
 
 def test_equalizing_changes_the_scales_and_no_answer(model: Classifier, pixels: Pixels) -> None:
@@ -64,23 +77,20 @@ def test_a_model_that_is_no_chain_is_left_as_it_is(pixels: Pixels) -> None:
 
 
 def test_the_int8_form_is_smaller_takes_bytes_and_answers_alike(
-    model: Classifier, pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Classifier, pixels: Pixels, exported: tuple[Path, Parity], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(export, "MIN_AGREEMENT", 0.8)  # random weights have no margins
-    labels = model.probs(torch.from_numpy(pixels)).argmax(1).numpy()
-    monkeypatch.setattr(export, "MAX_LOSS", 0.2)
     export_onnx(model, tmp_path / "float.onnx")
-    parity = export_onnx(model, tmp_path / "int8.onnx", Faces(pixels, labels))
+    path, parity = exported
     assert parity.difference <= 1e-4
     assert parity.agreement is not None
     assert parity.agreement >= 0.8
     assert parity.accuracy_loss == pytest.approx(1 - parity.agreement)  # the labels are torch's answers
-    sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("int8", "float")]
+    sizes = [file.stat().st_size for file in (path, tmp_path / "float.onnx")]
     assert sizes[0] < 0.5 * sizes[1]
-    nodes = [n.op_type for n in onnx.load(tmp_path / "int8.onnx").graph.node]
+    nodes = [n.op_type for n in onnx.load(path).graph.node]
     assert "Cast" not in nodes
     assert "Sub" not in nodes
-    small = OnnxModel(tmp_path / "int8.onnx")
+    small = OnnxModel(path)
     assert small.signature == model.signature
     expected = model.probs(torch.from_numpy(pixels[320:])).detach().numpy()
     assert (small.predict(pixels[320:]).argmax(1) == expected.argmax(1)).mean() == parity.agreement
