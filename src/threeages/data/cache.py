@@ -6,9 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from threeages.data.digest import pixel_digest
+from threeages.data.processes import start_processes
 from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
 from threeages.data.views import cut_view
 from threeages.errors import DataError, ImageError
@@ -149,10 +148,7 @@ def _map(tasks: list[Task], workers: int) -> Iterator[Filled]:
     if workers == 1 or len(tasks) == 1:
         yield from map(_fill_chunk, tasks)
         return
-    # forkserver, not fork: the caller may hold threads of onnxruntime or torch
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # numpy and OpenCV are imported once, not by every worker
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+    with start_processes(min(workers, len(tasks)), __name__) as pool:
         yield from pool.map(_fill_chunk, tasks)
 
 

@@ -3,15 +3,15 @@
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from threeages.data.mixture import Mixture
+from threeages.data.processes import start_processes
 from threeages.data.views import redraw, vary
 from threeages.images import Pixels
 
@@ -61,7 +61,5 @@ class Drawing:
 
 
 def create_pool() -> Executor:
-    """Processes that draw; forkserver, as the caller holds threads of torch."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(min(WORKERS, os.cpu_count() or 1), mp_context=context)
+    """Processes that draw."""
+    return start_processes(min(WORKERS, os.cpu_count() or 1), __name__)

@@ -19,13 +19,7 @@ from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.recipes import create_recipe
-from threeages.training.activations import (
-    Inputs,
-    Stretch,
-    find_activations,
-    gains_by_bfloat16,
-    open_activations,
-)
+from threeages.training.activations import Inputs, Stretch, find_activations, open_activations
 
 MAPS, POOLED = -1, 0  # stages from the last on: what enters the pooling, and what leaves it
 Halves = NDArray[np.float16]
@@ -43,14 +37,8 @@ class Teacher:
         """float `(b, ...)`: as kept for one face, asked anew for two in one."""
         found = torch.from_numpy(self.kept[faces.rows]).to(device).float()
         if len(mixed := faces.mixed):
-            found[torch.from_numpy(mixed)] = self._ask(faces.blend(self.pixels, mixed), device)
+            found[torch.from_numpy(mixed)] = self.network.ask(faces.blend(self.pixels, mixed), device)
         return found
-
-    def _ask(self, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-        half = gains_by_bfloat16(self.network.model)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            found: Tensor = self.network.to(device)(torch.from_numpy(pixels).to(device))
-        return found.float()
 
 
 def open_network(faces: Manifest, config: TrainConfig, alignment: float, cache_dir: Path | None) -> Teacher:
