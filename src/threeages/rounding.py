@@ -75,19 +75,18 @@ def _measure(
     count = 0
     for pair in inputs:
         x, y = (_patches(values, conv, shape) for values in pair)
-        parts = (x @ x.mT, y @ x.mT, x.sum(dim=3), y.sum(dim=3))
-        sums = [part.sum(dim=0).double() for part in parts]
+        sums = [part.double() for part in (x @ x.mT, y @ x.mT, x.sum(dim=2), y.sum(dim=2))]
         totals = [t + s for t, s in zip(totals, sums, strict=True)] if totals else sums
-        count += len(x) * x.shape[3]
+        count += x.shape[2]
         if count >= ENOUGH:
             break
     return _Inputs(*(total / count for total in totals))
 
 
 def _patches(values: NDArray[np.float32], conv: onnx.NodeProto, shape: tuple[int, ...]) -> Tensor:
-    """`(n, groups, i, positions)`: the `i` values under the kernel at every position."""
+    """`(groups, i, positions)`: the `i` values under the kernel at every position of every image."""
     top, left, bottom, right = read_ints(conv, "pads", (0, 0, 0, 0))
-    x = F.pad(torch.from_numpy(values), (left, right, top, bottom))
+    x = F.pad(torch.from_numpy(values), (left, right, top, bottom)).transpose(0, 1)
     dilation, stride = (read_ints(conv, name, (1, 1)) for name in ("dilations", "strides"))
     spots = [
         tuple(
@@ -97,8 +96,8 @@ def _patches(values: NDArray[np.float32], conv: onnx.NodeProto, shape: tuple[int
         for spot in np.ndindex(*shape[2:])
     ]
     # copied slice by slice: torch's own unfold takes a quarter of an export's time
-    patches = torch.stack([x[:, :, rows, columns].flatten(2) for rows, columns in spots], dim=2)
-    return patches.reshape(len(x), count_groups(conv), -1, patches.shape[3])
+    patches = torch.stack([x[:, :, rows, columns].flatten(1) for rows, columns in spots], dim=1)
+    return patches.reshape(count_groups(conv), -1, patches.shape[2])
 
 
 def _grouped(values: NDArray[np.generic], groups: int) -> Tensor:

@@ -5,7 +5,6 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from threeages.data.digest import pixel_digest
+from threeages.data.processes import start_processes
 from threeages.errors import DataError, ImageError
 from threeages.images import SUFFIXES, Pixels, load_image
 from threeages.labels import AGE_GROUPS, UNKNOWN
@@ -25,9 +25,7 @@ from threeages.manifest import Manifest, atomic_path
 TINY_SIDE = 32  # pixels; below it a face holds little of what tells an age
 ODD_ASPECT = 2.0  # longer side over shorter side; a face crop lies near 1.3
 BLUR_SIDE = 64  # the side at which sharpness is measured, so that large and small images compare
-BLURRED = (
-    25.0  # variance of the Laplacian at that side; the median of the film faces is 198, 2 % lie below 25
-)
+BLURRED = 25.0  # variance of the Laplacian at that side; the median of the film faces is 198, 2 % lie below
 DARK = 40.0  # mean grey of 0-255
 GREY_SPREAD = 4  # largest difference between the channels of one pixel; JPEG rounding leaves up to 3
 NEAR_BITS = 2  # of 64 bits of the difference hash
@@ -103,8 +101,8 @@ class _Fault:
 def audit(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Audit:
     """Read every image once and report its faults; images are never changed.
 
-    `workers` processes (default: one per core) share the work. On macOS and Windows a script that calls this
-    needs the usual `if __name__ == "__main__":`. Raises DataError where the manifest has no rows.
+    `workers` processes (default: one per core) share the work; a script that calls this needs the
+    usual `if __name__ == "__main__":`. Raises DataError where the manifest has no rows.
     """
     if not len(manifest):
         raise DataError("The manifest has no rows to audit.", hint="Import a data set first.")
@@ -189,10 +187,8 @@ def _inspect_all(files: list[Path], workers: int, progress: bool) -> Iterator[_L
     if workers == 1 or len(files) < _SERIAL_BELOW:
         yield from bar(map(_inspect, files))
         return
-    with ProcessPoolExecutor(workers) as pool:
-        # The bar draws from a thread, so the processes start first.
-        results = pool.map(_inspect, files, chunksize=64)
-        yield from bar(results)
+    with start_processes(workers, __name__) as pool:
+        yield from bar(pool.map(_inspect, files, chunksize=64))
 
 
 def _inspect(path: Path) -> _Look | _Fault:

@@ -66,7 +66,8 @@ def open_cache(
     image in which none is found is taken whole. Further `views` are drawn for training.
 
     The key digests every path, file size and time of change, and the settings. A build is written beside
-    its final place and renamed when whole. Raises DataError when the disk cannot hold it.
+    its final place and renamed when whole, by processes: a script that calls this needs the usual
+    `if __name__ == "__main__":`. Raises DataError when the disk cannot hold it.
     """
     shape = Shape(size, alignment, views)
     place = (folder or PIXELS_FOLDER) / _key(manifest, shape)
