@@ -110,11 +110,27 @@ def test_a_turned_portrait_is_cut_as_the_upright_one() -> None:
     (face,) = find_faces(pixels, YuNet())
     assert face.landmarks is not None
     landmarks = np.asarray(face.landmarks @ turn[:, :2].T + turn[:, 2], dtype=np.float32)
-    upright = cut(pixels, face, 96, alignment=0.85).astype(float)
-    found = cut(turned, Face(face.box, 1.0, landmarks), 96, alignment=0.85).astype(float)
+    upright = cut(pixels, whole(pixels, face.landmarks), 96, alignment=0.85).astype(float)
+    found = cut(turned, whole(turned, landmarks), 96, alignment=0.85).astype(float)
     inner = (slice(24, 72), slice(24, 72))  # the corners show what the turn brought in
     assert np.abs(upright[inner] - found[inner]).mean() < 5
     assert np.abs(upright[inner] - cut(turned, face, 96)[inner]).mean() > 20
+
+
+@pytest.mark.parametrize("alignment", [0.0, 0.85])
+def test_a_photo_and_the_box_cut_out_of_it_give_the_same(alignment: float) -> None:
+    """What lies around the face in a photo is nothing that a model is shown."""
+    pixels = load_image(PORTRAITS[0])
+    (face,) = find_faces(pixels, YuNet())
+    assert face.landmarks is not None
+    box = crop(pixels, face, 0.1)
+    x, y = (round(face.box[i] - 0.1 * max(np.subtract(face.box[2:], face.box[:2]))) for i in (0, 1))
+    alone = whole(box, face.landmarks - np.array([x, y], dtype=np.float32))
+    of_photo = cut(pixels, face, 96, margin=0.1, alignment=alignment)
+    assert (of_photo == cut(box, alone, 96, alignment=alignment)).all()
+    painted = pixels.copy()
+    painted[: max(y - 1, 0)] = 255 - painted[: max(y - 1, 0)]
+    assert (of_photo == cut(painted, face, 96, margin=0.1, alignment=alignment)).all()
 
 
 @pytest.mark.parametrize("points", [None, np.full((5, 2), 7.0, dtype=np.float32)])

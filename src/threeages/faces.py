@@ -93,14 +93,17 @@ def find_faces(pixels: Pixels, detector: Detector) -> list[Face]:
 def cut(pixels: Pixels, face: Face, size: int, *, margin: float = 0.0, alignment: float = 0.0) -> Pixels:
     """What a model is given of a face, uint8 `(size, size, 3)`; the same in training and in use.
 
-    With an `alignment` above 0 the face is turned upright and brought to one scale by its landmarks: they
-    come to lie on the template shrunk to that share about the middle. Without landmarks, and with 0, it is
-    the box with its `margin`.
+    It shows the box with its `margin`, whatever lies around: the training sets' images are such boxes, so
+    that a photo's surroundings are nothing that a model has learnt to overlook. With an `alignment` above 0
+    the face is turned upright and brought to one scale by its landmarks: they come to lie on the template
+    shrunk to that share about the middle, and where the square reaches out of the box, its edge goes on.
     """
+    left, top, right, bottom = _window(pixels, face, margin)
+    part = pixels[top:bottom, left:right]
     # five points within a pixel are no face that could be turned
     if alignment and face.landmarks is not None and np.ptp(face.landmarks, axis=0).max() >= 1:
-        return _align(pixels, face.landmarks, size, alignment)
-    return resize(crop(pixels, face, margin), size)
+        return _align(part, face.landmarks - np.float32((left, top)), size, alignment)
+    return resize(part, size)
 
 
 def crop(pixels: Pixels, face: Face, margin: float) -> Pixels:
@@ -108,11 +111,7 @@ def crop(pixels: Pixels, face: Face, margin: float) -> Pixels:
 
     The box keeps its shape: it is not made square.
     """
-    height, width = pixels.shape[:2]
-    x1, y1, x2, y2 = face.box
-    grow = margin * max(x2 - x1, y2 - y1)
-    left, right = _span(x1 - grow, x2 + grow, width)
-    top, bottom = _span(y1 - grow, y2 + grow, height)
+    left, top, right, bottom = _window(pixels, face, margin)
     return pixels[top:bottom, left:right]
 
 
@@ -121,6 +120,16 @@ def iou(a: Box, b: Box) -> float:
     areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
     shared = _overlap(a, b)
     return shared / max(sum(areas) - shared, 1e-9)
+
+
+def _window(pixels: Pixels, face: Face, margin: float) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the box so grown."""
+    height, width = pixels.shape[:2]
+    x1, y1, x2, y2 = face.box
+    grow = margin * max(x2 - x1, y2 - y1)
+    left, right = _span(x1 - grow, x2 + grow, width)
+    top, bottom = _span(y1 - grow, y2 + grow, height)
+    return left, top, right, bottom
 
 
 def _align(pixels: Pixels, landmarks: Landmarks, size: int, alignment: float) -> Pixels:

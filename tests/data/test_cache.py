@@ -30,12 +30,12 @@ def test_aligned_pixels_are_those_of_the_predictor_too(tmp_path: Path) -> None:
     root = Path(os.path.commonpath(files)).resolve()
     paths = tuple(str(file.resolve().relative_to(root)) for file in files)
     manifest = Manifest(root, paths, np.zeros(len(files), dtype=np.int64))
-    found = cache.open_cache(manifest, 48, alignment=0.85, folder=tmp_path / "aligned")
+    found = cache.open_cache(manifest, 48, margin=0.03, alignment=0.85, folder=tmp_path / "aligned")
     plain = cache.open_cache(manifest, 48, folder=tmp_path / "plain")
     for row, file in enumerate(portraits):
         pixels = load_image(file)
         face = find_faces(pixels, YuNet())[0]
-        assert (found.pixels[row] == cut(pixels, face, 48, alignment=0.85)).all()
+        assert (found.pixels[row] == cut(pixels, face, 48, margin=0.03, alignment=0.85)).all()
         assert (found.pixels[row] != plain.pixels[row]).any()
     assert (found.pixels[-1] == plain.pixels[-1]).all()  # without a face it is taken whole
 

@@ -7,7 +7,7 @@ from threeages.faces import Face, cut, find_faces, whole
 from threeages.images import Pixels, load_image, resize
 from threeages.yunet import YuNet
 
-SIZE, ALIGNMENT = 64, 0.85
+SIZE, MARGIN, ALIGNMENT = 64, 0.03, 0.85
 DRAWN = 2
 
 
@@ -18,11 +18,11 @@ def portrait() -> tuple[Pixels, Face]:
 
 
 def _view(portrait: tuple[Pixels, Face], view: int, row: int = 0) -> Pixels:
-    return cut_view(*portrait, view, row, SIZE, ALIGNMENT)
+    return cut_view(*portrait, view, row, SIZE, margin=MARGIN, alignment=ALIGNMENT)
 
 
 def test_the_first_view_is_that_of_use(portrait: tuple[Pixels, Face]) -> None:
-    assert (_view(portrait, PLAIN) == cut(*portrait, SIZE, alignment=ALIGNMENT)).all()
+    assert (_view(portrait, PLAIN) == cut(*portrait, SIZE, margin=MARGIN, alignment=ALIGNMENT)).all()
 
 
 def test_the_whole_view_is_that_of_use_without_a_detector_but_mirrored_or_spoiled_at_times(
@@ -56,7 +56,8 @@ def test_a_drawn_view_shows_the_same_face(portrait: tuple[Pixels, Face]) -> None
 
 def test_a_face_without_landmarks_is_spoiled_alone() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
-    assert cut_view(pixels, whole(pixels), DRAWN, 0, SIZE, ALIGNMENT).shape == (SIZE, SIZE, 3)
+    view = cut_view(pixels, whole(pixels), DRAWN, 0, SIZE, margin=MARGIN, alignment=ALIGNMENT)
+    assert view.shape == (SIZE, SIZE, 3)
 
 
 @pytest.mark.parametrize("seed", range(30))

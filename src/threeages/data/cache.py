@@ -34,6 +34,7 @@ class Shape:
     """What is kept of every image."""
 
     size: int
+    margin: float
     alignment: float
     views: int
 
@@ -55,6 +56,7 @@ def open_cache(
     manifest: Manifest,
     size: int,
     *,
+    margin: float = 0.0,
     alignment: float = 0.0,
     views: int = 1,
     folder: Path | None = None,
@@ -62,14 +64,14 @@ def open_cache(
 ) -> PixelCache:
     """Open the cache of a manifest's images at `size` px, building it first where it is not there.
 
-    With an `alignment` above 0 each image's largest face is looked for and aligned as in use (faces.cut); an
-    image in which none is found is taken whole. Further `views` are drawn for training.
+    With an `alignment` above 0 each image's largest face is looked for and cut as in use (faces.cut); an
+    image in which none is found is taken whole, and with 0 every one. Further `views` are drawn for training.
 
     The key digests every path, file size and time of change, and the settings. A build is written beside
     its final place and renamed when whole, by processes: a script that calls this needs the usual
     `if __name__ == "__main__":`. Raises DataError when the disk cannot hold it.
     """
-    shape = Shape(size, alignment, views)
+    shape = Shape(size, margin if alignment else 0.0, alignment, views)
     place = (folder or PIXELS_FOLDER) / _key(manifest, shape)
     if not place.exists():
         _build(manifest, shape, place, workers or os.cpu_count() or 1)
@@ -170,6 +172,8 @@ def _fill_chunk(task: Task) -> Filled:
         faces = find_faces(image, detector) if detector else []
         face = faces[0] if faces else whole(image)
         for view in range(shape.views):
-            pixels[view, start + i] = cut_view(image, face, view, start + i, shape.size, shape.alignment)
+            pixels[view, start + i] = cut_view(
+                image, face, view, start + i, shape.size, margin=shape.margin, alignment=shape.alignment
+            )
         digests[i] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
     return digests, failed

@@ -20,17 +20,20 @@ SPOILED = 0.5  # share of the whole views that are spoiled; drawn ones all are
 Random = np.random.Generator
 
 
-def cut_view(pixels: Pixels, face: Face, view: int, row: int, size: int, alignment: float) -> Pixels:
+def cut_view(
+    pixels: Pixels, face: Face, view: int, row: int, size: int, *, margin: float, alignment: float
+) -> Pixels:
     """View number `view` of the face in an image, uint8 RGB `(size, size, 3)`; the same at every call.
 
     `row` names the image among others, so that each is drawn differently.
     """
     if view == PLAIN:
-        return cut(pixels, face, size, alignment=alignment)
+        return cut(pixels, face, size, margin=margin, alignment=alignment)
     rng = np.random.default_rng((SEED, row, view))
     if view == WHOLE:
         return vary(cut(pixels, whole(pixels), size), rng)
-    return _mirror(spoil(cut(pixels, _jitter(face, rng), size, alignment=alignment), rng), rng)
+    moved = cut(pixels, _jitter(face, rng), size, margin=margin, alignment=alignment)
+    return _mirror(spoil(moved, rng), rng)
 
 
 def vary(pixels: Pixels, rng: Random) -> Pixels:

@@ -133,7 +133,7 @@ def _digest(model: Classifier, key: bytes, depth: int) -> str:
     """Names pixels, preprocessing and weights, not the traced graph: that holds line numbers of the code."""
     signature = model.signature
     text = f"{VERSION}:{signature.input_size}:{signature.color}:{signature.mean}:{signature.std}:{depth}:"
-    text += f"{signature.alignment}:"
+    text += f"{signature.alignment}:{signature.margin}:"
     digest = hashlib.blake2b(text.encode() + key, digest_size=12)
     for stage in model.net.stages[:depth]:
         for name, value in stage.state_dict().items():

@@ -77,6 +77,7 @@ def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -
     cache = open_cache(
         manifest,
         config.input_size,
+        margin=signature.margin,
         alignment=signature.alignment,
         views=config.views,
         folder=cache_dir,

@@ -74,7 +74,9 @@ def _open(
     signature = replace(create_signature(config.model, config.input_size), alignment=alignment)
     model = create_classifier(signature)
     load_pretrained(model, config.weights)
-    cache = open_cache(faces, config.input_size, alignment=alignment, folder=cache_dir)
+    cache = open_cache(
+        faces, config.input_size, margin=signature.margin, alignment=alignment, folder=cache_dir
+    )
     key, folder = cache.digests.tobytes(), cache_dir or FEATURES_FOLDER
     depths = [len(model.net.stages) + stage for stage in stages]
     inputs = find_activations(model, key, depths[-1], folder) or Inputs(cache.pixels)
