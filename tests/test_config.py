@@ -26,6 +26,7 @@ def test_the_defaults_are_the_reference_studys_cnn() -> None:
         ({"folds": 2}, "folds is 2"),
         ({"fold": 5}, "fold is 5"),
         ({"temperature": 0.0}, "temperature is 0"),
+        ({"alignment": -0.1}, "alignment is -0.1"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(given: dict[str, Any], words: str) -> None:

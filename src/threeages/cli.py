@@ -37,6 +37,9 @@ Weights = Annotated[
     str | None, typer.Option(help="Pretrained weights: a safetensors file, a folder of them, or 'random'.")
 ]
 InputSize = Annotated[int | None, typer.Option(help="Pixels on each side of what the model sees.")]
+FaceAlignment = Annotated[
+    float | None, typer.Option(help="How closely faces are cut out, as a share of the landmarks' template.")
+]
 SplitKind = Annotated[str | None, typer.Option("--split", help="random, people or none (all rows train).")]
 EXTRAS = {  # what a command misses where the package was installed without the extra
     **dict.fromkeys(("torch", "sklearn", "lightning_fabric", "onnx", "safetensors"), "train"),
@@ -216,6 +219,7 @@ def train(
     ] = None,
     max_cache_gb: Annotated[float | None, typer.Option(help="Most disk space that may take.")] = None,
     size: InputSize = None,
+    alignment: FaceAlignment = None,
     temperature: Annotated[float | None, typer.Option(help="Calibrates where none is fitted.")] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard too.")
@@ -234,7 +238,7 @@ def train(
         "split": split, "fold": fold, "epochs": epochs, "head_epochs": head_epochs, "patience": patience,
         "seed": seed, "lr": lr, "precision": precision, "model": model, "weights": weights, "head": head,
         "tasks": dict(_weighted(text) for text in task) if task else None, "prefix_cache": prefix_cache,
-        "max_cache_gb": max_cache_gb, "input_size": size, "temperature": temperature,
+        "max_cache_gb": max_cache_gb, "input_size": size, "alignment": alignment, "temperature": temperature,
     }  # fmt: skip
     config = create_recipe(recipe)
     if teacher:
@@ -261,6 +265,7 @@ def adapt(
     recipe: RecipeName = "default",
     weights: Weights = None,
     size: InputSize = None,
+    alignment: FaceAlignment = None,
     split: SplitKind = None,
     fold: Annotated[int | None, typer.Option(help="The fold of people that is not learnt from.")] = None,
     only: Annotated[
@@ -285,7 +290,10 @@ def adapt(
     from threeages.recipes import create_recipe
     from threeages.training.adapt import adapt as run_adapting
 
-    given = {"weights": weights, "input_size": size, "split": split, "fold": fold, "batch_size": batch_size}
+    given = {
+        "weights": weights, "input_size": size, "alignment": alignment, "split": split, "fold": fold,
+        "batch_size": batch_size,
+    }  # fmt: skip
     config = replace(create_recipe(recipe), **_without_none(given))
     losses = run_adapting(
         load_manifest(manifest, root=root, need_label=False),

@@ -33,6 +33,7 @@ class TrainConfig:
     model: str = "cnn"
     weights: str = ""  # '' the hub where the model has pretrained weights, a file, a folder, or 'random'
     input_size: int = 128
+    alignment: float | None = None  # of faces to the template (Signature); None: the model's own
     double_scaling: bool = False  # the reference study's mistake: preprocess what is divided by 255 already
     options: dict[str, Any] = field(default_factory=dict)  # of the model: filters, kernels, dense
     head: str = "softmax"
@@ -97,6 +98,7 @@ class TrainConfig:
         checks |= {
             f"epochs is {self.epochs}, at least 1 is needed": self.epochs + self.head_epochs >= 1,
             f"lr is {self.lr} and head_lr {self.head_lr}, above 0 is needed": min(self.lr, self.head_lr) > 0,
+            f"alignment is {self.alignment}, at least 0 is needed": (self.alignment or 0) >= 0,
             f"neck_lr is {self.neck_lr}, at least 0 is needed": self.neck_lr >= 0,
             f"lr_decay is {self.lr_decay}, above 0 and at most 1 is needed": 0 < self.lr_decay <= 1,
             f"unfreeze is {self.unfreeze}, allowed are -1 (all) or a number of blocks": self.unfreeze >= ALL,

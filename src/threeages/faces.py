@@ -102,7 +102,7 @@ def cut(pixels: Pixels, face: Face, size: int, *, margin: float = 0.0, alignment
     part = pixels[top:bottom, left:right]
     # five points within a pixel are no face that could be turned
     if alignment and face.landmarks is not None and np.ptp(face.landmarks, axis=0).max() >= 1:
-        return _align(part, face.landmarks - np.float32((left, top)), size, alignment)
+        return _align(part, face.landmarks - np.array([left, top], dtype=np.float32), size, alignment)
     return resize(part, size)
 
 

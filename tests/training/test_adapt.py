@@ -1,6 +1,8 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 from threeages.cli import app
 from threeages.config import TrainConfig
 from threeages.data import drawing
+from threeages.data.cache import PixelCache, open_cache
 from threeages.data.mixture import Mixture
 from threeages.data.split import Rows
 from threeages.errors import ConfigError, DataError
@@ -17,6 +20,7 @@ from threeages.images import Pixels
 from threeages.manifest import Manifest
 from threeages.models.weights import load_pretrained
 from threeages.training import adapt as adapting
+from threeages.training import run, teacher
 from threeages.training.adapt import adapt
 from threeages.training.lessons import FeatureLesson, Features
 from threeages.training.run import create_model, open_data
@@ -101,6 +105,27 @@ def test_a_tower_of_patches_may_teach_too(
     assert losses[-1] < 0.8 * losses[0]
     written = load_file(out)
     assert written.keys() == create_model(SMALL, manifest).net.features.state_dict().keys()
+
+
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize("given", [None, 1.2])
+def test_faces_are_cut_as_closely_as_asked_but_for_the_network_as_published(
+    given: float | None, manifest: Manifest, tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def note(*args: Any, **settings: Any) -> PixelCache:
+        asked.append((args[1], settings.get("alignment", 0.0)))
+        return open_cache(*args, **settings)
+
+    for module in (adapting, run, teacher):
+        monkeypatch.setattr(module, "open_cache", note)
+    config = replace(SMALL, alignment=given)
+    out = tmp_path / "adapted.safetensors"
+    list(adapt(manifest, config, out, teacher=tower, epochs=1, cache_dir=tmp_path / "cache"))
+    own = 0.85
+    # the student's, its teachers', and images as they are without a detector
+    assert asked == [(64, given or own), (224, own), (160, given or own), (64, 0.0)]
 
 
 @pytest.mark.usefixtures("at_home")

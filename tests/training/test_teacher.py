@@ -68,9 +68,9 @@ def test_the_tower_is_asked_once_for_tokens_and_the_whole(
 
 def test_a_network_is_asked_for_its_features(manifest: Manifest, cache_dir: Path) -> None:
     config = TrainConfig(model="mobilenet_v1_face", weights="random", input_size=64)
-    found = open_network(manifest, config, ALIGNMENT, cache_dir).kept
+    found = open_network(manifest, config, cache_dir).kept
     assert found.shape == (len(manifest), 2048)
-    assert np.array_equal(found, open_network(manifest, config, ALIGNMENT, cache_dir).kept)
+    assert np.array_equal(found, open_network(manifest, config, cache_dir).kept)
 
 
 def test_one_face_is_answered_as_kept_and_two_in_one_are_asked_about(

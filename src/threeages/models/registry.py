@@ -115,8 +115,10 @@ def find_model(name: str) -> Model:
     )
 
 
-def create_signature(name: str, input_size: int, *, double_scaling: bool = False) -> Signature:
-    """A model's preprocessing at a size.
+def create_signature(
+    name: str, input_size: int, *, alignment: float | None = None, double_scaling: bool = False
+) -> Signature:
+    """A model's preprocessing at a size, with its own alignment of faces where None is given.
 
     `double_scaling` is the reference study's mistake: pixels are divided by 255 first and then
     preprocessed as if they were not, so that the backbone sees one and the same grey everywhere.
@@ -125,6 +127,8 @@ def create_signature(name: str, input_size: int, *, double_scaling: bool = False
     found = (
         timm_signature(name, input_size) if name.startswith(PREFIX) else replace(found, input_size=input_size)
     )
+    if alignment is not None:
+        found = replace(found, alignment=alignment)
     if not double_scaling:
         return found
     mean, std = (tuple(255 * v for v in values) for values in (found.mean, found.std))

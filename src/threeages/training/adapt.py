@@ -48,7 +48,8 @@ def adapt(
 ) -> Iterator[float]:
     """Teach the recipe's network to see in any view of a face what larger ones see in it; written to `out`.
 
-    One teacher is the network itself as published, at the size its signature names, on each face as in use.
+    One teacher is the network itself as published, on each face at the size and as closely cut as its
+    signature says.
     A second is CLIP's image tower, where `teacher` names its weights: the student learns what the tower
     makes of every patch of the same cut (training.lessons), most of which no label would teach it. The
     student is given views of the face at the recipe's size, each drawn anew (data.drawing), of which the
@@ -65,12 +66,10 @@ def adapt(
     rows, train = (find_rows(manifest.columns, *only, r) if only else r for r in (every, split.train))
     faces, learnt = manifest.select(rows), np.flatnonzero(np.isin(rows, train))
     student = create_model(replace(config, weights=str(start)) if start else config, faces)
-    alignment = student.signature.alignment
-
-    teachers = [open_network(faces, _as_published(config), alignment, cache_dir)]
+    teachers = [open_network(faces, _as_published(config), cache_dir)]
     lessons: list[nn.Module] = [FeatureLesson(teachers[0].kept, learnt)]
     if teacher:
-        teachers.append(open_tower(faces, str(teacher), alignment, cache_dir))
+        teachers.append(open_tower(faces, str(teacher), student.signature.alignment, cache_dir))
         lessons.append(TokenLesson(teachers[1].kept, learnt, teachers[0].kept.shape[1]))
 
     steps = epochs * -(-len(learnt) // config.batch_size)
@@ -99,8 +98,8 @@ def adapt(
 
 
 def _as_published(config: TrainConfig) -> TrainConfig:
-    """The settings at the size that the network was published for."""
-    return replace(config, input_size=SIGNATURES[config.model].input_size)
+    """The settings with the size and alignment of faces that the network was published for."""
+    return replace(config, input_size=SIGNATURES[config.model].input_size, alignment=None)
 
 
 @dataclass(frozen=True)

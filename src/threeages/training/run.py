@@ -73,7 +73,7 @@ def train(
 
 def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
     """The images at the model's size, and how they are split; raises DataError where one cannot be read."""
-    signature = create_signature(config.model, config.input_size)
+    signature = create_signature(config.model, config.input_size, alignment=config.alignment)
     cache = open_cache(
         manifest,
         config.input_size,
@@ -107,7 +107,12 @@ def create_data(
 def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:
     """The model that the settings name, with its pretrained weights and a head for each task."""
     torch.manual_seed(config.seed)
-    signature = create_signature(config.model, config.input_size, double_scaling=config.double_scaling)
+    signature = create_signature(
+        config.model,
+        config.input_size,
+        alignment=config.alignment,
+        double_scaling=config.double_scaling,
+    )
     signature = replace(signature, temperature=config.temperature)
     model = create_classifier(signature, Architecture(create_heads(config, manifest), config.options))
     load_pretrained(model, config.weights)

@@ -41,9 +41,9 @@ class Teacher:
         return found
 
 
-def open_network(faces: Manifest, config: TrainConfig, alignment: float, cache_dir: Path | None) -> Teacher:
-    """The settings' network with its pretrained weights, for its features `(n, f)` of every face cut so."""
-    return _open(faces, config, alignment, cache_dir, stages=(POOLED,))
+def open_network(faces: Manifest, config: TrainConfig, cache_dir: Path | None) -> Teacher:
+    """The settings' network with its pretrained weights, for its features `(n, f)` of every face."""
+    return _open(faces, config, cache_dir, stages=(POOLED,))
 
 
 def open_tower(
@@ -55,8 +55,8 @@ def open_tower(
     token beside the mean patch, `(n, 2 * t)`, which is computed from the tokens. Tokens of 39,000 faces take
     6 GB, and 45 minutes on 2 cores with AVX-512 BF16.
     """
-    config = replace(create_recipe("clip-features"), weights=weights)
-    return _open(faces, config, alignment, cache_dir, stages=(MAPS, POOLED) if whole else (MAPS,))
+    config = replace(create_recipe("clip-features"), weights=weights, alignment=alignment)
+    return _open(faces, config, cache_dir, stages=(MAPS, POOLED) if whole else (MAPS,))
 
 
 def standardize(features: NDArray[np.floating], rows: Rows) -> NDArray[np.float32]:
@@ -67,15 +67,19 @@ def standardize(features: NDArray[np.floating], rows: Rows) -> NDArray[np.float3
 
 
 def _open(
-    faces: Manifest, config: TrainConfig, alignment: float, cache_dir: Path | None, *, stages: tuple[int, ...]
+    faces: Manifest, config: TrainConfig, cache_dir: Path | None, *, stages: tuple[int, ...]
 ) -> Teacher:
     """The network up to the last of the stages; what leaves each is computed from the one before it."""
     torch.manual_seed(config.seed)  # the weights may be `random`
-    signature = replace(create_signature(config.model, config.input_size), alignment=alignment)
+    signature = create_signature(config.model, config.input_size, alignment=config.alignment)
     model = create_classifier(signature)
     load_pretrained(model, config.weights)
     cache = open_cache(
-        faces, config.input_size, margin=signature.margin, alignment=alignment, folder=cache_dir
+        faces,
+        config.input_size,
+        margin=signature.margin,
+        alignment=signature.alignment,
+        folder=cache_dir,
     )
     key, folder = cache.digests.tobytes(), cache_dir or FEATURES_FOLDER
     depths = [len(model.net.stages) + stage for stage in stages]
