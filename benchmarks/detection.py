@@ -7,7 +7,6 @@ results/detection.csv: recall by size of face, false faces, and milliseconds a p
 """
 
 import argparse
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import skimage.data
+from common import write_rows
 
 from threeages.faces import MIN_SCORE, Box, Face, find_faces, iou
 from threeages.images import Pixels, load_image
-from threeages.manifest import atomic_path
 from threeages.yunet import QUICK_SIDE, WORKING_SIDE, YuNet
 
 SCENES = 150
@@ -45,10 +44,7 @@ def main() -> None:
     portraits = [_draw_scene(chips, rng, faces=1, sides=(110, 210)) for _ in range(SCENES)]
     film = _sample(args.data / "faces-age-detection" / "Train", rng, 300)
     rows = [{"look": name} | _measure(look, scenes, portraits, film) for name, look in looks.items()]
-    with atomic_path(args.out) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(args.out, rows)
     for row in rows:
         print(row)
 

@@ -6,12 +6,12 @@ FOLDER/fold-K/predictions.csv for `threeages judge`, and results/int8.csv.
 """
 
 import argparse
-import csv
 import json
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+from common import write_rows
 from numpy.typing import NDArray
 
 from threeages.checkpoint import load_checkpoint
@@ -20,7 +20,7 @@ from threeages.ensemble import ask
 from threeages.export import CALIBRATION, create_int8
 from threeages.labels import UNKNOWN
 from threeages.machine import describe_machine
-from threeages.manifest import atomic_path, load_manifest
+from threeages.manifest import load_manifest
 from threeages.predict import OnnxModel
 from threeages.predictions import load_predictions, save_predictions
 from threeages.training.run import answer_table, open_data
@@ -65,10 +65,7 @@ def write_row(name: str, same: NDArray[np.bool_], right: list[list[NDArray[np.bo
         "date": date.today().isoformat(),
     }
     print(row)
-    with atomic_path(RESULTS) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerow(row)
+    write_rows(RESULTS, [row])
 
 
 if __name__ == "__main__":

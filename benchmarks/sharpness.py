@@ -9,15 +9,14 @@ pixels or more) are blurred by Gaussians given as a share of the longer side. Wr
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 import cv2
 import numpy as np
+from common import write_rows
 from numpy.typing import NDArray
 
 from threeages.images import Pixels, load_image, resize
-from threeages.manifest import atomic_path
 from threeages.predict import OnnxModel
 from threeages.predictions import load_predictions
 from threeages.quality import MIN_DETAIL, face_detail
@@ -52,10 +51,7 @@ def main() -> None:
         hits = _answers(model, blurred) == labels[sharp]
         details = np.asarray([face_detail(image) for image in blurred])
         rows.append(_row(f"sharp, blurred by {share:.0%} of the side", hits, details))
-    with atomic_path(args.out) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(args.out, rows)
     for row in rows:
         print(row)
 

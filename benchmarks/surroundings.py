@@ -9,21 +9,21 @@ of a margin (faces.cut), which is what the figures are for. Writes results/surro
 """
 
 import argparse
-import csv
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+from common import write_rows
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
+from threeages.ensemble import ask
+from threeages.faces import Face, cut, find_faces
 from threeages.images import Pixels, load_image
-from threeages.manifest import atomic_path
-from threeages.predict import OnnxModel, Predictor
+from threeages.predict import OnnxModel
 from threeages.predictions import PredictionTable, load_predictions
+from threeages.signature import Signature
 from threeages.yunet import YuNet
 
 RESULTS = Path(__file__).parents[1] / "results" / "surroundings.csv"
@@ -53,10 +53,7 @@ def main() -> None:
             for margin, answers in zip(MARGINS, pasted, strict=True)
         ]
         print(*rows[-len(MARGINS) - 1 :], sep="\n")
-    with atomic_path(RESULTS) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(RESULTS, rows)
 
 
 Groups = NDArray[np.int64]
@@ -65,17 +62,24 @@ Groups = NDArray[np.int64]
 def _ask(fold: Path, root: Path, source: str, rng: np.random.Generator) -> tuple[Groups, Groups, Groups]:
     """Labels `(n,)`, answers as it is `(n,)`, and pasted `(margins, n)`, of the faces found in both."""
     table = load_predictions(fold / "predictions.csv")
-    chosen = _sample(table, source, rng)
-    images = [load_image(root / table.paths[i]) for i in chosen]
-    photos = [_paste(image, rng) for image in images]
-    model = OnnxModel(fold / "model.onnx")
-    plain = _answers(model, images)
-    signature, pasted = model.signature, []
-    for margin in MARGINS:
-        model.signature = replace(signature, margin=margin)
-        pasted.append(_answers(model, photos))
-    seen = (plain >= 0) & (np.min(pasted, axis=0) >= 0)
-    return table.labels[chosen][seen], plain[seen], np.stack(pasted)[:, seen]
+    model, detector = OnnxModel(fold / "model.onnx"), YuNet()
+    labels, cuts = [], []
+    for i in _sample(table, source, rng):
+        image = load_image(root / table.paths[i])
+        photo = _paste(image, rng)
+        alone, pasted = (next(iter(find_faces(pixels, detector)), None) for pixels in (image, photo))
+        if alone and pasted:
+            labels.append(table.labels[i])
+            own = model.signature.margin
+            looks = [(image, alone, own), *((photo, pasted, margin) for margin in MARGINS)]
+            cuts.append([_cut(*look, model.signature) for look in looks])
+    answers = [ask(model, np.stack(same), np.arange(len(same))) for same in zip(*cuts, strict=True)]
+    groups = np.stack([found["probs"].argmax(axis=1) for found in answers])
+    return np.asarray(labels), groups[0], groups[1:]
+
+
+def _cut(pixels: Pixels, face: Face, margin: float, signature: Signature) -> Pixels:
+    return cut(pixels, face, signature.input_size, margin=margin, alignment=signature.alignment)
 
 
 def _sample(table: PredictionTable, source: str, rng: np.random.Generator) -> Groups:
@@ -109,15 +113,6 @@ def _to_edge(length: int) -> NDArray[np.float64]:
     """Of every pixel of a line, its distance to the nearer end."""
     places = np.arange(length) + 0.5
     return np.minimum(places, length - places)
-
-
-def _answers(model: OnnxModel, images: Sequence[Pixels]) -> Groups:
-    """The group of each image's largest face, -1 where none is found."""
-    predictor = Predictor(model, YuNet())
-    prepared = [predictor.prepare("", image) for image in images]
-    first = [replace(item, boxes=item.boxes[:1], pixels=item.pixels[:1]) for item in prepared]
-    answers = iter(predictor.outputs(first))
-    return np.array([int(next(answers)[0].argmax()) if item.pixels else -1 for item in first])
 
 
 def _row(source: str, shown: str, answers: Groups, plain: Groups, labels: Groups) -> dict[str, str]:

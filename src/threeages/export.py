@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from threeages.data.cache import open_cache
+from threeages.data.cache import open_faces
 from threeages.errors import DataError, ModelError
 from threeages.images import Pixels
 from threeages.labels import UNKNOWN
@@ -100,13 +100,7 @@ def collect_faces(manifest: Manifest, signature: Signature, cache_dir: Path | No
     """Faces for the int8 form of a model with that signature: up to 10,320 of a manifest's, evenly spread."""
     picked = np.linspace(0, len(manifest) - 1, min(len(manifest), CALIBRATION + CHECKED)).astype(np.int64)
     rows = manifest.select(np.random.default_rng(0).permutation(picked))
-    cache = open_cache(
-        rows,
-        signature.input_size,
-        margin=signature.margin,
-        alignment=signature.alignment,
-        folder=cache_dir,
-    )
+    cache = open_faces(rows, signature, folder=cache_dir)
     good = np.setdiff1d(np.arange(len(rows)), list(cache.failed))
     return Faces(cache.pixels[good], rows.labels[good])
 

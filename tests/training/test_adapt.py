@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from threeages.cli import app
 from threeages.config import TrainConfig
-from threeages.data import drawing
+from threeages.data import cache, drawing
 from threeages.data.cache import PixelCache, open_cache
 from threeages.data.mixture import Mixture
 from threeages.data.split import Rows
@@ -20,7 +20,6 @@ from threeages.images import Pixels
 from threeages.manifest import Manifest
 from threeages.models.weights import load_pretrained
 from threeages.training import adapt as adapting
-from threeages.training import run, teacher
 from threeages.training.adapt import adapt
 from threeages.training.lessons import FeatureLesson, Features
 from threeages.training.run import create_model, open_data
@@ -118,7 +117,7 @@ def test_faces_are_cut_as_closely_as_asked_but_for_the_network_as_published(
         asked.append((args[1], settings.get("alignment", 0.0)))
         return open_cache(*args, **settings)
 
-    for module in (adapting, run, teacher):
+    for module in (adapting, cache):
         monkeypatch.setattr(module, "open_cache", note)
     config = replace(SMALL, alignment=given)
     out = tmp_path / "adapted.safetensors"

@@ -21,6 +21,7 @@ from threeages.errors import DataError, ImageError
 from threeages.faces import find_faces, whole
 from threeages.images import load_image
 from threeages.manifest import Manifest
+from threeages.signature import Signature
 from threeages.yunet import YuNet
 
 VERSION = 2  # raise it when decoding or resizing changes, so that no stale pixels are used
@@ -81,6 +82,20 @@ def open_cache(
         np.load(place / PIXELS_FILE, mmap_mode="r"),
         np.load(place / "digests.npy"),
         {int(row): status for row, status in failed.items()},
+    )
+
+
+def open_faces(
+    manifest: Manifest, signature: Signature, *, views: int = 1, folder: Path | None = None
+) -> PixelCache:
+    """`open_cache` of what a model of that signature is given of every image."""
+    return open_cache(
+        manifest,
+        signature.input_size,
+        margin=signature.margin,
+        alignment=signature.alignment,
+        views=views,
+        folder=folder,
     )
 
 

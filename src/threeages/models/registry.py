@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from threeages.config import TrainConfig
 from threeages.errors import ConfigError
 from threeages.models.attention import attention_cnn
 from threeages.models.cnn import cnn, cnn_lstm
@@ -133,6 +134,16 @@ def create_signature(
         return found
     mean, std = (tuple(255 * v for v in values) for values in (found.mean, found.std))
     return replace(found, mean=mean, std=std)  # type: ignore[arg-type]
+
+
+def configured_signature(config: TrainConfig) -> Signature:
+    """The preprocessing that the settings of a training name."""
+    return create_signature(
+        config.model,
+        config.input_size,
+        alignment=config.alignment,
+        double_scaling=config.double_scaling,
+    )
 
 
 def build_network(signature: Signature, heads: Sequence[HeadSpec], options: dict[str, Any]) -> Network:

@@ -98,8 +98,9 @@ def adapt(
 
 
 def _as_published(config: TrainConfig) -> TrainConfig:
-    """The settings with the size and alignment of faces that the network was published for."""
-    return replace(config, input_size=SIGNATURES[config.model].input_size, alignment=None)
+    """The settings with the preprocessing that the network was published for."""
+    published = SIGNATURES[config.model].input_size
+    return replace(config, input_size=published, alignment=None, double_scaling=False)
 
 
 @dataclass(frozen=True)

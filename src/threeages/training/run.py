@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from threeages.answer import apparent_age
 from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from threeages.config import TrainConfig
-from threeages.data.cache import PixelCache, open_cache
+from threeages.data.cache import PixelCache, open_faces
 from threeages.data.split import Rows, Split, create_split
 from threeages.data.stored import FEATURES_FOLDER
 from threeages.errors import ConfigError, DataError
 from threeages.manifest import Manifest, atomic_path
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.heads import YEARS
-from threeages.models.registry import MEMORY, create_signature
+from threeages.models.registry import MEMORY, configured_signature
 from threeages.models.weights import load_pretrained
 from threeages.plots import plot_curves, save_figure
 from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
@@ -73,15 +73,7 @@ def train(
 
 def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
     """The images at the model's size, and how they are split; raises DataError where one cannot be read."""
-    signature = create_signature(config.model, config.input_size, alignment=config.alignment)
-    cache = open_cache(
-        manifest,
-        config.input_size,
-        margin=signature.margin,
-        alignment=signature.alignment,
-        views=config.views,
-        folder=cache_dir,
-    )
+    cache = open_faces(manifest, configured_signature(config), views=config.views, folder=cache_dir)
     if cache.failed:
         first = next(iter(cache.failed))
         raise DataError(
@@ -107,13 +99,7 @@ def create_data(
 def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:
     """The model that the settings name, with its pretrained weights and a head for each task."""
     torch.manual_seed(config.seed)
-    signature = create_signature(
-        config.model,
-        config.input_size,
-        alignment=config.alignment,
-        double_scaling=config.double_scaling,
-    )
-    signature = replace(signature, temperature=config.temperature)
+    signature = replace(configured_signature(config), temperature=config.temperature)
     model = create_classifier(signature, Architecture(create_heads(config, manifest), config.options))
     load_pretrained(model, config.weights)
     return model

@@ -10,13 +10,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from threeages.config import TrainConfig
-from threeages.data.cache import open_cache
+from threeages.data.cache import open_faces
 from threeages.data.mixture import Mixture
 from threeages.data.split import Rows
 from threeages.data.stored import FEATURES_FOLDER
 from threeages.manifest import Manifest
 from threeages.models.classifier import create_classifier
-from threeages.models.registry import create_signature
+from threeages.models.registry import configured_signature
 from threeages.models.weights import load_pretrained
 from threeages.recipes import create_recipe
 from threeages.training.activations import Inputs, Stretch, find_activations, open_activations
@@ -71,16 +71,10 @@ def _open(
 ) -> Teacher:
     """The network up to the last of the stages; what leaves each is computed from the one before it."""
     torch.manual_seed(config.seed)  # the weights may be `random`
-    signature = create_signature(config.model, config.input_size, alignment=config.alignment)
+    signature = configured_signature(config)
     model = create_classifier(signature)
     load_pretrained(model, config.weights)
-    cache = open_cache(
-        faces,
-        config.input_size,
-        margin=signature.margin,
-        alignment=signature.alignment,
-        folder=cache_dir,
-    )
+    cache = open_faces(faces, signature, folder=cache_dir)
     key, folder = cache.digests.tobytes(), cache_dir or FEATURES_FOLDER
     depths = [len(model.net.stages) + stage for stage in stages]
     inputs = find_activations(model, key, depths[-1], folder) or Inputs(cache.pixels)
