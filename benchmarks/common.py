@@ -1,10 +1,9 @@
-"""What the benchmarks share: faces to work on, medians side by side, the rows they write."""
+"""What the benchmarks share: faces to work on, medians side by side, the row each one writes."""
 
-import csv
 import io
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image, ImageEnhance
 from threeages.data.sources import import_source
 from threeages.demo import find_portraits
 from threeages.machine import describe_machine
-from threeages.manifest import Manifest, atomic_path, load_manifest, replace_rows
+from threeages.manifest import Manifest, load_manifest, replace_rows
 from threeages.synthetic import write_face_set
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"
@@ -52,14 +51,6 @@ def alternate(ours: Callable[[], float], other: Callable[[], float], rounds: int
         print("  ".join(f"{value:.2f}" for value in pair))
     first, second = zip(*pairs, strict=True)
     return statistics.median(first), statistics.median(second)
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    """A csv of the rows, which have the same columns."""
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def add_row(

@@ -14,10 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import skimage.data
-from common import write_rows
 
 from threeages.faces import MIN_SCORE, Box, Face, find_faces, iou
 from threeages.images import Pixels, load_image
+from threeages.manifest import write_rows
 from threeages.yunet import QUICK_SIDE, WORKING_SIDE, YuNet
 
 SCENES = 150
@@ -44,7 +44,7 @@ def main() -> None:
     portraits = [_draw_scene(chips, rng, faces=1, sides=(110, 210)) for _ in range(SCENES)]
     film = _sample(args.data / "faces-age-detection" / "Train", rng, 300)
     rows = [{"look": name} | _measure(look, scenes, portraits, film) for name, look in looks.items()]
-    write_rows(args.out, rows)
+    write_rows(args.out, rows, list(rows[0]))
     for row in rows:
         print(row)
 

@@ -11,7 +11,6 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from common import write_rows
 from numpy.typing import NDArray
 
 from threeages.checkpoint import load_checkpoint
@@ -20,7 +19,7 @@ from threeages.ensemble import ask
 from threeages.export import CALIBRATION, create_int8
 from threeages.labels import UNKNOWN
 from threeages.machine import describe_machine
-from threeages.manifest import load_manifest
+from threeages.manifest import load_manifest, write_rows
 from threeages.predict import OnnxModel
 from threeages.predictions import load_predictions, save_predictions
 from threeages.training.run import answer_table, open_data
@@ -65,7 +64,7 @@ def write_row(name: str, same: NDArray[np.bool_], right: list[list[NDArray[np.bo
         "date": date.today().isoformat(),
     }
     print(row)
-    write_rows(RESULTS, [row])
+    write_rows(RESULTS, [row], list(row))
 
 
 if __name__ == "__main__":

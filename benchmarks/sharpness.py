@@ -13,10 +13,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from common import write_rows
 from numpy.typing import NDArray
 
 from threeages.images import Pixels, load_image, resize
+from threeages.manifest import write_rows
 from threeages.predict import OnnxModel
 from threeages.predictions import load_predictions
 from threeages.quality import MIN_DETAIL, face_detail
@@ -51,7 +51,7 @@ def main() -> None:
         hits = _answers(model, blurred) == labels[sharp]
         details = np.asarray([face_detail(image) for image in blurred])
         rows.append(_row(f"sharp, blurred by {share:.0%} of the side", hits, details))
-    write_rows(args.out, rows)
+    write_rows(args.out, rows, list(rows[0]))
     for row in rows:
         print(row)
 

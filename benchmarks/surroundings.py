@@ -14,13 +14,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from common import write_rows
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
 from threeages.ensemble import ask
 from threeages.faces import Face, cut, find_faces
 from threeages.images import Pixels, load_image
+from threeages.manifest import write_rows
 from threeages.predict import OnnxModel
 from threeages.predictions import PredictionTable, load_predictions
 from threeages.signature import Signature
@@ -53,7 +53,7 @@ def main() -> None:
             for margin, answers in zip(MARGINS, pasted, strict=True)
         ]
         print(*rows[-len(MARGINS) - 1 :], sep="\n")
-    write_rows(RESULTS, rows)
+    write_rows(RESULTS, rows, list(rows[0]))
 
 
 Groups = NDArray[np.int64]

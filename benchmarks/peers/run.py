@@ -33,7 +33,7 @@ from threeages.demo import find_portraits
 from threeages.evaluate import evaluate
 from threeages.images import load_image
 from threeages.labels import UNKNOWN, AgeBounds
-from threeages.manifest import atomic_path
+from threeages.manifest import write_rows
 from threeages.predict import load_predictor
 from threeages.predictions import OK, PredictionTable, join_predictions, load_predictions
 
@@ -63,10 +63,7 @@ def main() -> None:
     ]
     rows += time_photo(peers)
     header = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(args.out) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, header, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(args.out, rows, header)
     for row in rows:
         print(row)
 

@@ -194,11 +194,22 @@ def replace_rows(
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
             kept = [row for row in csv.DictReader(file) if tuple(row[name] for name in key) not in new]
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n", extrasaction=extras)
-        writer.writeheader()
-        writer.writerows([*kept, *rows])
+    write_rows(path, [*kept, *rows], list(rows[0]), extras=extras)
     return [*kept, *rows]
+
+
+def write_rows(
+    path: Path,
+    rows: Sequence[Mapping[str, str]],
+    columns: Sequence[str],
+    *,
+    extras: Literal["raise", "ignore"] = "raise",
+) -> None:
+    """A csv of results; a cell that a row lacks stays empty, `extras` is as in `replace_rows`."""
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction=extras)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _read_rows(path: Path, need_label: bool) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
