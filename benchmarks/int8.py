@@ -1,12 +1,14 @@
 """What eight bits cost on people never seen:   python benchmarks/int8.py MANIFEST RUN... --out FOLDER.
 
 Each run is one fold of people. Its model is exported in 8 bits, calibrated on its training people, and
-answers its test people, whom torch answered in the run's predictions.csv. Writes
-FOLDER/fold-K/predictions.csv for `threeages judge`, and results/int8.csv.
+answers its test people, whom torch answered in the run's predictions.csv. All are given the runs' median
+temperature, which the shipped model has too: one fold's own is fitted on ten people of films and moves with
+them. Writes FOLDER/fold-K/predictions.csv for `threeages judge`, and results/int8.csv.
 """
 
 import argparse
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -34,14 +36,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     manifest = load_manifest(args.manifest, need_label=False)
+    models = [load_checkpoint(run)[0] for run in args.runs]
+    temperature = float(np.median([model.signature.temperature for model in models]))
+    print(f"temperature {temperature:.3f}")
     same, right = [], []
-    for run in args.runs:
+    for run, model in zip(args.runs, models, strict=True):
+        model.signature = replace(model.signature, temperature=temperature)
         config = TrainConfig(**json.loads((run / "config.json").read_text())["config"])
         cache, split = open_data(manifest, config, None)
         rows = np.random.default_rng(0).choice(split.train, CALIBRATION, replace=False)
         target = args.out / run.name / "model.onnx"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(create_int8(load_checkpoint(run)[0], cache.pixels[rows]))
+        target.write_bytes(create_int8(model, cache.pixels[rows]))
         exact = load_predictions(run / "predictions.csv")
         answers = ask(OnnxModel(target), cache.pixels, split.test)
         found = answer_table(manifest, split.test, answers)

@@ -1,8 +1,8 @@
 """How accuracy falls with blur, and which faces the bound on sharpness refuses.
 
-    threeages export runs/default-people/fold-0 --out model.onnx
-    python benchmarks/sharpness.py --model model.onnx --root ../shared/data/faces-age-detection \
-        --predictions runs/default-people/fold-0/predictions.csv
+    threeages judge runs/default-int8/fold-0/predictions.csv --only source=faces --out film
+    python benchmarks/sharpness.py --model runs/default-int8/fold-0/model.onnx --root ../shared/data \
+        --predictions film/predictions.csv
 
 The predictions must be the model's own on people outside its training. Sharp crops (the sharper half, 80
 pixels or more) are blurred by Gaussians given as a share of the longer side. Writes results/sharpness.csv.

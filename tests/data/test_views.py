@@ -3,7 +3,7 @@ import pytest
 
 from threeages.data.views import PLAIN, WHOLE, cut_view, redraw, spoil
 from threeages.demo import find_portraits
-from threeages.faces import Face, cut, find_faces, whole
+from threeages.faces import TEMPLATE, Face, cut, find_faces, whole
 from threeages.images import Pixels, load_image, resize
 from threeages.yunet import YuNet
 
@@ -52,6 +52,21 @@ def test_a_drawn_view_shows_the_same_face(portrait: tuple[Pixels, Face]) -> None
         alike.append(max(np.corrcoef(plain.ravel(), side.ravel())[0, 1] for side in (drawn, drawn[:, ::-1])))
     assert min(alike) > 0.2
     assert np.median(alike) > 0.5
+
+
+def test_some_drawn_views_show_strips_of_other_surroundings_and_all_show_the_face(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("threeages.data.views.spoil", lambda pixels, _: pixels)
+    pixels = np.full((80, 80, 3), 100, dtype=np.uint8)
+    face = whole(pixels, (TEMPLATE * 80).astype(np.float32))
+    views = [
+        cut_view(pixels, face, DRAWN, row, SIZE, margin=MARGIN, alignment=ALIGNMENT) for row in range(40)
+    ]
+    strange = np.stack([(view != 100).any(axis=2) for view in views])
+    assert 3 <= strange.any(axis=(1, 2)).sum() <= 20
+    assert strange.any(axis=0).mean() > 0.3
+    assert not strange[:, SIZE // 2 - 8 : SIZE // 2 + 8, SIZE // 2 - 8 : SIZE // 2 + 8].any()
 
 
 def test_a_face_without_landmarks_is_spoiled_alone() -> None:

@@ -24,7 +24,7 @@ from threeages.manifest import Manifest
 from threeages.signature import Signature
 from threeages.yunet import YuNet
 
-VERSION = 2  # raise it when decoding or resizing changes, so that no stale pixels are used
+VERSION = 3  # raise it when decoding, resizing or a view changes, so that no stale pixels are used
 CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar
 
 LEFTOVER_SECONDS = 24 * 3600

@@ -14,6 +14,8 @@ SEED = 7
 TURN, ZOOM = np.deg2rad(10), 0.15  # radians; log of a factor
 SHIFT = 0.25  # of the landmarks' mean distance from their middle: 5 % of the cut's side
 DRIFT = 0.1  # of half a cut's side, which is that again
+FRAMED = 0.12  # of the box's longer side: how far each of its sides lies elsewhere, in or out
+SURROUNDED = 0.5  # share of the drawn views in which it may reach into other surroundings
 MIRRORED = 0.5
 SPOILED = 0.5  # share of the whole views that are spoiled; drawn ones all are
 
@@ -32,7 +34,8 @@ def cut_view(
     rng = np.random.default_rng((SEED, row, view))
     if view == WHOLE:
         return vary(cut(pixels, whole(pixels), size), rng)
-    moved = cut(pixels, _jitter(face, rng), size, margin=margin, alignment=alignment)
+    pixels, face = _frame(pixels, _jitter(face, rng), rng)
+    moved = cut(pixels, face, size, margin=margin, alignment=alignment)
     return _mirror(spoil(moved, rng), rng)
 
 
@@ -84,6 +87,31 @@ def _jitter(face: Face, rng: Random) -> Face:
     moved = middle + shift + _turn(rng) * (points - middle)
     landmarks: Landmarks = np.stack([moved.real, moved.imag], axis=1).astype(np.float32)
     return replace(face, landmarks=landmarks)
+
+
+def _frame(pixels: Pixels, face: Face, rng: Random) -> tuple[Pixels, Face]:
+    """The box as a detector may find it in a photo: its sides moved, and strips of the photo in it.
+
+    The training sets' images are boxes of their own kinds: in a photo the detector's lies by a median of 11 %
+    above the top of UTKFace's, and by 3 to 7 % off the film faces' on each side in half of the cases.
+    """
+    pixels, shift = _surround(pixels, rng) if rng.random() < SURROUNDED else (pixels, 0)
+    x1, y1, x2, y2 = face.box
+    box = np.array(face.box) + shift + max(x2 - x1, y2 - y1) * rng.uniform(-FRAMED, FRAMED, 4)
+    landmarks = None if face.landmarks is None else face.landmarks + np.float32(shift)
+    return pixels, replace(face, box=tuple(box.tolist()), landmarks=landmarks)
+
+
+def _surround(pixels: Pixels, rng: Random) -> tuple[Pixels, int]:
+    """The image inside a border, mirrored or of blots of colour, and the border's width."""
+    border = 1 + round(2 * FRAMED * max(pixels.shape[:2]))
+    framed = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_REFLECT)
+    if rng.random() < 0.5:
+        blots = rng.uniform(0, 255, 3) + rng.normal(0, 60, (*rng.integers(1, 16, 2), 3))
+        around = cv2.resize(blots, framed.shape[1::-1], interpolation=cv2.INTER_CUBIC).clip(0, 255)
+        around[border:-border, border:-border] = pixels
+        framed = around
+    return _pixels(framed), border
 
 
 def _turn(rng: Random) -> complex:
