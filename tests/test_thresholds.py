@@ -9,7 +9,7 @@ from threeages.errors import ConfigError, DataError
 from threeages.predict import OnnxModel, default_model_path, load_predictor
 from threeages.predictions import PredictionTable
 from threeages.signature import Signature
-from threeages.thresholds import measure_thresholds, replace_signature
+from threeages.thresholds import measure_answers, measure_thresholds, replace_signature
 
 
 def make_table(persons: int = 100, per_person: int = 20) -> PredictionTable:
@@ -38,6 +38,23 @@ def test_what_is_promised_holds_on_persons_left_out() -> None:
     for measured in report.sets:
         assert measured.covered >= measured.coverage - 0.01
     assert report.age_margin == pytest.approx(11.5, abs=1)
+
+
+def test_what_thresholds_come_to_is_told_of_persons_left_out_where_they_were_chosen() -> None:
+    table = make_table()
+    report = measure_thresholds(table)
+    signature = report.apply(Signature("x", 8))
+    assert measure_answers(table, signature) == [(e.answered, e.error) for e in report.errors]
+    others = table.take(np.arange(0, len(table), 2))
+    wrong = others.probs.argmax(axis=1) != others.labels
+    for (_, bound), (answered, error) in zip(
+        signature.error_thresholds, measure_answers(others, signature), strict=True
+    ):
+        sure = others.confidence >= bound
+        assert (answered, error) == (sure.mean(), wrong[sure].mean())
+    ((answered, error),) = measure_answers(table, Signature("x", 8, error_thresholds=((0.1, 1.1),)))
+    assert answered == 0
+    assert np.isnan(error)
 
 
 def test_few_persons_are_refused() -> None:

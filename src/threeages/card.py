@@ -14,6 +14,7 @@ from threeages.manifest import atomic_path
 from threeages.predictions import PredictionTable
 from threeages.report import NAMES
 from threeages.signature import Signature
+from threeages.thresholds import measure_answers
 
 SIZES = ((0, 32), (32, 64), (64, 128), (128, 256), (256, 100_000))  # pixels of the shorter side
 GREY = 6.0  # mean spread of the colour channels, of 255, below which an image passes for grey
@@ -90,7 +91,7 @@ def write_card(
         size=signature.input_size,
         summary=_summary(judged),
         details="\n\n".join(_details(name, result) for name, result in judged),
-        thresholds=_thresholds(signature),
+        thresholds=_thresholds(signature, sets),
     )
     with atomic_path(out) as part:
         part.write_text(text, encoding="utf-8")
@@ -153,22 +154,35 @@ def _details(name: str, result: Evaluation) -> str:
     return "\n\n".join(parts)
 
 
-def _thresholds(signature: Signature) -> str:
+def _thresholds(signature: Signature, sets: Sequence[CardSet]) -> str:
     text = (
         "A picture without a face, a face under 16 pixels and one that is hopelessly blurred "
         "get a reason and no answer."
     )
     if not signature.error_thresholds and not signature.set_thresholds:
         return text + " No thresholds for error rates or sets were measured for this model."
-    errors = ((f"{rate:.0%}", f"{confidence:.3f}") for rate, confidence in signature.error_thresholds)
-    sets = ((f"{share:.0%}", f"{probability:.3f}") for share, probability in signature.set_thresholds)
+    shares = ((f"{share:.0%}", f"{probability:.3f}") for share, probability in signature.set_thresholds)
     return "\n\n".join(
         [
             text,
-            _table(("`--max-error`", "answers from this confidence on"), errors),
-            _table(("`--coverage`", "a group is in the set from this probability on"), sets),
+            "Answered and wrong are shares of each set and of its answers; where the confidences were\n"
+            "chosen on a set, of persons left out of the choice.",
+            _answered(signature, sets),
+            _table(("`--coverage`", "a group is in the set from this probability on"), shares),
         ]
     )
+
+
+def _answered(signature: Signature, sets: Sequence[CardSet]) -> str:
+    """What each error rate that may be wished for comes to on every set."""
+    found = [measure_answers(s.table, signature) for s in sets]
+    header = ["`--max-error`", "answers from this confidence on"]
+    header += [f"{s.name}: {what}" for s in sets for what in ("answered", "wrong")]
+    rows = (
+        [f"{rate:.0%}", f"{confidence:.3f}", *(f"{share:.3f}" for pair in measured for share in pair)]
+        for (rate, confidence), *measured in zip(signature.error_thresholds, *found, strict=True)
+    )
+    return _table(header, rows)
 
 
 def _with_interval(result: Evaluation, figure: str) -> str:

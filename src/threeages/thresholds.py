@@ -1,5 +1,6 @@
 """When a model may answer: thresholds measured on people outside training, stored in its signature."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,6 +101,24 @@ def measure_thresholds(table: PredictionTable, *, seed: int = 0) -> ThresholdRep
         tuple(m for share in COVERAGES if (m := _measure_set(data, folds, share))),
         _age_margin(table, rows, persons),
     )
+
+
+def measure_answers(table: PredictionTable, signature: Signature) -> list[tuple[float, float]]:
+    """The share of rows answered at each of the signature's error rates, and the error among those.
+
+    Of a table that the thresholds were chosen on it is what `measure_thresholds` found on persons left out.
+    The error is nan where nothing is answered.
+    """
+    try:
+        report = measure_thresholds(table)
+    except DataError:
+        report = None
+    if report and report.apply(signature).error_thresholds == signature.error_thresholds:
+        return [(m.answered, m.error) for m in report.errors]
+    rows = table.answered() & (table.labels != UNKNOWN)
+    confidence, wrong = table.confidence[rows], table.probs[rows].argmax(axis=1) != table.labels[rows]
+    surer = (confidence >= bound for _, bound in signature.error_thresholds)
+    return [(float(sure.mean()), float(wrong[sure].mean()) if sure.any() else math.nan) for sure in surer]
 
 
 def replace_signature(path: Path, signature: Signature) -> None:
