@@ -44,7 +44,7 @@ def main() -> None:
     portraits = [_draw_scene(chips, rng, faces=1, sides=(110, 210)) for _ in range(SCENES)]
     film = _sample(args.data / "faces-age-detection" / "Train", rng, 300)
     rows = [{"look": name} | _measure(look, scenes, portraits, film) for name, look in looks.items()]
-    write_rows(args.out, rows, list(rows[0]))
+    write_rows(args.out, rows)
     for row in rows:
         print(row)
 

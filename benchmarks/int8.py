@@ -70,7 +70,7 @@ def write_row(name: str, same: NDArray[np.bool_], right: list[list[NDArray[np.bo
         "date": date.today().isoformat(),
     }
     print(row)
-    write_rows(RESULTS, [row], list(row))
+    write_rows(RESULTS, [row])
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def main() -> None:
         hits = _answers(model, blurred) == labels[sharp]
         details = np.asarray([face_detail(image) for image in blurred])
         rows.append(_row(f"sharp, blurred by {share:.0%} of the side", hits, details))
-    write_rows(args.out, rows, list(rows[0]))
+    write_rows(args.out, rows)
     for row in rows:
         print(row)
 

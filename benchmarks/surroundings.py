@@ -53,7 +53,7 @@ def main() -> None:
             for margin, answers in zip(MARGINS, pasted, strict=True)
         ]
         print(*rows[-len(MARGINS) - 1 :], sep="\n")
-    write_rows(RESULTS, rows, list(rows[0]))
+    write_rows(RESULTS, rows)
 
 
 Groups = NDArray[np.int64]

@@ -32,7 +32,7 @@ from PIL import Image
 from threeages.demo import find_portraits
 from threeages.evaluate import evaluate
 from threeages.images import load_image
-from threeages.labels import UNKNOWN, AgeBounds
+from threeages.labels import AgeBounds
 from threeages.manifest import write_rows
 from threeages.predict import load_predictor
 from threeages.predictions import OK, PredictionTable, join_predictions, load_predictions
@@ -62,8 +62,7 @@ def main() -> None:
         for row in compare_on(name, Path(root), [Path(f) for f in files], args.rows, peers)
     ]
     rows += time_photo(peers)
-    header = list(dict.fromkeys(key for row in rows for key in row))
-    write_rows(args.out, rows, header)
+    write_rows(args.out, rows)
     for row in rows:
         print(row)
 
@@ -84,7 +83,7 @@ def compare_on(name: str, root: Path, files: list[Path], n: int, peers: Peers) -
 
 def sample(table: PredictionTable, n: int) -> PredictionTable:
     """`n` rows with a label and our answer, drawn with a fixed seed."""
-    usable = np.flatnonzero(table.answered() & (table.labels != UNKNOWN))
+    usable = np.flatnonzero(table.judged())
     rows = np.sort(np.random.default_rng(0).choice(usable, min(n, len(usable)), replace=False))
     return table.take(rows)
 

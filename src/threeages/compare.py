@@ -8,7 +8,6 @@ import numpy as np
 
 from threeages import metrics
 from threeages.errors import DataError
-from threeages.labels import UNKNOWN
 from threeages.predictions import PredictionTable, load_predictions
 
 FIGURES = ("accuracy", "balanced_accuracy", "f1_macro")
@@ -61,5 +60,5 @@ def compare_tables(tables: Sequence[tuple[str, PredictionTable]]) -> list[Compar
 
 def _answered(table: PredictionTable) -> dict[str, int]:
     """Row of every path that has an answer and a label."""
-    rows = np.flatnonzero(table.answered() & (table.labels != UNKNOWN)).tolist()
+    rows = np.flatnonzero(table.judged()).tolist()
     return {table.paths[i]: i for i in rows}

@@ -72,7 +72,7 @@ def evaluate(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) ->
 
     Rows that failed count in `failed` and in no figure, so read the figures beside it.
     """
-    rows = np.flatnonzero(table.answered() & (table.labels != UNKNOWN))
+    rows = np.flatnonzero(table.judged())
     failed = _failed(table)
     if not len(rows):
         counts = ", ".join(f"{k}: {v}" for k, v in failed.items()) or "the table is empty"

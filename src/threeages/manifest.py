@@ -201,11 +201,15 @@ def replace_rows(
 def write_rows(
     path: Path,
     rows: Sequence[Mapping[str, str]],
-    columns: Sequence[str],
+    columns: Sequence[str] | None = None,
     *,
     extras: Literal["raise", "ignore"] = "raise",
 ) -> None:
-    """A csv of results; a cell that a row lacks stays empty, `extras` is as in `replace_rows`."""
+    """A csv of results; a cell that a row lacks stays empty, `extras` is as in `replace_rows`.
+
+    The columns are all that any row has, in the order they come in, where none are given.
+    """
+    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction=extras)
         writer.writeheader()

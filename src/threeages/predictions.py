@@ -53,6 +53,11 @@ class PredictionTable:
         """Mask `(n,)` of the rows with an answer."""
         return np.asarray([s == OK for s in self.status], dtype=np.bool_)
 
+    def judged(self) -> NDArray[np.bool_]:
+        """Mask `(n,)` of the rows with an answer whose label is known."""
+        judged: NDArray[np.bool_] = self.answered() & (self.labels != UNKNOWN)
+        return judged
+
     def numbers(self, name: str) -> NDArray[np.float64]:
         """A column as numbers `(n,)`; NaN where it has none, or where there is no such column."""
         return np.asarray([_number(v) for v in self.columns.get(name, ("",) * len(self))], dtype=np.float64)

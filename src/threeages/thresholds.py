@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from threeages.conformal import coverage_by_cluster, interval_margin, prediction_sets, set_threshold
 from threeages.errors import DataError
-from threeages.labels import UNKNOWN
 from threeages.manifest import atomic_path
 from threeages.metrics import Floats, cluster_codes
 from threeages.predictions import PredictionTable
@@ -83,7 +82,7 @@ def measure_thresholds(table: PredictionTable, *, seed: int = 0) -> ThresholdRep
     threshold was measured in five folds of persons, each with the threshold that the other four gave.
     Rates and coverages that cannot be reached are left out. Raises DataError below 20 persons.
     """
-    rows = table.answered() & (table.labels != UNKNOWN)
+    rows = table.judged()
     clusters = table.clusters()
     persons = np.arange(rows.sum()) if clusters is None else cluster_codes(clusters[rows])
     data = _Rows(table.labels[rows], table.probs[rows], persons)
@@ -115,10 +114,9 @@ def measure_answers(table: PredictionTable, signature: Signature) -> list[tuple[
         report = None
     if report and report.apply(signature).error_thresholds == signature.error_thresholds:
         return [(m.answered, m.error) for m in report.errors]
-    rows = table.answered() & (table.labels != UNKNOWN)
+    rows = table.judged()
     confidence, wrong = table.confidence[rows], table.probs[rows].argmax(axis=1) != table.labels[rows]
-    surer = (confidence >= bound for _, bound in signature.error_thresholds)
-    return [(float(sure.mean()), float(wrong[sure].mean()) if sure.any() else math.nan) for sure in surer]
+    return [_shares(confidence >= bound, wrong) for _, bound in signature.error_thresholds]
 
 
 def replace_signature(path: Path, signature: Signature) -> None:
@@ -142,7 +140,12 @@ def _measure_error(data: _Rows, folds: NDArray[Any], rate: float) -> ErrorMeasur
     wrong = data.probs.argmax(axis=1) != data.labels
     if not answered.any():
         return None
-    return ErrorMeasure(rate, confidence, float(answered.mean()), float(wrong[answered].mean()))
+    return ErrorMeasure(rate, confidence, *_shares(answered, wrong))
+
+
+def _shares(answered: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> tuple[float, float]:
+    """The share of rows answered, and of those the share that is wrong; nan without any."""
+    return float(answered.mean()), float(wrong[answered].mean()) if answered.any() else math.nan
 
 
 def _measure_set(data: _Rows, folds: NDArray[Any], coverage: float) -> SetMeasure | None:
