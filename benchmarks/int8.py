@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.checkpoint import load_checkpoint
-from threeages.config import TrainConfig
-from threeages.ensemble import ask
-from threeages.export import CALIBRATION, create_int8
+from threeages.data.manifest import load_manifest, write_rows
+from threeages.evaluation.predictions import load_predictions, save_predictions
+from threeages.export.to_onnx import CALIBRATION, create_int8
+from threeages.inference.predictor import OnnxModel
 from threeages.labels import UNKNOWN
 from threeages.machine import describe_machine
-from threeages.manifest import load_manifest, write_rows
-from threeages.predict import OnnxModel
-from threeages.predictions import load_predictions, save_predictions
+from threeages.studies.ensemble import ask
+from threeages.training.checkpoint import load_checkpoint
+from threeages.training.config import TrainConfig
 from threeages.training.run import answer_table, open_data
 
 RESULTS = Path(__file__).parents[1] / "results" / "int8.csv"

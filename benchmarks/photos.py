@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.answer import log_probs, pooled_probs
-from threeages.evaluate import evaluate
+from threeages.data.manifest import replace_rows
+from threeages.evaluation.evaluate import evaluate
+from threeages.evaluation.predictions import PredictionTable, load_predictions
+from threeages.inference.answer import log_probs, pooled_probs
 from threeages.machine import describe_machine
-from threeages.manifest import replace_rows
-from threeages.predictions import PredictionTable, load_predictions
 
 PHOTOS = (1, 2, 4, 8, 16)
 RESULTS = Path(__file__).parents[1] / "results" / "photos.csv"

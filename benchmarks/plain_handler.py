@@ -5,7 +5,7 @@ import sys
 import uvicorn
 from fastapi import FastAPI, UploadFile
 
-from threeages.predict import load_predictor
+from threeages.inference.predictor import load_predictor
 
 app = FastAPI()
 predictor = load_predictor()

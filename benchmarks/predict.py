@@ -14,13 +14,13 @@ from pathlib import Path
 from common import add_row, load_faces, make_photo
 
 from threeages.demo import find_portraits
-from threeages.predict import load_predictor
+from threeages.inference.predictor import load_predictor
 
 # VmHWM is the peak of this program alone; the usage that wait4 gives begins with the peak of who started it
 PROGRAM = """
 import atexit, sys
 from pathlib import Path
-from threeages.cli import main
+from threeages.cli.main import main
 
 def say_peak():
     print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr)

@@ -26,7 +26,7 @@ from common import RESULTS, add_row, make_photo
 from http_load import Call, Outcome, form, post, run_load
 from PIL import Image
 
-from threeages.predict import Predictor, load_predictor
+from threeages.inference.predictor import Predictor, load_predictor
 
 SERVE = RESULTS.with_name("serve.csv")
 CLIENTS = 32

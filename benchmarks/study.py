@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from common import add_row, alternate, load_faces
 
-from threeages.config import TrainConfig
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
-from threeages.recipes import create_recipe
+from threeages.training.config import TrainConfig
+from threeages.training.recipes import create_recipe
 from threeages.training.run import train
 
 SCRIPTS = {

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
-from threeages.ensemble import ask
-from threeages.faces import Face, cut, find_faces
-from threeages.images import Pixels, load_image
-from threeages.manifest import write_rows
-from threeages.predict import OnnxModel
-from threeages.predictions import PredictionTable, load_predictions
+from threeages.data.manifest import write_rows
+from threeages.evaluation.predictions import PredictionTable, load_predictions
+from threeages.faces.crop import Face, cut, find_faces
+from threeages.faces.images import Pixels, load_image
+from threeages.faces.yunet import YuNet
+from threeages.inference.predictor import OnnxModel
 from threeages.signature import Signature
-from threeages.yunet import YuNet
+from threeages.studies.ensemble import ask
 
 RESULTS = Path(__file__).parents[1] / "results" / "surroundings.csv"
 SOURCES = ("faces", "utkface")

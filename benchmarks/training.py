@@ -19,7 +19,7 @@ from common import add_row, alternate, load_faces
 
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
-from threeages.recipes import create_recipe
+from threeages.training.recipes import create_recipe
 from threeages.training.run import train
 
 RECIPES = {"reference-cnn": "four-block CNN", "reference-attention": "channel attention CNN"}

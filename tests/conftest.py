@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from threeages.synthetic import draw_face, write_face_set
+from threeages.data.synthetic import draw_face, write_face_set
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 
 from threeages import Client
 from threeages.errors import ServiceError
-from threeages.records import Record
+from threeages.inference.records import Record
 
 Handler = Callable[[httpx.Request], httpx.Response]
 

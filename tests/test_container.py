@@ -74,7 +74,7 @@ def test_the_entry_point_serves_and_is_healthy(installed: Path, tmp_path: Path) 
     # as the console script does, with the unpacked package first and the training stack out of reach
     start = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'matplotlib', 'sklearn']));"
-        f"sys.path.insert(0, {str(installed)!r}); from threeages.cli import main;"
+        f"sys.path.insert(0, {str(installed)!r}); from threeages.cli.main import main;"
         f"import threeages; assert threeages.__file__.startswith({str(installed)!r}); main()"
     )
     process = subprocess.Popen(

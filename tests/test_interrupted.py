@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from threeages.data.cache import open_cache
-from threeages.manifest import load_manifest
+from threeages.data.manifest import load_manifest
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,7 +20,7 @@ BUILD = """
 import os, signal, sys
 from pathlib import Path
 from threeages.data import cache
-from threeages.manifest import load_manifest
+from threeages.data.manifest import load_manifest
 left = iter(range(50))
 cut_view = cache.cut_view
 def stop(*args, **kwargs):
@@ -34,8 +34,8 @@ cache.open_cache(load_manifest(Path(sys.argv[1])), 32, folder=Path(sys.argv[2]),
 TRAIN = """
 import sys
 from pathlib import Path
-from threeages.config import TrainConfig
-from threeages.manifest import load_manifest
+from threeages.training.config import TrainConfig
+from threeages.data.manifest import load_manifest
 from threeages.training.run import train
 config = TrainConfig(input_size=64, epochs=3, batch_size=16, split="people")
 train(load_manifest(Path(sys.argv[1])), config, Path(sys.argv[2]), cache_dir=Path(sys.argv[3]))

@@ -4,7 +4,13 @@ import sys
 import pytest
 
 HEAVY = ("torch", "lightning_fabric", "matplotlib", "sklearn", "onnxruntime")
-LIGHT = ("threeages", "threeages.cli", "threeages.images", "threeages.manifest", "threeages.synthetic")
+LIGHT = (
+    "threeages",
+    "threeages.cli.main",
+    "threeages.faces.images",
+    "threeages.data.manifest",
+    "threeages.data.synthetic",
+)
 
 
 def _loaded(module: str, unwanted: tuple[str, ...]) -> str:
@@ -19,10 +25,20 @@ def test_starting_up_loads_nothing_heavy(module: str) -> None:
     assert _loaded(module, HEAVY) == ""
 
 
-@pytest.mark.parametrize("module", ["predict", "evaluate", "faces", "report", "data.cache", "data.split"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "inference.predictor",
+        "evaluation.evaluate",
+        "faces.crop",
+        "evaluation.report",
+        "data.cache",
+        "data.split",
+    ],
+)
 def test_without_training_no_torch_is_loaded(module: str) -> None:
     assert _loaded(f"threeages.{module}", ("torch", "lightning_fabric")) == ""
 
 
 def test_what_is_loaded_is_seen() -> None:
-    assert _loaded("numpy, threeages.images", ("numpy", "PIL", "absent")) == "numpy PIL"
+    assert _loaded("numpy, threeages.faces.images", ("numpy", "PIL", "absent")) == "numpy PIL"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from threeages.cli import app
+from threeages.cli.main import app
 from threeages.demo import find_portraits
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

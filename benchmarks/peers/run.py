@@ -29,13 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from threeages.data.manifest import write_rows
 from threeages.demo import find_portraits
-from threeages.evaluate import evaluate
-from threeages.images import load_image
+from threeages.evaluation.evaluate import evaluate
+from threeages.evaluation.predictions import OK, PredictionTable, join_predictions, load_predictions
+from threeages.faces.images import load_image
+from threeages.inference.predictor import load_predictor
 from threeages.labels import AgeBounds
-from threeages.manifest import write_rows
-from threeages.predict import load_predictor
-from threeages.predictions import OK, PredictionTable, join_predictions, load_predictions
 
 ROWS = 2000
 ROUNDS = 40

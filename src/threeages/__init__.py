@@ -4,12 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from threeages.client import Client
-    from threeages.predict import Predictor, load_predictor
-    from threeages.records import Record
+    from threeages.inference.predictor import Predictor, load_predictor
+    from threeages.inference.records import Record
 
 __all__ = ["Client", "Predictor", "Record", "load_predictor"]
 
-_HOMES = {"Client": "client", "Predictor": "predict", "load_predictor": "predict", "Record": "records"}
+_HOMES = {
+    "Client": "client",
+    "Predictor": "inference.predictor",
+    "load_predictor": "inference.predictor",
+    "Record": "inference.records",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from threeages.errors import MissingDependencyError, ServiceError
-from threeages.records import Record
+from threeages.inference.records import Record
 
 try:
     import httpx

@@ -6,14 +6,14 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.sources import import_source
-from threeages.manifest import Manifest, load_manifest
-from threeages.predict import OnnxModel, Predictor, default_model_path
-from threeages.recipes import create_recipe
-from threeages.report import write_report
-from threeages.synthetic import write_face_set
+from threeages.data.synthetic import write_face_set
+from threeages.evaluation.report import write_report
+from threeages.faces.yunet import YuNet
+from threeages.inference.predictor import OnnxModel, Predictor, default_model_path
+from threeages.training.recipes import create_recipe
 from threeages.training.run import train
-from threeages.yunet import YuNet
 
 # portraits of free use: Grace Hopper (US Navy, public domain), Eileen Collins (NASA, public domain)
 PORTRAITS = (

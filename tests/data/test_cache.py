@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 from threeages.data import cache
+from threeages.data.manifest import Manifest, load_manifest
 from threeages.demo import find_portraits
 from threeages.errors import DataError
-from threeages.faces import cut, find_faces
-from threeages.images import load_image, resize
-from threeages.manifest import Manifest, load_manifest
-from threeages.yunet import YuNet
+from threeages.faces.crop import cut, find_faces
+from threeages.faces.images import load_image, resize
+from threeages.faces.yunet import YuNet
 
 
 def test_pixels_are_those_of_the_predictor(faces_csv: Path, tmp_path: Path) -> None:

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from threeages.data.manifest import Manifest
 from threeages.data.merge import merge
 from threeages.errors import DataError
-from threeages.manifest import Manifest
 
 
 def _manifest(root: Path, n: int, **columns: tuple[str, ...]) -> Manifest:

@@ -11,10 +11,10 @@ import pytest
 
 from threeages.data import archive
 from threeages.data.archive import extract_zip
+from threeages.data.manifest import load_manifest
 from threeages.data.sources import import_source
 from threeages.errors import DataError, MissingDependencyError
 from threeages.labels import UNKNOWN, AgeBounds
-from threeages.manifest import load_manifest
 
 DATA = Path(os.environ.get("THREEAGES_DATA", "../shared/data"))
 KAGGLE_CSV = "ID,Class\n7.jpg,OLD\n3.jpg,YOUNG\n5.jpg,MIDDLE\n"

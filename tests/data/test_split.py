@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from threeages.data.cache import open_cache
+from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.sources import import_source
 from threeages.data.split import create_split
 from threeages.errors import DataError
-from threeages.manifest import Manifest, load_manifest
 
 
 def test_people_stand_on_one_side(faces_csv: Path) -> None:

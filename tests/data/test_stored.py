@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner
 
-from threeages.cli import app
+from threeages.cli.main import app
 from threeages.data.cache import open_cache
+from threeages.data.manifest import load_manifest
 from threeages.data.stored import find_stored, remove_stored
-from threeages.manifest import load_manifest
 
 
 def test_what_is_cached_is_found_and_only_that_deleted(faces_csv: Path, tmp_path: Path) -> None:

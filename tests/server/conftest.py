@@ -10,10 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from threeages.demo import find_portraits
-from threeages.predict import OnnxModel, Predictor, default_model_path
+from threeages.faces.yunet import YuNet
+from threeages.inference.predictor import OnnxModel, Predictor, default_model_path
 from threeages.server.app import create_app
 from threeages.server.settings import Settings
-from threeages.yunet import YuNet
 
 COMMAND = Path(sys.executable).with_name("threeages")
 

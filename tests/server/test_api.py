@@ -10,9 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
 
-from threeages.predict import Predictor, default_model_path
+from threeages.inference.occlusion import CELLS, cover_patches, fall_grid
+from threeages.inference.predictor import Predictor, default_model_path
 from threeages.server.app import create_app
-from threeages.server.heatmap import CELLS, cover_patches, fall_grid
 
 
 def _form(client: TestClient, path: Path) -> Response:

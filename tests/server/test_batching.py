@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 import pytest
 
-from threeages.predict import Prepared
-from threeages.records import Record
+from threeages.inference.predictor import Prepared
+from threeages.inference.records import Record
 from threeages.server.engine import Batcher
 
 PIXELS = np.zeros((1, 1, 3), dtype=np.uint8)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from threeages.manifest import Manifest, load_manifest
+from threeages.data.manifest import Manifest, load_manifest
 from threeages.models import vit
 from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature

@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from threeages.checkpoint import load_checkpoint
-from threeages.config import TrainConfig
+from threeages.data.manifest import load_manifest
 from threeages.errors import ConfigError, DataError, ThreeAgesError
-from threeages.manifest import load_manifest
 from threeages.models.classifier import SIGNATURES, create_classifier
-from threeages.training import activations
-from threeages.training.activations import Inputs, open_activations
-from threeages.training.fit import next_phase
+from threeages.training import frozen as activations
+from threeages.training.checkpoint import load_checkpoint
+from threeages.training.config import TrainConfig
+from threeages.training.frozen import Inputs, open_activations
+from threeages.training.loop import next_phase
 from threeages.training.run import create_model, train
 
 # a network with batch norm and dropout, as the backbones have, but small

@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 from lightning_fabric import Fabric
 
-from threeages.checkpoint import load_checkpoint
 from threeages.data.cache import open_cache
+from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.split import create_split
-from threeages.manifest import Manifest, load_manifest
-from threeages.recipes import create_recipe
-from threeages.training.fit import compute_logits, open_inputs
+from threeages.training.checkpoint import load_checkpoint
+from threeages.training.loop import compute_logits, open_inputs
 from threeages.training.recall import fit_space, name_scenes
+from threeages.training.recipes import create_recipe
 from threeages.training.run import create_data, train
 
 CONTEST = replace(create_recipe("contest"), weights="random", input_size=64)

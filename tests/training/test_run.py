@@ -6,20 +6,20 @@ import onnxruntime
 import pytest
 import torch
 
-from threeages.checkpoint import load_checkpoint
-from threeages.config import TrainConfig
+from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.merge import merge
+from threeages.data.synthetic import write_face_set
 from threeages.errors import ConfigError, ModelError, ThreeAgesError
-from threeages.evaluate import evaluate
-from threeages.export import export_onnx
+from threeages.evaluation.evaluate import evaluate
+from threeages.export.to_onnx import export_onnx
 from threeages.labels import UNKNOWN
-from threeages.manifest import Manifest, load_manifest
 from threeages.models import vit
 from threeages.models.classifier import SIGNATURES, create_classifier
-from threeages.recipes import create_recipe
-from threeages.synthetic import write_face_set
-from threeages.training.calibration import TEMPERATURES
+from threeages.training.checkpoint import load_checkpoint
+from threeages.training.config import TrainConfig
+from threeages.training.recipes import create_recipe
 from threeages.training.run import train
+from threeages.training.temperature import TEMPERATURES
 
 SMALL = TrainConfig(input_size=64, epochs=3, batch_size=16, split="people")
 
@@ -40,7 +40,7 @@ def test_resuming_gives_the_same_weights(
     faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _train(faces_csv, tmp_path / "whole")
-    from threeages.training import fit
+    from threeages.training import loop as fit
 
     saves = []
 

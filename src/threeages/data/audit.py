@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import track
 
 from threeages.data.digest import pixel_digest
+from threeages.data.manifest import Manifest, atomic_path
 from threeages.data.processes import start_processes
 from threeages.errors import DataError, ImageError
-from threeages.images import SUFFIXES, Pixels, load_image
+from threeages.faces.images import SUFFIXES, Pixels, load_image
 from threeages.labels import AGE_GROUPS, UNKNOWN
-from threeages.manifest import Manifest, atomic_path
 
 TINY_SIDE = 32  # pixels; below it a face holds little of what tells an age
 ODD_ASPECT = 2.0  # longer side over shorter side; a face crop lies near 1.3

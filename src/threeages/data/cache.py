@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from threeages.data.augment import cut_view
 from threeages.data.digest import pixel_digest
+from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
-from threeages.data.views import cut_view
 from threeages.errors import DataError, ImageError
-from threeages.faces import find_faces, whole
-from threeages.images import load_image
-from threeages.manifest import Manifest
+from threeages.faces.crop import find_faces, whole
+from threeages.faces.images import load_image
+from threeages.faces.yunet import YuNet
 from threeages.signature import Signature
-from threeages.yunet import YuNet
 
 VERSION = 3  # raise it when decoding, resizing or a view changes, so that no stale pixels are used
 CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from threeages.images import Pixels
+from threeages.faces.images import Pixels
 
 DIGEST_BYTES = 16  # 128 bits: a chance collision among a billion images is below 1e-20
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from threeages.data.manifest import CLUSTER, Manifest
 from threeages.errors import DataError
-from threeages.manifest import CLUSTER, Manifest
 
 SOURCE = "source"
 

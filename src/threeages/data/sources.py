@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from threeages.data.archive import extract_zip
+from threeages.data.manifest import CLUSTER, Manifest, read_manifest, save_manifest
 from threeages.errors import DataError, MissingDependencyError
-from threeages.images import SUFFIXES
+from threeages.faces.images import SUFFIXES
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
-from threeages.manifest import CLUSTER, Manifest, read_manifest, save_manifest
 
 ALLOWED = (
     "Allowed: kaggle:owner/slug; a zip; a folder with train.csv (ID,Class) and Train/; a folder with the "

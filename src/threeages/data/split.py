@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.config import SplitMode
+from threeages.data.manifest import CLUSTER, Manifest
 from threeages.errors import DataError, MissingDependencyError
-from threeages.manifest import CLUSTER, Manifest
+from threeages.training.config import SplitMode
 
 Rows = NDArray[np.int64]
 TEST_SHARE = 0.2  # the reference study's 80/20

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from threeages.config import TrainConfig
 from threeages.errors import ConfigError
 from threeages.models.attention import attention_cnn
 from threeages.models.cnn import cnn, cnn_lstm
@@ -20,6 +19,7 @@ from threeages.models.resnet import from_torchvision, resnet50
 from threeages.models.timm_network import PREFIX, timm_network, timm_signature
 from threeages.models.vit import VisionTransformer, rename_clip
 from threeages.signature import Signature
+from threeages.training.config import TrainConfig
 
 MEMORY = "memory"
 TORCH_HUB = "https://download.pytorch.org/models/"

@@ -20,10 +20,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from threeages import __version__
 from threeages.errors import ThreeAgesError
-from threeages.records import Record
+from threeages.inference.occlusion import to_png
+from threeages.inference.records import Record
 from threeages.server.engine import Engine
 from threeages.server.guard import Guard
-from threeages.server.heatmap import to_png
 from threeages.server.metrics import Metrics
 from threeages.server.problems import RequestError, answer_error, answer_http_error, problem
 from threeages.server.reading import Reader

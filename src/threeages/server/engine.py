@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from threeages.images import Pixels
-from threeages.predict import OnnxModel, Predictor, Prepared
-from threeages.records import Record
-from threeages.server.heatmap import cover_patches, fall_grid
+from threeages.faces.images import Pixels
+from threeages.inference.occlusion import cover_patches, fall_grid
+from threeages.inference.predictor import OnnxModel, Predictor, Prepared
+from threeages.inference.records import Record
 from threeages.server.metrics import Metrics
 from threeages.server.problems import BusyError, RequestError
 from threeages.server.settings import Settings

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from threeages import images
 from threeages.errors import ModelError
-from threeages.predict import OnnxModel, Predictor, Prepared
+from threeages.faces import images
+from threeages.faces.yunet import YuNet
+from threeages.inference.predictor import OnnxModel, Predictor, Prepared
 from threeages.server.settings import Settings
-from threeages.yunet import YuNet
 
 START_TIMEOUT = 120.0  # a cold start on a busy machine reads OpenCV and ONNX Runtime from disk
 

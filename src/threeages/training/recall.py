@@ -10,14 +10,14 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
-from threeages.config import TrainConfig
+from threeages.data.manifest import Manifest
 from threeages.data.split import Rows
 from threeages.labels import AGE_GROUPS, UNKNOWN
-from threeages.manifest import Manifest
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.heads import MAIN
 from threeages.models.memory import Recall
-from threeages.training.fit import TrainingData, open_inputs
+from threeages.training.config import TrainConfig
+from threeages.training.loop import TrainingData, open_inputs
 
 SCENE = (
     "person",

@@ -14,24 +14,24 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from threeages.answer import apparent_age
-from threeages.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
-from threeages.config import TrainConfig
 from threeages.data.cache import PixelCache, open_faces
+from threeages.data.manifest import Manifest, atomic_path
 from threeages.data.split import Rows, Split, create_split
 from threeages.data.stored import FEATURES_FOLDER
 from threeages.errors import ConfigError, DataError
-from threeages.manifest import Manifest, atomic_path
+from threeages.evaluation.plots import plot_curves, save_figure
+from threeages.evaluation.predictions import AGE_COLUMNS, OK, PredictionTable
+from threeages.inference.answer import apparent_age
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.heads import YEARS
 from threeages.models.registry import MEMORY, configured_signature
 from threeages.models.weights import load_pretrained
-from threeages.plots import plot_curves, save_figure
-from threeages.predictions import AGE_COLUMNS, OK, PredictionTable
-from threeages.training import fit as fitting
-from threeages.training.objective import TEACHER, collect_targets, create_heads
+from threeages.training import loop as fitting
+from threeages.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from threeages.training.config import TrainConfig
+from threeages.training.losses import TEACHER, collect_targets, create_heads
 from threeages.training.recall import memorize, name_scenes
-from threeages.training.teacher import open_tower, standardize
+from threeages.training.teachers import open_tower, standardize
 
 
 def train(

@@ -1,0 +1,1 @@
+"""Tables of predictions to metrics, pictures and pages; needs no torch."""

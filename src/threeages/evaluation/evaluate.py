@@ -1,0 +1,168 @@
+"""From predictions to an Evaluation: overall, per class, by slice, with intervals by person."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.data.manifest import CLUSTER
+from threeages.errors import DataError
+from threeages.evaluation import metrics
+from threeages.evaluation.predictions import AGE_COLUMNS, OK, PredictionTable
+from threeages.evaluation.selective import risk_coverage
+from threeages.labels import UNKNOWN
+
+NO_LABEL = "no_label"  # counted with the failed rows: answered, but with nothing to judge it by
+NOT_GIVEN = "(not given)"
+MAX_SLICES = 20  # a column with more distinct values is a name or a number, not a group
+SLICE_FIGURES = ("accuracy", "balanced_accuracy", "f1_macro")
+
+Slices = dict[str, dict[str, dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good the predictions are.
+
+    `n` rows were judged and `n_failed` were not, counted by status in `failed`. `intervals` holds the 95%
+    interval of every figure in `metrics`; they resample `units` units, each a `unit`: 'cluster_id' or
+    'image'. `confusion` is int64 `(3, 3)`, row the label, column the answer. `risk_coverage` is the error
+    among the most confident shares of rows; `years` judges apparent ages where the table has them, else None.
+    """
+
+    n: int
+    n_failed: int
+    failed: dict[str, int]
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    unit: str
+    units: int
+    per_class: dict[str, dict[str, float]]
+    confusion: NDArray[np.int64]
+    slices: Slices
+    reliability: list[dict[str, float]]
+    risk_coverage: list[dict[str, float]]
+    years: dict[str, float] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, the figures at top level; None where a figure is not defined."""
+        intervals = {"unit": self.unit, "units": self.units, "level": 0.95, **self.intervals}
+        raw = {
+            "n": self.n,
+            "n_failed": self.n_failed,
+            **self.metrics,
+            "per_class": self.per_class,
+            "confidence_intervals": intervals,
+            "failed": self.failed,
+            "slices": self.slices,
+            "confusion": self.confusion.tolist(),
+            "reliability": self.reliability,
+            "risk_coverage": self.risk_coverage,
+            "years": self.years,
+        }
+        return {key: _plain(value) for key, value in raw.items()}
+
+
+def evaluate(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) -> Evaluation:
+    """Judge every row that has a label and an answer; raises DataError where there is none.
+
+    Rows that failed count in `failed` and in no figure, so read the figures beside it.
+    """
+    rows = np.flatnonzero(table.judged())
+    failed = _failed(table)
+    if not len(rows):
+        counts = ", ".join(f"{k}: {v}" for k, v in failed.items()) or "the table is empty"
+        raise DataError(
+            f"None of the {len(table)} predictions can be judged ({counts}).",
+            hint=f"At least one row needs a label and the status '{OK}'.",
+        )
+    labels, probs = table.labels[rows], table.probs[rows]
+    known = table.clusters()
+    clusters = None if known is None or not any(known[rows]) else known[rows]
+    return Evaluation(
+        n=len(rows),
+        n_failed=len(table) - len(rows),
+        failed=failed,
+        metrics=metrics.summarize(labels, probs),
+        intervals=metrics.bootstrap_by_cluster(labels, probs, clusters, n=resamples, seed=seed),
+        unit="image" if clusters is None else CLUSTER,
+        units=len(rows) if clusters is None else int(metrics.cluster_codes(clusters).max()) + 1,
+        per_class=metrics.per_class(labels, probs),
+        confusion=metrics.confusion_matrix(labels, probs),
+        slices=_slices({k: [v[i] for i in rows] for k, v in table.columns.items()}, labels, probs),
+        reliability=metrics.reliability_bins(labels, probs),
+        risk_coverage=risk_coverage(labels, probs),
+        years=_judge_years(table, rows),
+    )
+
+
+def _judge_years(table: PredictionTable, rows: NDArray[np.int64]) -> dict[str, float] | None:
+    """Mean error in years, and the share of ages inside their interval, over rows with both ages."""
+    age, said, low, high = (table.numbers(name)[rows] for name in ("age", *AGE_COLUMNS))
+    known = np.isfinite(age) & np.isfinite(said)
+    if not known.any():
+        return None
+    inside = (low <= age) & (age <= high)
+    covered = float(inside[known].mean()) if np.isfinite(low[known]).all() else math.nan
+    mae = float(np.abs(said - age)[known].mean())
+    return {"n": int(known.sum()), "mae": mae, "interval_coverage": covered}
+
+
+def _failed(table: PredictionTable) -> dict[str, int]:
+    reasons = (
+        status if status != OK else NO_LABEL
+        for status, label in zip(table.status, table.labels, strict=True)
+        if status != OK or label == UNKNOWN
+    )
+    return dict(sorted(Counter(reasons).items()))
+
+
+def _slices(columns: dict[str, list[str]], labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Slices:
+    groups = {
+        k: [v or NOT_GIVEN for v in values]
+        for k, values in columns.items()
+        if k not in {"age", CLUSTER, *AGE_COLUMNS}
+    }
+    if "age" in columns:
+        groups["age_decade"] = [_decade(v) for v in columns["age"]]
+    return {k: _slice(v, labels, probs) for k, v in groups.items() if 2 <= len(set(v)) <= MAX_SLICES}
+
+
+def _slice(
+    values: Sequence[str], labels: NDArray[np.int64], probs: NDArray[np.float64]
+) -> dict[str, dict[str, float]]:
+    array = np.asarray(values)
+    result: dict[str, dict[str, float]] = {}
+    for value in sorted(set(values), key=_natural):
+        rows = array == value
+        figures = metrics.summarize(labels[rows], probs[rows])
+        result[value] = {"n": int(rows.sum()), **{name: figures[name] for name in SLICE_FIGURES}}
+    return result
+
+
+def _decade(age: str) -> str:
+    try:
+        start = int(float(age)) // 10 * 10
+    except (ValueError, OverflowError):
+        return NOT_GIVEN
+    return f"{start}-{start + 9}"
+
+
+def _natural(value: str) -> tuple[float, str]:
+    """Sort '10-19' after '0-9', and what has no leading number behind what has one."""
+    head = value.split("-")[0]
+    return (float(head) if head.isdecimal() else math.inf, value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

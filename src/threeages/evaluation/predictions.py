@@ -1,0 +1,193 @@
+"""Predictions on disk: the csv between any model, also a peer's, and the evaluation."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.data.manifest import CLUSTER, atomic_path, find_rows
+from threeages.errors import DataError
+from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
+
+OK = "ok"
+NO_ANSWER = "no_answer"  # status of a row that has no probabilities in a file without a status column
+PROB_COLUMNS = tuple(f"prob_{name.lower()}" for name in AGE_GROUPS)
+OWN_COLUMNS = ("path", "label", "status", "age_group", *PROB_COLUMNS, "confidence")
+AGE_COLUMNS = {
+    "predicted_age": "age",
+    "predicted_low": "age_low",
+    "predicted_high": "age_high",
+}  # of a record
+SUM_TOLERANCE = 0.02  # three probabilities rounded to two decimals miss 1 by at most 0.015
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """One row per image, in the manifest's order.
+
+    `labels` is int64 `(n,)`, UNKNOWN (-1) where there is none; `probs` float64 `(n, 3)` and `confidence`
+    float64 `(n,)` are NaN where `status` is not 'ok'. `columns` holds the manifest's other columns.
+    """
+
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    status: tuple[str, ...]
+    probs: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self)
+        assert len(self.labels) == len(self.status) == len(self.confidence) == n
+        assert self.probs.shape == (n, len(AGE_GROUPS))
+        assert all(len(c) == n for c in self.columns.values())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def answered(self) -> NDArray[np.bool_]:
+        """Mask `(n,)` of the rows with an answer."""
+        return np.asarray([s == OK for s in self.status], dtype=np.bool_)
+
+    def judged(self) -> NDArray[np.bool_]:
+        """Mask `(n,)` of the rows with an answer whose label is known."""
+        judged: NDArray[np.bool_] = self.answered() & (self.labels != UNKNOWN)
+        return judged
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A column as numbers `(n,)`; NaN where it has none, or where there is no such column."""
+        return np.asarray([_number(v) for v in self.columns.get(name, ("",) * len(self))], dtype=np.float64)
+
+    def where(self, column: str, value: str) -> "PredictionTable":
+        """The rows with a value in a column; raises DataError where there is none."""
+        return self.take(find_rows(self.columns, column, value, np.arange(len(self))))
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "PredictionTable":
+        """The rows of these indices, in their order."""
+        return PredictionTable(
+            tuple(self.paths[i] for i in rows),
+            self.labels[rows],
+            tuple(self.status[i] for i in rows),
+            self.probs[rows],
+            self.confidence[rows],
+            {name: tuple(cells[i] for i in rows) for name, cells in self.columns.items()},
+        )
+
+    def clusters(self) -> NDArray[np.str_] | None:
+        """`cluster_id` of every row, or None where the column is absent or wholly empty."""
+        values = self.columns.get(CLUSTER)
+        return np.asarray(values) if values and any(values) else None
+
+
+def join_predictions(tables: Sequence[PredictionTable]) -> PredictionTable:
+    """The rows of several tables, such as folds; a column that one of them lacks is empty there."""
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    columns = {n: tuple(v for t in tables for v in t.columns.get(n, ("",) * len(t))) for n in names}
+    return PredictionTable(
+        tuple(path for table in tables for path in table.paths),
+        np.concatenate([table.labels for table in tables]),
+        tuple(status for table in tables for status in table.status),
+        np.concatenate([table.probs for table in tables]),
+        np.concatenate([table.confidence for table in tables]),
+        columns,
+    )
+
+
+def save_predictions(table: PredictionTable, path: Path) -> None:
+    """Write the table as csv; a further column named like one of OWN_COLUMNS is left out."""
+    extra = {k: v for k, v in table.columns.items() if k not in OWN_COLUMNS}
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*OWN_COLUMNS, *extra])
+        for i in range(len(table)):
+            writer.writerow([*_own_cells(table, i), *(v[i] for v in extra.values())])
+
+
+def load_predictions(path: Path) -> PredictionTable:
+    """Read a csv with the columns path, label, prob_young, prob_middle and prob_old; the rest is optional.
+
+    Without a column `status` a row is 'ok' where it has probabilities, else 'no_answer'. Raises DataError,
+    which names the line, on a path given twice, an unknown label or probabilities that are none.
+    """
+    rows, names = _read(path)
+    seen: dict[str, int] = {}
+    labels, status, probs = [], [], []
+    for line, row in enumerate(rows, start=2):
+        try:
+            if seen.setdefault(row["path"], line) != line:
+                raise DataError(f"{row['path']!r} stands in line {seen[row['path']]} too.", hint="Keep one.")
+            labels.append(label_index(row["label"]) if row["label"].strip() else UNKNOWN)
+            status.append(_status(row))
+            probs.append(_probs(row) if status[-1] == OK else (np.nan,) * len(AGE_GROUPS))
+        except DataError as error:
+            raise DataError(f"{path}, line {line}: {error.message}", hint=error.hint) from error
+    array = np.asarray(probs, dtype=np.float64).reshape(-1, len(AGE_GROUPS))
+    columns = {k: tuple(row[k] for row in rows) for k in names if k not in OWN_COLUMNS}
+    return PredictionTable(
+        tuple(row["path"] for row in rows),
+        np.asarray(labels, dtype=np.int64),
+        tuple(status),
+        array,
+        array.max(axis=1),
+        columns,
+    )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _own_cells(table: PredictionTable, i: int) -> Sequence[str]:
+    label = "" if table.labels[i] == UNKNOWN else AGE_GROUPS[table.labels[i]]
+    if table.status[i] != OK:
+        return [table.paths[i], label, table.status[i], *[""] * (len(AGE_GROUPS) + 2)]
+    answer = AGE_GROUPS[int(table.probs[i].argmax())]
+    numbers = [str(v) for v in (*table.probs[i], table.confidence[i])]
+    return [table.paths[i], label, OK, answer, *numbers]
+
+
+def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            names = [n for n in reader.fieldnames or [] if n]
+            rows = [{n: row[n] for n in names} for row in reader]
+    except OSError as error:
+        raise DataError(
+            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error
+    missing = [n for n in ("path", "label", *PROB_COLUMNS) if n not in names]
+    if missing:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)}; its columns are {', '.join(names) or 'none'}.",
+            hint=f"The columns path, label, {', '.join(PROB_COLUMNS)} are needed; others are optional.",
+        )
+    return rows, names
+
+
+def _status(row: dict[str, str]) -> str:
+    given = row.get("status", "").strip()
+    return given or (OK if any(row[n].strip() for n in PROB_COLUMNS) else NO_ANSWER)
+
+
+def _probs(row: dict[str, str]) -> tuple[float, ...]:
+    text = [row[n] for n in PROB_COLUMNS]
+    try:
+        values = tuple(float(t) for t in text)
+    except ValueError:
+        values = ()
+    if not values or not all(0 <= v <= 1 for v in values) or abs(sum(values) - 1) > SUM_TOLERANCE:
+        raise DataError(
+            f"The probabilities are {', '.join(repr(t) for t in text)}.",
+            hint=f"Give three numbers from 0 to 1 that add up to 1 (within {SUM_TOLERANCE}).",
+        )
+    return values

@@ -1,0 +1,1 @@
+"""Bytes and arrays to aligned face crops; knows no model and no manifest."""

@@ -1,0 +1,1 @@
+"""One exported model and images to records; needs neither torch nor a manifest."""

@@ -1,0 +1,1 @@
+"""The reference study and experiments; nothing in the product imports them."""

@@ -1,0 +1,174 @@
+import json
+import sys
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from threeages.data.manifest import atomic_path, load_manifest, read_manifest, replace_rows, save_manifest
+from threeages.errors import DataError, MissingDependencyError
+from threeages.labels import UNKNOWN
+
+
+def test_round_trip(tmp_path: Path, faces_csv: Path) -> None:
+    first = load_manifest(faces_csv)
+    save_manifest(first, tmp_path / "copy.csv")
+    second = load_manifest(tmp_path / "copy.csv")
+    assert second.root == first.root
+    assert second.paths == first.paths
+    assert second.columns == first.columns
+    assert (second.labels == first.labels).all()
+
+
+def test_faulty_rows_are_named_and_the_others_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("path,label\na.jpg,YOUNG\nb.jpg,elder\n../c.jpg,OLD\na.jpg,OLD\n,OLD\nd.jpg,old\n")
+    manifest, faults = read_manifest(path)
+    assert manifest.paths == ("a.jpg", "d.jpg")
+    assert [(f.line, f.status) for f in faults] == [
+        (3, "bad_label"), (4, "outside_root"), (5, "duplicate_row"), (6, "no_path")
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="line 3"):
+        load_manifest(path)
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "path\nx.jpg\n", ""])
+def test_missing_columns_are_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(DataError, match="label"):
+        read_manifest(tmp_path / "a.csv")
+
+
+def test_other_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"path,label\n\xff\xfe\x00,YOUNG\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_manifest(tmp_path / "a.csv")
+
+
+def test_nothing_is_written_half(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+
+    def fail_half_way() -> None:
+        with atomic_path(tmp_path / "a.txt") as part:
+            part.write_text("ne")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+
+
+def test_unwritable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="Cannot write"), atomic_path(tmp_path / "file" / "a.csv"):
+        pass
+
+
+def test_write_faults_leave_no_part_file(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    with pytest.raises(DataError, match="Cannot write"), atomic_path(tmp_path / "folder") as part:
+        part.write_text("x")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label,note\na.jpg,OLD,\n\n\nb.jpg,elder,\n")
+    assert [f.line for f in read_manifest(tmp_path / "a.csv")[1]] == [5]
+
+
+def test_impossible_paths_are_faults(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop" / "x")
+    (tmp_path / "a.csv").write_text("path,label\na\0b.jpg,OLD\n/etc/passwd,OLD\na.jpg,OLD\n")
+    manifest, faults = read_manifest(tmp_path / "a.csv")
+    assert [f.status for f in faults] == ["outside_root"] * 2
+    assert manifest.paths == ("a.jpg",)
+
+
+def test_root_is_given_then_sidecar_then_own_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("path,label\na.jpg,OLD\n")
+    assert load_manifest(path).root == tmp_path.resolve()
+    (tmp_path / "a.json").write_text(json.dumps({"root": str(tmp_path / "images")}))
+    assert load_manifest(path).root == (tmp_path / "images").resolve()
+    assert load_manifest(path, root=tmp_path / "other").root == (tmp_path / "other").resolve()
+    (tmp_path / "a.json").write_text("[damaged")
+    assert load_manifest(path).root == tmp_path.resolve()
+
+
+def test_sidecar_keeps_where_the_rows_came_from(tmp_path: Path, faces_csv: Path) -> None:
+    save_manifest(load_manifest(faces_csv), tmp_path / "a.csv", provenance={"source": "drawn"})
+    sidecar = json.loads((tmp_path / "a.json").read_text())
+    assert (sidecar["source"], sidecar["rows"]) == ("drawn", len(load_manifest(faces_csv)))
+
+
+def test_no_rows_and_no_file_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label\n")
+    with pytest.raises(DataError, match="no rows"):
+        load_manifest(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="Cannot read"):
+        load_manifest(tmp_path / "none.csv")
+
+
+def test_labels_may_lack_where_not_needed(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label\na.jpg,\nb.jpg,2\n")
+    assert load_manifest(tmp_path / "a.csv", need_label=False).labels.tolist() == [UNKNOWN, 2]
+    with pytest.raises(DataError, match="bad_label"):
+        load_manifest(tmp_path / "a.csv")
+
+
+def test_select_keeps_rows_and_columns_together(faces_csv: Path) -> None:
+    whole = load_manifest(faces_csv)
+    part = whole.select([7, 2])
+    assert part.paths == (whole.paths[7], whole.paths[2])
+    assert part.columns["age"] == (whole.columns["age"][7], whole.columns["age"][2])
+    assert part.labels.tolist() == [whole.labels[7], whole.labels[2]]
+
+
+def test_bom_of_a_spreadsheet_is_no_part_of_the_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfpath,label\r\na.jpg,YOUNG\r\n")
+    assert load_manifest(tmp_path / "a.csv").paths == ("a.jpg",)
+
+
+def test_parquet_holds_the_same_rows(faces_csv: Path, tmp_path: Path) -> None:
+    manifest = load_manifest(faces_csv)
+    save_manifest(manifest, tmp_path / "faces.parquet")
+    found = load_manifest(tmp_path / "faces.parquet")
+    assert (found.root, found.paths, found.columns) == (manifest.root, manifest.paths, manifest.columns)
+    assert (found.labels == manifest.labels).all()
+
+
+def test_numbers_and_nulls_in_parquet_are_text(tmp_path: Path) -> None:
+    table = pyarrow.table({"path": ["a", "b", "c"], "label": [0, None, 2], "age": [20.5, None, 60.0]})
+    parquet.write_table(table, tmp_path / "m.parquet")
+    found, faults = read_manifest(tmp_path / "m.parquet")
+    assert found.columns == {"age": ("20.5", "60.0")}
+    assert [(f.line, f.status) for f in faults] == [(3, "bad_label")]
+
+
+def test_what_is_no_parquet_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.parquet").write_text("path,label")
+    with pytest.raises(DataError, match="not a parquet file"):
+        load_manifest(tmp_path / "m.parquet")
+    with pytest.raises(DataError, match="Cannot read"):
+        load_manifest(tmp_path / "none.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependencyError, match=r"threeages\[parquet\]"):
+        load_manifest(tmp_path / "m.parquet")
+
+
+def test_rows_of_results_take_the_place_of_those_alike(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "t.csv"
+    first = {"model": "a", "split": "people", "accuracy": "0.6"}
+    assert replace_rows(path, [first, {**first, "model": "b"}], ("model", "split")) == [
+        first,
+        {**first, "model": "b"},
+    ]
+    found = replace_rows(path, [{**first, "accuracy": "0.7"}], ("model", "split"))
+    assert found == [{**first, "model": "b"}, {**first, "accuracy": "0.7"}]
+    assert path.read_text() == "model,split,accuracy\nb,people,0.6\na,people,0.7\n"
+    with pytest.raises(ValueError, match="split"):
+        replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",))
+    assert len(path.read_text().splitlines()) == 3
+    replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",), extras="ignore")
+    assert path.read_text() == "model,accuracy\nb,0.6\na,0.7\nc,0.8\n"

@@ -1,0 +1,85 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from threeages.errors import DataError, MissingDependencyError
+from threeages.evaluation import plots
+
+HISTORY = [
+    {"epoch": e, "train_loss": 1 / e, "val_loss": 1.2 / e, "train_accuracy": 0.3 * e, "val_accuracy": v}
+    for e, v in ((1, 0.2), (2, 0.6), (3, 0.5))
+]
+BINS = [
+    {"low": 0.4, "high": 0.5, "n": 4, "confidence": 0.45, "accuracy": 0.5},
+    {"low": 0.9, "high": 1.0, "n": 6, "confidence": 0.97, "accuracy": 0.8},
+]
+
+
+def _texts(axes):
+    return [t.get_text() for t in axes.texts]
+
+
+def test_confusion_shows_share_and_count_and_n():
+    (axes,) = plots.plot_confusion(np.array([[3, 1, 0], [0, 0, 0], [0, 5, 5]])).axes
+    assert _texts(axes) == ["75%\n3", "25%\n1", "0%\n0", "-", "-", "-", "0%\n0", "50%\n5", "50%\n5"]
+    assert "n=14" in axes.get_title(loc="left")
+
+
+def test_reliability_draws_the_bins():
+    axes, below = plots.plot_reliability(BINS).axes
+    line = next(x for x in axes.lines if x.get_label() == "accuracy")
+    assert line.get_xydata().tolist() == [[0.45, 0.5], [0.97, 0.8]]
+    assert [p.get_height() for p in below.patches] == [4, 6]
+    assert "n=10" in axes.get_title(loc="left")
+
+
+def test_curves_mark_the_best_epoch():
+    accuracy, loss = plots.plot_curves(HISTORY, {"unfreeze": 2}).axes
+    for axes in (accuracy, loss):
+        assert [x.get_label() for x in axes.lines] == ["train", "val", "best (epoch 2)", "unfreeze (epoch 2)"]
+    assert accuracy.lines[1].get_ydata() == pytest.approx([0.2, 0.6, 0.5])
+    (marked, _) = plots.plot_curves(HISTORY, {"best": 3}).axes
+    assert marked.lines[-1].get_label() == "best (epoch 3)"
+    with pytest.raises(DataError, match="empty"):
+        plots.plot_curves([])
+
+
+def test_search_shows_every_trial_and_the_best_so_far():
+    (axes,) = plots.plot_search([(2, 0.5, False), (0, 0.6, False), (1, 0.3, True), (3, 0.7, False)]).axes
+    assert [c.get_label() for c in axes.collections] == ["whole", "cut short"]
+    assert axes.collections[1].get_offsets().tolist() == [[1, 0.3]]
+    assert axes.lines[0].get_ydata().tolist() == [0.6, 0.6, 0.7]
+    assert "n=4" in axes.get_title(loc="left")
+
+
+def test_class_distribution_shows_counts():
+    (axes,) = plots.plot_class_distribution({"YOUNG": 1500, "MIDDLE": 500, "OLD": 0}).axes
+    assert _texts(axes) == ["1,500\n75%", "500\n25%", "0\n0%"]
+    assert "n=2,000" in axes.get_title(loc="left")
+
+
+def test_saves_a_picture_and_leaves_nothing_else(tmp_path):
+    plots.save_figure(plots.plot_reliability(BINS), tmp_path / "new" / "r.png")
+    with Image.open(tmp_path / "new" / "r.png") as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 500
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["r.png"]
+    with pytest.raises(DataError, match="cannot be written as"):
+        plots.save_figure(plots.plot_reliability(BINS), tmp_path / "r.xyz")
+
+
+def test_uses_no_pyplot():
+    code = "import sys; from threeages import plots; plots.plot_class_distribution({'OLD': 1}); "
+    code += "sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_says_what_to_install(monkeypatch):
+    for name in [m for m in sys.modules if m.startswith("matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingDependencyError, match=r"threeages\[plots\]"):
+        plots.plot_confusion(np.eye(3, dtype=int))

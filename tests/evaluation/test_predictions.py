@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from threeages.errors import DataError
+from threeages.evaluation.predictions import PredictionTable, load_predictions, save_predictions
+
+HEADER = "path,label,prob_young,prob_middle,prob_old\n"
+
+
+def _table():
+    probs = np.array([[0.7, 0.2, 0.1], [np.nan] * 3, [1 / 3, 1 / 3 + 1e-9, 1 / 3 - 1e-9]])
+    columns = {"cluster_id": ("a", "a", ""), "gender": ("MALE", 'x"y,z', "")}
+    return PredictionTable(
+        ("a.jpg", "b, c.jpg", "ü.jpg"),
+        np.array([0, 2, -1]),
+        ("ok", "truncated", "ok"),
+        probs,
+        probs.max(1),
+        columns,
+    )
+
+
+def test_comes_back_as_it_was(tmp_path):
+    table = _table()
+    save_predictions(table, tmp_path / "p.csv")
+    back = load_predictions(tmp_path / "p.csv")
+    assert (back.paths, back.status, back.columns) == (table.paths, table.status, table.columns)
+    np.testing.assert_array_equal(back.labels, table.labels)
+    np.testing.assert_array_equal(back.probs, table.probs)
+    np.testing.assert_array_equal(back.confidence, table.confidence)
+    assert back.answered().tolist() == [True, False, True]
+
+
+def test_the_rows_with_a_value_are_those_and_no_others():
+    assert _table().where("cluster_id", "a").paths == ("a.jpg", "b, c.jpg")
+    assert _table().where("gender", "MALE").columns["cluster_id"] == ("a",)
+    for column, value in (("gender", "F"), ("sex", "F")):
+        with pytest.raises(DataError, match=f"{column}=F"):
+            _table().where(column, value)
+
+
+def test_rows_are_taken_in_the_order_asked_for():
+    table = _table().take([2, 0])
+    assert table.paths == ("ü.jpg", "a.jpg")
+    assert table.columns["gender"] == ("", "MALE")
+    np.testing.assert_array_equal(table.labels, [-1, 0])
+    np.testing.assert_array_equal(table.confidence, table.probs.max(axis=1))
+
+
+def test_header_and_answer(tmp_path):
+    save_predictions(_table(), tmp_path / "p.csv")
+    lines = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()
+    names = "path,label,status,age_group,prob_young,prob_middle,prob_old,confidence,cluster_id,gender"
+    assert lines[0] == names
+    assert lines[1] == "a.jpg,YOUNG,ok,YOUNG,0.7,0.2,0.1,0.7,a,MALE"
+
+
+def test_a_peers_file_needs_five_columns_only(tmp_path):
+    (tmp_path / "p.csv").write_text(HEADER + "a.jpg,young,0.33,0.33,0.33\nb.jpg,2,,,\n")
+    table = load_predictions(tmp_path / "p.csv")
+    assert table.status == ("ok", "no_answer")
+    assert table.labels.tolist() == [0, 2]
+    assert table.confidence[0] == 0.33
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.jpg,OLD,0.5,0.6,0.4", "line 2: The probabilities"),
+        ("a.jpg,OLD,nan,0.6,0.4", "line 2: The probabilities"),
+        ("a.jpg,OLD,-0.2,0.8,0.4", "line 2: The probabilities"),
+        ("a.jpg,OLD,x,0.6,0.4", "line 2: The probabilities"),
+        ("a.jpg,ANCIENT,0,0.6,0.4", "line 2: Unknown label"),
+        ("a.jpg,OLD,0,0.6,0.4\na.jpg,OLD,0,0.6,0.4", "line 3: 'a.jpg' stands in line 2"),
+    ],
+)
+def test_names_the_faulty_line(tmp_path, row, message):
+    (tmp_path / "p.csv").write_text(HEADER + row + "\n")
+    with pytest.raises(DataError, match=message):
+        load_predictions(tmp_path / "p.csv")
+
+
+def test_names_missing_columns_and_files(tmp_path):
+    (tmp_path / "p.csv").write_text("path,label,prob_young\n")
+    with pytest.raises(DataError, match="no column prob_middle, prob_old"):
+        load_predictions(tmp_path / "p.csv")
+    with pytest.raises(DataError, match="Cannot read"):
+        load_predictions(tmp_path / "none.csv")

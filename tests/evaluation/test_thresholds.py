@@ -1,0 +1,93 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from threeages.errors import ConfigError, DataError
+from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.thresholds import measure_answers, measure_thresholds, replace_signature
+from threeages.inference.predictor import OnnxModel, default_model_path, load_predictor
+from threeages.signature import Signature
+
+
+def make_table(persons: int = 100, per_person: int = 20) -> PredictionTable:
+    """Calibrated answers: the label is drawn from the probabilities themselves."""
+    rng = np.random.default_rng(0)
+    n = persons * per_person
+    probs = rng.dirichlet((0.5, 0.5, 0.5), n)
+    labels = (rng.random((n, 1)) > probs.cumsum(axis=1)[:, :2]).sum(axis=1)
+    age = rng.normal(40, 10, n)
+    columns = {
+        "cluster_id": tuple(f"p{i // per_person}" for i in range(n)),
+        "age": tuple(map(str, age)),
+        "predicted_low": ("35.0",) * n,
+        "predicted_high": ("45.0",) * n,
+    }
+    return PredictionTable(tuple(map(str, range(n))), labels, ("ok",) * n, probs, probs.max(axis=1), columns)
+
+
+def test_what_is_promised_holds_on_persons_left_out() -> None:
+    report = measure_thresholds(make_table())
+    assert (report.persons, report.n) == (100, 2000)
+    assert report.errors
+    for error in report.errors:
+        assert error.error <= error.rate + 0.02
+    assert [s.coverage for s in report.sets] == [0.8, 0.9, 0.95]
+    for measured in report.sets:
+        assert measured.covered >= measured.coverage - 0.01
+    assert report.age_margin == pytest.approx(11.5, abs=1)
+
+
+def test_what_thresholds_come_to_is_told_of_persons_left_out_where_they_were_chosen() -> None:
+    table = make_table()
+    report = measure_thresholds(table)
+    signature = report.apply(Signature("x", 8))
+    assert measure_answers(table, signature) == [(e.answered, e.error) for e in report.errors]
+    others = table.take(np.arange(0, len(table), 2))
+    wrong = others.probs.argmax(axis=1) != others.labels
+    for (_, bound), (answered, error) in zip(
+        signature.error_thresholds, measure_answers(others, signature), strict=True
+    ):
+        sure = others.confidence >= bound
+        assert (answered, error) == (sure.mean(), wrong[sure].mean())
+    ((answered, error),) = measure_answers(table, Signature("x", 8, error_thresholds=((0.1, 1.1),)))
+    assert answered == 0
+    assert np.isnan(error)
+
+
+def test_few_persons_are_refused() -> None:
+    with pytest.raises(DataError, match="12 persons"):
+        measure_thresholds(make_table(persons=12))
+
+
+def test_thresholds_travel_with_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    shutil.copy(default_model_path(), path)
+    report = measure_thresholds(make_table())
+    signature = report.apply(OnnxModel(path).signature)
+    replace_signature(path, signature)
+    model = OnnxModel(path)
+    assert model.signature == signature
+    pixels = np.zeros((1, signature.input_size, signature.input_size, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(model.predict(pixels), OnnxModel(default_model_path()).predict(pixels))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    (record,) = load_predictor(path, detect=False, max_error=0.1, coverage=0.9).predict([noise])
+    assert record.status in {"ok", "uncertain"}
+    assert record.age_set
+
+
+def test_a_wish_is_rounded_to_the_stricter_measured_one() -> None:
+    signature = Signature(
+        "x", 8, error_thresholds=((0.1, 0.9), (0.2, 0.6)), set_thresholds=((0.8, 0.3), (0.9, 0.2))
+    )
+    assert signature.threshold("error", 0.15) == 0.9
+    assert signature.threshold("error", 0.5) == 0.6
+    assert signature.threshold("set", 0.85) == 0.2
+    for kind, wished in (("error", 0.05), ("set", 0.95)):
+        with pytest.raises(ConfigError, match="no threshold"):
+            signature.threshold(kind, wished)
+    with pytest.raises(ConfigError, match="threeages thresholds"):
+        replace(signature, error_thresholds=()).threshold("error", 0.1)
+    assert Signature.from_json(signature.to_json()) == signature

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from threeages.demo import find_portraits
+from threeages.errors import ModelError
+from threeages.faces.crop import Face
+from threeages.faces.images import Pixels, load_image
+from threeages.faces.yunet import YUNET_PATH, YuNet
+
+PORTRAITS = find_portraits()
+
+
+def _draw_crowd() -> Pixels:
+    """Portraits of many sizes on a photo without a face; its sides are no multiples of 32."""
+    scene = np.tile(load_image(Path(skimage.data.__file__).parent / "coffee.png")[:, :, :3], (2, 1, 1))[:701]
+    for i, width in enumerate((40, 60, 90, 150)):
+        portrait = load_image(PORTRAITS[i % len(PORTRAITS)])
+        height = width * portrait.shape[0] // portrait.shape[1]
+        small = cv2.resize(portrait, (width, height), interpolation=cv2.INTER_AREA)
+        scene[20 + 100 * i : 20 + 100 * i + height, 140 * i : 140 * i + width] = small
+    return scene
+
+
+@pytest.mark.parametrize("min_score", [0.1, 0.4, 0.7])
+def test_it_finds_what_opencv_finds_with_the_same_network(min_score: float) -> None:
+    scene = _draw_crowd()
+    height, width = scene.shape[:2]
+    opencv = cv2.FaceDetectorYN.create(str(YUNET_PATH), "", (width, height), min_score)
+    _, rows = opencv.detect(np.ascontiguousarray(scene[:, :, ::-1]))
+    rows = rows[np.argsort(-rows[:, 2] * rows[:, 3])]
+    faces = YuNet().look(scene, max(scene.shape), min_score)
+    assert len(faces) == len(rows) >= 2
+    for face, row in zip(faces, rows, strict=True):
+        corners = np.clip(np.array([*row[:2], *(row[:2] + row[2:4])]), 0, [width, height] * 2)
+        np.testing.assert_allclose(face.box, corners, atol=0.01)
+        np.testing.assert_allclose(face.landmarks.ravel(), row[4:14], atol=0.01)
+        assert face.score == pytest.approx(row[14], abs=1e-4)
+
+
+def test_a_missing_detector_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="missing"):
+        YuNet(tmp_path / "none.onnx")
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sides that YuNet looked at, in order."""
+    sides: list[int] = []
+    look = YuNet.look
+
+    def watched(self: YuNet, pixels: Pixels, side: int, min_score: float) -> list[Face]:
+        sides.append(side)
+        return look(self, pixels, side, min_score)
+
+    monkeypatch.setattr(YuNet, "look", watched)
+    return sides
+
+
+def test_one_quick_look_is_enough_for_a_clear_face(looks: list[int]) -> None:
+    portrait = load_image(PORTRAITS[0])
+    assert len(YuNet().detect(portrait)) == 1
+    assert looks == [320]
+
+
+def test_small_faces_and_none_are_looked_for_again(looks: list[int]) -> None:
+    portrait = load_image(PORTRAITS[0])
+    height, width = portrait.shape[:2]
+    small = cv2.resize(portrait, (width // 6, height // 6), interpolation=cv2.INTER_AREA)
+    scene = np.full((600, 640, 3), 120, dtype=np.uint8)
+    assert YuNet().detect(scene) == []
+    scene[: small.shape[0], : small.shape[1]] = small
+    (face,) = YuNet().detect(scene)
+    assert face.shorter < 40
+    assert looks == [320, 640, 320, 640]

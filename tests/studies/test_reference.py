@@ -1,0 +1,97 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from threeages.data.manifest import load_manifest
+from threeages.errors import ConfigError
+from threeages.studies import reference as studying
+from threeages.studies.reference import Study, run_study, summarize, write_rows
+from threeages.training.config import TrainConfig
+from threeages.training.recipes import RECIPES, create_recipe
+
+
+@pytest.fixture
+def plan(faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setitem(RECIPES, "tiny", lambda: TrainConfig(input_size=48, epochs=1))
+    return Study(
+        load_manifest(faces_csv),
+        tmp_path / "out",
+        ("tiny", "tiny+coral"),
+        folds=2,
+        cache_dir=tmp_path / "cache",
+    )
+
+
+def test_it_judges_every_recipe_on_both_splits_and_goes_on_where_it_was_stopped(
+    plan: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Path] = []
+    original = studying.train
+
+    def stop_at_the_third(manifest, config, run, **kwargs):  # type: ignore[no-untyped-def]
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(run)
+        return original(manifest, config, run, **kwargs)
+
+    monkeypatch.setattr(studying, "train", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(plan, lambda _: None)
+    monkeypatch.setattr(studying, "train", original)
+    said: list[str] = []
+    rows = run_study(plan, said.append)
+    assert len(trained) + len(said) == 6  # two recipes, each once random and on two folds; none twice
+    assert [(row["recipe"], row["split"]) for row in rows] == [
+        ("tiny", "random"), ("tiny", "people"), ("tiny+coral", "random"), ("tiny+coral", "people"),
+    ]  # fmt: skip
+    assert rows[0]["published"] == "0.770"
+    assert float(rows[1]["accuracy_low"]) <= float(rows[1]["accuracy"]) <= float(rows[1]["accuracy_high"])
+    header, lines = summarize(rows)
+    assert lines[0][header.index("gap")] == f"{float(rows[0]['accuracy']) - float(rows[1]['accuracy']):.3f}"
+    report = (plan.out / "study.md").read_text()
+    for line in report.splitlines():
+        if line.startswith("!["):
+            assert (plan.out / line.partition("](")[2].rstrip(")")).exists()
+    assert run_study(plan, said.append) == rows
+
+
+def test_only_rows_with_a_value_are_judged_where_one_is_given(plan: Study) -> None:
+    sets = tuple("film" if i % 3 else "other" for i in range(len(plan.manifest)))
+    manifest = replace(plan.manifest, columns=plan.manifest.columns | {"source": sets})
+    some = replace(plan, manifest=manifest, recipes=("tiny",), splits=("people",), folds=5)
+    row = run_study(replace(some, only=("source", "film")), lambda _: None)[0]
+    assert int(row["n"]) == sets.count("film")
+
+
+def test_a_memory_is_studied_like_a_network(plan: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = replace(create_recipe("contest"), input_size=48)
+    monkeypatch.setitem(RECIPES, "contest", lambda: small)
+    row = run_study(
+        replace(plan, recipes=("contest",), splits=("random",), weights="random"), lambda _: None
+    )[0]
+    assert float(row["seconds"]) >= 0
+    assert "curves.png" not in (plan.out / "study.md").read_text()
+
+
+def test_rows_of_other_runs_are_kept(tmp_path: Path) -> None:
+    old = {"recipe": "a", "split": "random", "accuracy": "0.5"}
+    write_rows([old, {**old, "recipe": "b"}], tmp_path / "t.csv")
+    found = write_rows([{**old, "accuracy": "0.6"}], tmp_path / "t.csv")
+    assert [row["recipe"] for row in found] == ["b", "a"]
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert [(row["recipe"], row["accuracy"]) for row in csv.DictReader(file)] == [
+            ("b", "0.5"),
+            ("a", "0.6"),
+        ]
+
+
+def test_every_recipe_of_the_study_exists_and_its_parts_are_understood() -> None:
+    for name in (*studying.RECIPES, *studying.ABLATION):
+        create_recipe(name)
+    assert create_recipe("frozen-features+alone+gender").tasks == {"gender": 0.3}
+    config = create_recipe("corrected-mobilenet-v2+gender+corn")
+    assert config == replace(create_recipe("corrected-mobilenet-v2"), tasks={"gender": 0.3}, head="corn")
+    with pytest.raises(ConfigError, match="no split 'peple'"):
+        studying.parse_splits("random,peple")

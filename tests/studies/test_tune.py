@@ -1,0 +1,49 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from PIL import Image
+
+from threeages.data.manifest import load_manifest
+from threeages.errors import ConfigError
+from threeages.studies.tune import FILTERS, Search, run_search, suggest
+from threeages.training.config import TrainConfig
+from threeages.training.recipes import create_recipe
+
+
+def test_the_space_is_that_of_the_study() -> None:
+    study = optuna.create_study()
+    for _ in range(20):
+        settings = suggest(study.ask())
+        assert settings["optimizer"] in {"adam", "rmsprop"}
+        assert 256 <= settings["options"]["dense"] <= 1024
+        assert set(settings["options"]["kernels"]) <= {3, 5}
+        for width, (low, high) in zip(settings["options"]["filters"], FILTERS, strict=True):
+            assert low <= width <= high
+
+
+def test_it_goes_on_from_its_storage_in_several_processes_and_writes_a_recipe(
+    faces_csv: Path, tmp_path: Path
+) -> None:
+    base = TrainConfig(input_size=96, epochs=1, split="people", batch_size=64)
+    search = Search(load_manifest(faces_csv), tmp_path, base, 1, 1, tmp_path / "cache")
+    first = run_search(search, lambda _: None)
+    best = run_search(replace(search, trials=3, processes=2), lambda _: None)
+    rows = (tmp_path / "search.csv").read_text().splitlines()
+    assert 3 <= len(rows) - 1 <= 4  # two processes that ask at once may go over by one
+    assert best.model == first.model == "cnn"
+    assert create_recipe(str(tmp_path / "best.json")) == TrainConfig(
+        **json.loads((tmp_path / "best.json").read_text())
+    )
+    assert create_recipe(str(tmp_path / "best.json")).options == best.options
+    with Image.open(tmp_path / "search.png") as image:
+        assert image.width > 500
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith("tmp")]
+
+
+def test_a_recipe_that_is_none_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text('{"model": "cnn", "colour": 1}')
+    with pytest.raises(ConfigError, match="colour"):
+        create_recipe(str(tmp_path / "r.json"))
