@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 import skimage.data
 
-from threeages.data.manifest import write_rows
-from threeages.faces.crop import MIN_SCORE, Box, Face, find_faces, iou
+from threeages.faces.crop import Box, Face, iou
+from threeages.faces.detect import MIN_SCORE, find_faces
 from threeages.faces.images import Pixels, load_image
 from threeages.faces.yunet import QUICK_SIDE, WORKING_SIDE, YuNet
+from threeages.files import write_rows
 
 SCENES = 150
 SIZES = ((12, 16), (16, 24), (24, 40), (40, 80), (80, 200))  # pixels of a face's width in a 640x480 photo

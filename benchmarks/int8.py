@@ -15,16 +15,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import load_manifest, write_rows
+from threeages.data.manifest import load_manifest
+from threeages.evaluation.collect import answer_table
 from threeages.evaluation.predictions import load_predictions, save_predictions
 from threeages.export.to_onnx import CALIBRATION, create_int8
-from threeages.inference.predictor import OnnxModel
+from threeages.files import write_rows
+from threeages.inference.runtime import OnnxModel
 from threeages.labels import UNKNOWN
 from threeages.machine import describe_machine
 from threeages.studies.ensemble import ask
+from threeages.training.build import open_data
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
-from threeages.training.run import answer_table, open_data
 
 RESULTS = Path(__file__).parents[1] / "results" / "int8.csv"
 

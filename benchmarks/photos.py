@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import replace_rows
 from threeages.evaluation.evaluate import evaluate
 from threeages.evaluation.predictions import PredictionTable, load_predictions
+from threeages.files import replace_rows
 from threeages.inference.answer import log_probs, pooled_probs
 from threeages.machine import describe_machine
 
@@ -46,7 +46,7 @@ def judge(table: PredictionTable, count: int) -> dict[str, str]:
     rows, probs = answer_together(table, count, np.random.default_rng(0))
     together = replace(table.take(rows), probs=probs, confidence=probs.max(axis=1))
     found = evaluate(together)
-    row = {"photos": str(count), "faces": str(found.n), "people": str(found.units)}
+    row = {"photos": str(count), "faces": str(found.n), "identities": str(found.units)}
     for name in FIGURES:
         values = (found.metrics[name], *found.intervals[name])
         names = (name, f"{name}_low", f"{name}_high")

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import write_rows
 from threeages.evaluation.predictions import load_predictions
 from threeages.faces.images import Pixels, load_image, resize
 from threeages.faces.quality import MIN_DETAIL, face_detail
-from threeages.inference.predictor import OnnxModel
+from threeages.files import write_rows
+from threeages.inference.runtime import OnnxModel
 
 SAMPLE, SHARP = 3000, 500
 BLURS = (0.0, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
-from threeages.data.manifest import write_rows
 from threeages.evaluation.predictions import PredictionTable, load_predictions
-from threeages.faces.crop import Face, cut, find_faces
+from threeages.faces.crop import Face, align_crop
+from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image
 from threeages.faces.yunet import YuNet
-from threeages.inference.predictor import OnnxModel
+from threeages.files import write_rows
+from threeages.inference.runtime import OnnxModel
 from threeages.signature import Signature
 from threeages.studies.ensemble import ask
 
@@ -79,7 +80,7 @@ def _ask(fold: Path, root: Path, source: str, rng: np.random.Generator) -> tuple
 
 
 def _cut(pixels: Pixels, face: Face, margin: float, signature: Signature) -> Pixels:
-    return cut(pixels, face, signature.input_size, margin=margin, alignment=signature.alignment)
+    return align_crop(pixels, face, signature.input_size, margin=margin, alignment=signature.alignment)
 
 
 def _sample(table: PredictionTable, source: str, rng: np.random.Generator) -> Groups:

@@ -37,7 +37,7 @@ from pathlib import Path
 from threeages.training.config import TrainConfig
 from threeages.data.manifest import load_manifest
 from threeages.training.run import train
-config = TrainConfig(input_size=64, epochs=3, batch_size=16, split="people")
+config = TrainConfig(input_size=64, epochs=3, batch_size=16, split="identity")
 train(load_manifest(Path(sys.argv[1])), config, Path(sys.argv[2]), cache_dir=Path(sys.argv[3]))
 """
 

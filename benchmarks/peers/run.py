@@ -29,12 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from threeages.data.manifest import write_rows
 from threeages.demo import find_portraits
 from threeages.evaluation.evaluate import evaluate
-from threeages.evaluation.predictions import OK, PredictionTable, join_predictions, load_predictions
+from threeages.evaluation.predictions import PredictionTable, join_predictions, load_predictions
 from threeages.faces.images import load_image
+from threeages.files import write_rows
 from threeages.inference.predictor import load_predictor
+from threeages.inference.records import OK
 from threeages.labels import AgeBounds
 
 ROWS = 2000
@@ -83,7 +84,7 @@ def compare_on(name: str, root: Path, files: list[Path], n: int, peers: Peers) -
 
 def sample(table: PredictionTable, n: int) -> PredictionTable:
     """`n` rows with a label and our answer, drawn with a fixed seed."""
-    usable = np.flatnonzero(table.judged())
+    usable = np.flatnonzero(table.scored())
     rows = np.sort(np.random.default_rng(0).choice(usable, min(n, len(usable)), replace=False))
     return table.take(rows)
 

@@ -6,6 +6,7 @@ from threeages.errors import ConfigError, DataError
 
 AGE_GROUPS: tuple[str, ...] = ("YOUNG", "MIDDLE", "OLD")
 UNKNOWN = -1
+YEARS = "years"  # the task and the model output of the apparent age
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from threeages.data.audit import audit, difference_hash, find_near, write_audit
-from threeages.data.digest import pixel_digest
 from threeages.data.manifest import Manifest
 from threeages.data.sources import import_source
 from threeages.errors import DataError
+from threeages.faces.images import pixel_digest
 
 DATA = Path(os.environ.get("THREEAGES_DATA", "../shared/data")) / "faces-age-detection"
 

@@ -3,7 +3,8 @@ import pytest
 
 from threeages.data.augment import PLAIN, WHOLE, cut_view, redraw, spoil
 from threeages.demo import find_portraits
-from threeages.faces.crop import TEMPLATE, Face, cut, find_faces, whole
+from threeages.faces.crop import TEMPLATE, Face, align_crop, whole
+from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image, resize
 from threeages.faces.yunet import YuNet
 
@@ -22,7 +23,7 @@ def _view(portrait: tuple[Pixels, Face], view: int, row: int = 0) -> Pixels:
 
 
 def test_the_first_view_is_that_of_use(portrait: tuple[Pixels, Face]) -> None:
-    assert (_view(portrait, PLAIN) == cut(*portrait, SIZE, margin=MARGIN, alignment=ALIGNMENT)).all()
+    assert (_view(portrait, PLAIN) == align_crop(*portrait, SIZE, margin=MARGIN, alignment=ALIGNMENT)).all()
 
 
 def test_the_whole_view_is_that_of_use_without_a_detector_but_mirrored_or_spoiled_at_times(

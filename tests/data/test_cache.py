@@ -9,7 +9,8 @@ from threeages.data import cache
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.demo import find_portraits
 from threeages.errors import DataError
-from threeages.faces.crop import cut, find_faces
+from threeages.faces.crop import align_crop
+from threeages.faces.detect import find_faces
 from threeages.faces.images import load_image, resize
 from threeages.faces.yunet import YuNet
 
@@ -35,7 +36,7 @@ def test_aligned_pixels_are_those_of_the_predictor_too(tmp_path: Path) -> None:
     for row, file in enumerate(portraits):
         pixels = load_image(file)
         face = find_faces(pixels, YuNet())[0]
-        assert (found.pixels[row] == cut(pixels, face, 48, margin=0.03, alignment=0.85)).all()
+        assert (found.pixels[row] == align_crop(pixels, face, 48, margin=0.03, alignment=0.85)).all()
         assert (found.pixels[row] != plain.pixels[row]).any()
     assert (found.pixels[-1] == plain.pixels[-1]).all()  # without a face it is taken whole
 

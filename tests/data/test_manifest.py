@@ -6,8 +6,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from threeages.data.manifest import atomic_path, load_manifest, read_manifest, replace_rows, save_manifest
+from threeages.data.manifest import load_manifest, read_manifest, save_manifest
 from threeages.errors import DataError, MissingDependencyError
+from threeages.files import atomic_path, replace_rows
 from threeages.labels import UNKNOWN
 
 
@@ -159,14 +160,14 @@ def test_what_is_no_parquet_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_rows_of_results_take_the_place_of_those_alike(tmp_path: Path) -> None:
     path = tmp_path / "new" / "t.csv"
-    first = {"model": "a", "split": "people", "accuracy": "0.6"}
+    first = {"model": "a", "split": "identity", "accuracy": "0.6"}
     assert replace_rows(path, [first, {**first, "model": "b"}], ("model", "split")) == [
         first,
         {**first, "model": "b"},
     ]
     found = replace_rows(path, [{**first, "accuracy": "0.7"}], ("model", "split"))
     assert found == [{**first, "model": "b"}, {**first, "accuracy": "0.7"}]
-    assert path.read_text() == "model,split,accuracy\nb,people,0.6\na,people,0.7\n"
+    assert path.read_text() == "model,split,accuracy\nb,identity,0.6\na,identity,0.7\n"
     with pytest.raises(ValueError, match="split"):
         replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",))
     assert len(path.read_text().splitlines()) == 3

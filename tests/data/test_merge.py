@@ -13,7 +13,7 @@ def _manifest(root: Path, n: int, **columns: tuple[str, ...]) -> Manifest:
 
 
 def test_sets_with_different_columns_become_one(tmp_path: Path) -> None:
-    films = _manifest(tmp_path / "films", 2, cluster_id=("p1", "p1"), pose=("front", "left"))
+    films = _manifest(tmp_path / "films", 2, identity=("p1", "p1"), pose=("front", "left"))
     years = _manifest(tmp_path / "years", 3, age=("7", "20", "60"))
     both = merge({"films": films, "years": years})
     assert both.files() == [*films.files(), *years.files()]
@@ -24,9 +24,9 @@ def test_sets_with_different_columns_become_one(tmp_path: Path) -> None:
 
 
 def test_where_no_person_is_known_every_image_stands_alone(tmp_path: Path) -> None:
-    films = _manifest(tmp_path / "films", 3, cluster_id=("p1", "p1", ""))
+    films = _manifest(tmp_path / "films", 3, identity=("p1", "p1", ""))
     both = merge({"films": films, "years": _manifest(tmp_path / "years", 2)})
-    assert both.columns["cluster_id"] == ("p1", "p1", "", "years:0.png", "years:1.png")
+    assert both.columns["identity"] == ("p1", "p1", "", "years:0.png", "years:1.png")
 
 
 def test_one_image_in_two_manifests_is_refused(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_people_are_joined_by_file_name_and_become_clusters(tmp_path):
     people = tmp_path / "people.csv"
     people.write_text("ID,person,film,year\n5.jpg,p1,f1,1990\n7.jpg,p2,,\n")
     manifest = load(write(tmp_path / "set", kaggle_files()), tmp_path, people=people).manifest
-    assert manifest.columns["cluster_id"] == manifest.columns["person"] == ("p2", "", "p1")
+    assert manifest.columns["identity"] == manifest.columns["person"] == ("p2", "", "p1")
     assert manifest.columns["year"] == ("", "", "1990")
 
 
@@ -292,7 +292,7 @@ def test_the_film_faces_with_people(tmp_path):
     result = load(folder, tmp_path, people=folder / "train_people.csv")
     assert Counter(result.manifest.labels.tolist()) == {0: 6706, 1: 10804, 2: 2396}
     assert result.manifest.paths[0] == "Train/377.jpg"
-    assert len(set(result.manifest.columns["cluster_id"])) == 91
+    assert len(set(result.manifest.columns["identity"])) == 91
 
 
 @pytest.mark.realdata

@@ -15,8 +15,8 @@ def test_people_stand_on_one_side(faces_csv: Path) -> None:
     digests = open_cache(manifest, 32, folder=faces_csv.parent / "cache").digests
     seen = []
     for fold in range(5):
-        split = create_split(manifest, digests, "people", fold=fold)
-        sides = [set(manifest.clusters()[rows]) for rows in (split.train, split.select, split.test)]
+        split = create_split(manifest, digests, "identity", fold=fold)
+        sides = [set(manifest.identities()[rows]) for rows in (split.train, split.validation, split.test)]
         assert sum(map(len, sides)) == len(set().union(*sides))
         assert split.straddling == 0
         seen.append(split.test)
@@ -28,7 +28,7 @@ def test_people_who_share_an_image_are_one(faces_csv: Path) -> None:
     digests = np.random.default_rng(0).integers(0, 256, (len(manifest), 16), dtype=np.uint8)
     digests[5] = digests[0]  # persons 0 and 1
     for fold in range(5):
-        split = create_split(manifest, digests, "people", fold=fold)
+        split = create_split(manifest, digests, "identity", fold=fold)
         assert (0 in split.test) == (5 in split.test)
 
 
@@ -43,7 +43,7 @@ def test_without_people_it_stops(faces_csv: Path) -> None:
     manifest = load_manifest(faces_csv)
     nameless = Manifest(manifest.root, manifest.paths, manifest.labels)
     with pytest.raises(DataError, match="needs a person"):
-        create_split(nameless, np.zeros((len(manifest), 16), dtype=np.uint8), "people")
+        create_split(nameless, np.zeros((len(manifest), 16), dtype=np.uint8), "identity")
 
 
 @pytest.mark.realdata

@@ -51,10 +51,10 @@ def test_set_is_balanced_and_labels_follow_ages(faces_csv: Path, faces_dir: Path
     assert len(manifest) == 24 * 5
     assert np.bincount(manifest.labels).tolist() == [40, 40, 40]
     assert [AgeBounds().label(float(a)) for a in manifest.columns["age"]] == manifest.labels.tolist()
-    clusters = manifest.clusters()
-    assert clusters is not None
-    assert len(set(clusters)) == 24
-    assert all(len(set(manifest.labels[clusters == c])) == 1 for c in set(clusters))
+    identities = manifest.identities()
+    assert identities is not None
+    assert len(set(identities)) == 24
+    assert all(len(set(manifest.labels[identities == c])) == 1 for c in set(identities))
     assert manifest.root == faces_dir.resolve()
     assert load_image(manifest.files()[0]).shape == (96, 96, 3)
 

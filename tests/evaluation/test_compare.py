@@ -9,7 +9,8 @@ from threeages.cli.main import app
 from threeages.errors import DataError
 from threeages.evaluation.compare import compare_tables, load_run
 from threeages.evaluation.metrics import accuracy, paired_differences
-from threeages.evaluation.predictions import OK, PredictionTable, save_predictions
+from threeages.evaluation.predictions import PredictionTable, save_predictions
+from threeages.inference.records import OK
 
 N = 240
 
@@ -24,7 +25,7 @@ def _table(right: float, seed: int) -> PredictionTable:
     probs /= probs.sum(1, keepdims=True)
     people = tuple(f"p{i % 12}" for i in range(N))
     paths = tuple(f"{i}.jpg" for i in range(N))
-    return PredictionTable(paths, labels, (OK,) * N, probs, probs.max(1), {"cluster_id": people})
+    return PredictionTable(paths, labels, (OK,) * N, probs, probs.max(1), {"identity": people})
 
 
 def test_a_run_differs_from_itself_by_nothing() -> None:
@@ -44,7 +45,7 @@ def test_differences_are_those_of_the_figures_and_paired_intervals_are_narrower(
     # against the same answers given in another order, nothing of what makes a draw easy cancels out
     shuffled = np.random.default_rng(3).permutation(N // 3) * 3
     order = (shuffled[:, None] + np.arange(3)).ravel()
-    loose = paired_differences(worse.labels, worse.probs, better.probs[order], worse.clusters())["accuracy"]
+    loose = paired_differences(worse.labels, worse.probs, better.probs[order], worse.identities())["accuracy"]
     assert loose[2] - loose[1] > high - low
 
 

@@ -2,13 +2,8 @@ import numpy as np
 import pytest
 
 from threeages.errors import ConfigError
-from threeages.evaluation.conformal import (
-    coverage_by_cluster,
-    interval_margin,
-    prediction_sets,
-    set_names,
-    set_threshold,
-)
+from threeages.evaluation.conformal import coverage_by_identity, interval_margin, set_threshold
+from threeages.inference.sets import prediction_sets, set_names
 
 
 def draw(rng: np.random.Generator, persons: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,7 +26,7 @@ def test_new_persons_are_covered_as_promised(wanted: float) -> None:
         labels, probs, person = draw(rng, 60)
         threshold = set_threshold(labels, probs, person, wanted)
         labels, probs, person = draw(rng, 200)
-        covered.append(coverage_by_cluster(labels, prediction_sets(probs, threshold), person).mean())
+        covered.append(coverage_by_identity(labels, prediction_sets(probs, threshold), person).mean())
     assert wanted - 0.01 <= np.mean(covered) <= wanted + 0.04
 
 

@@ -52,10 +52,10 @@ def test_counts_what_failed_and_judges_the_rest():
 
 def test_intervals_are_by_person_where_persons_are_known():
     assert evaluate(_table(), resamples=10).unit == "image"
-    people = evaluate(_table(cluster_id=tuple(str(i % 6) for i in range(60))), resamples=10)
-    assert (people.unit, people.units) == ("cluster_id", 6)
+    people = evaluate(_table(identity=tuple(str(i % 6) for i in range(60))), resamples=10)
+    assert (people.unit, people.units) == ("identity", 6)
     failed_only = ("a", *[""] * 59)  # the only known person is on a row that failed
-    assert evaluate(_table(cluster_id=failed_only), resamples=10).unit == "image"
+    assert evaluate(_table(identity=failed_only), resamples=10).unit == "image"
 
 
 def test_slices_by_small_columns_and_age_decade():

@@ -74,13 +74,13 @@ def test_refuses_what_cannot_be_judged(labels, probs):
 
 def test_resamples_equal_those_computed_from_the_rows():
     labels, probs = _case(60)
-    clusters = np.repeat(np.arange(12), 5).astype(str)
-    found = metrics.bootstrap_by_cluster(labels, probs, clusters, n=50, seed=3)
+    identities = np.repeat(np.arange(12), 5).astype(str)
+    found = metrics.bootstrap_by_cluster(labels, probs, identities, n=50, seed=3)
     rng = np.random.default_rng(3)
     draws = rng.integers(12, size=(50, 12))
     # the cluster codes follow the sorted names, in which '10' stands before '2'
-    order = np.unique(clusters)
-    rows = [np.concatenate([np.flatnonzero(clusters == order[c]) for c in draw]) for draw in draws]
+    order = np.unique(identities)
+    rows = [np.concatenate([np.flatnonzero(identities == order[c]) for c in draw]) for draw in draws]
     figures = [metrics.summarize(labels[r], probs[r]) for r in rows]
     for name, interval in found.items():
         assert interval == pytest.approx(np.percentile([f[name] for f in figures], [2.5, 97.5])), name
@@ -88,10 +88,10 @@ def test_resamples_equal_those_computed_from_the_rows():
 
 def test_intervals_by_cluster_are_wider_where_clusters_agree():
     rng = np.random.default_rng(0)
-    labels, clusters = np.repeat(rng.integers(3, size=20), 20), np.repeat(np.arange(20), 20).astype(str)
+    labels, identities = np.repeat(rng.integers(3, size=20), 20), np.repeat(np.arange(20), 20).astype(str)
     probs = np.eye(3)[(labels + np.repeat(rng.integers(2, size=20), 20)) % 3]
     by_row = metrics.bootstrap_by_cluster(labels, probs, None)["accuracy"]
-    by_cluster = metrics.bootstrap_by_cluster(labels, probs, clusters)["accuracy"]
+    by_cluster = metrics.bootstrap_by_cluster(labels, probs, identities)["accuracy"]
     assert np.diff(by_cluster) > 3 * np.diff(by_row)
     assert by_cluster[0] < metrics.accuracy(labels, probs) < by_cluster[1]
 
@@ -102,8 +102,8 @@ def test_one_cluster_allows_no_interval():
 
 
 def test_rows_of_unknown_cluster_stand_alone():
-    assert len(set(metrics.cluster_codes(["", "a", "", "a", "b"]).tolist())) == 4
-    codes = metrics.cluster_codes(["", "a", "", "a"])
+    assert len(set(metrics.identity_codes(["", "a", "", "a", "b"]).tolist())) == 4
+    codes = metrics.identity_codes(["", "a", "", "a"])
     assert codes[1] == codes[3]
     assert codes.max() == 2
 

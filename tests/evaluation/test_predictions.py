@@ -9,7 +9,7 @@ HEADER = "path,label,prob_young,prob_middle,prob_old\n"
 
 def _table():
     probs = np.array([[0.7, 0.2, 0.1], [np.nan] * 3, [1 / 3, 1 / 3 + 1e-9, 1 / 3 - 1e-9]])
-    columns = {"cluster_id": ("a", "a", ""), "gender": ("MALE", 'x"y,z', "")}
+    columns = {"identity": ("a", "a", ""), "gender": ("MALE", 'x"y,z', "")}
     return PredictionTable(
         ("a.jpg", "b, c.jpg", "ü.jpg"),
         np.array([0, 2, -1]),
@@ -32,8 +32,8 @@ def test_comes_back_as_it_was(tmp_path):
 
 
 def test_the_rows_with_a_value_are_those_and_no_others():
-    assert _table().where("cluster_id", "a").paths == ("a.jpg", "b, c.jpg")
-    assert _table().where("gender", "MALE").columns["cluster_id"] == ("a",)
+    assert _table().where("identity", "a").paths == ("a.jpg", "b, c.jpg")
+    assert _table().where("gender", "MALE").columns["identity"] == ("a",)
     for column, value in (("gender", "F"), ("sex", "F")):
         with pytest.raises(DataError, match=f"{column}=F"):
             _table().where(column, value)
@@ -50,7 +50,7 @@ def test_rows_are_taken_in_the_order_asked_for():
 def test_header_and_answer(tmp_path):
     save_predictions(_table(), tmp_path / "p.csv")
     lines = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()
-    names = "path,label,status,age_group,prob_young,prob_middle,prob_old,confidence,cluster_id,gender"
+    names = "path,label,status,age_group,prob_young,prob_middle,prob_old,confidence,identity,gender"
     assert lines[0] == names
     assert lines[1] == "a.jpg,YOUNG,ok,YOUNG,0.7,0.2,0.1,0.7,a,MALE"
 

@@ -18,7 +18,7 @@ def _table():
     labels = rng.integers(3, size=n)
     probs = rng.dirichlet((1, 1, 1), n) * 0.5 + 0.5 * np.eye(3)[labels]
     columns = {
-        "cluster_id": tuple(str(i % 8) for i in range(n)),
+        "identity": tuple(str(i % 8) for i in range(n)),
         "<b>": tuple(f"<i>{i % 2}&" for i in range(n)),
     }
     status = ("<bad>", *["ok"] * (n - 1))
@@ -56,7 +56,7 @@ def test_page_is_self_contained_and_escaped(tmp_path):
     assert "&lt;bad&gt;: 1" in text
     low, high = result.intervals["accuracy"]
     assert f"<td>{result.metrics['accuracy']:.3f}</td><td>{low:.3f} to {high:.3f}</td>" in text
-    assert "8 values of cluster_id" in text
+    assert "8 values of identity" in text
     assert "prefers-color-scheme: dark" in text
 
 

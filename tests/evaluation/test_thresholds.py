@@ -7,8 +7,9 @@ import pytest
 
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.predictions import PredictionTable
-from threeages.evaluation.thresholds import measure_answers, measure_thresholds, replace_signature
-from threeages.inference.predictor import OnnxModel, default_model_path, load_predictor
+from threeages.evaluation.thresholds import measure_answers, measure_thresholds
+from threeages.inference.predictor import load_predictor
+from threeages.inference.runtime import OnnxModel, default_model_path, replace_signature
 from threeages.signature import Signature
 
 
@@ -20,7 +21,7 @@ def make_table(persons: int = 100, per_person: int = 20) -> PredictionTable:
     labels = (rng.random((n, 1)) > probs.cumsum(axis=1)[:, :2]).sum(axis=1)
     age = rng.normal(40, 10, n)
     columns = {
-        "cluster_id": tuple(f"p{i // per_person}" for i in range(n)),
+        "identity": tuple(f"p{i // per_person}" for i in range(n)),
         "age": tuple(map(str, age)),
         "predicted_low": ("35.0",) * n,
         "predicted_high": ("45.0",) * n,

@@ -13,7 +13,7 @@ from threeages.export.graph import Constants, count_groups, find_convs, find_mak
 from threeages.export.int8 import equalize
 from threeages.export.to_onnx import Faces, Parity, create_int8, export_onnx
 from threeages.faces.images import Pixels
-from threeages.inference.predictor import OnnxModel
+from threeages.inference.runtime import OnnxModel
 from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
 
 SIZE = 64

@@ -7,7 +7,7 @@ import torch
 
 from threeages.errors import ModelError
 from threeages.export import to_onnx as export
-from threeages.inference.predictor import OnnxModel
+from threeages.inference.runtime import OnnxModel
 from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
 from threeages.models.heads import DEFAULT_HEADS, years_spec
 

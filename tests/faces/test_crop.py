@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from threeages.demo import find_portraits
-from threeages.faces.crop import TEMPLATE, TEMPLATE_LIFT, Box, Face, Landmarks, crop, cut, find_faces, whole
+from threeages.faces.crop import TEMPLATE, TEMPLATE_LIFT, Box, Face, Landmarks, align_crop, crop_box, whole
+from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image
 from threeages.faces.yunet import YuNet
 
@@ -67,13 +68,13 @@ def test_whole_is_the_full_image() -> None:
     ],
 )
 def test_a_crop_has_its_margin_and_stays_inside(box: Box, margin: float, shape: tuple[int, int]) -> None:
-    assert crop(_image(), Face(box, 1.0), margin).shape[:2] == shape
+    assert crop_box(_image(), Face(box, 1.0), margin).shape[:2] == shape
 
 
 def test_a_crop_shows_the_face() -> None:
     pixels = _image()
     pixels[10:50, 20:60] = 255
-    assert (crop(pixels, Face((20, 10, 60, 50), 1.0), 0.0) == 255).all()
+    assert (crop_box(pixels, Face((20, 10, 60, 50), 1.0), 0.0) == 255).all()
 
 
 def test_a_crop_keeps_the_landmarks_of_the_padded_look() -> None:
@@ -94,7 +95,7 @@ def test_landmarks_come_to_lie_on_the_template() -> None:
     pixels = np.zeros((900, 900, 3), dtype=np.uint8)
     for x, y in points:
         cv2.circle(pixels, (round(float(x)), round(float(y))), 12, (255, 255, 255), -1)
-    found = cut(pixels, Face((0, 0, 900, 900), 1.0, points), size, alignment=alignment)
+    found = align_crop(pixels, Face((0, 0, 900, 900), 1.0, points), size, alignment=alignment)
     _, _, _, centres = cv2.connectedComponentsWithStats((found[:, :, 0] > 127).astype(np.uint8))
     assert found.shape == (size, size, 3)
     assert len(centres) == 6  # the first is the background
@@ -110,11 +111,11 @@ def test_a_turned_portrait_is_cut_as_the_upright_one() -> None:
     (face,) = find_faces(pixels, YuNet())
     assert face.landmarks is not None
     landmarks = np.asarray(face.landmarks @ turn[:, :2].T + turn[:, 2], dtype=np.float32)
-    upright = cut(pixels, whole(pixels, face.landmarks), 96, alignment=0.85).astype(float)
-    found = cut(turned, whole(turned, landmarks), 96, alignment=0.85).astype(float)
+    upright = align_crop(pixels, whole(pixels, face.landmarks), 96, alignment=0.85).astype(float)
+    found = align_crop(turned, whole(turned, landmarks), 96, alignment=0.85).astype(float)
     inner = (slice(24, 72), slice(24, 72))  # the corners show what the turn brought in
     assert np.abs(upright[inner] - found[inner]).mean() < 5
-    assert np.abs(upright[inner] - cut(turned, face, 96)[inner]).mean() > 20
+    assert np.abs(upright[inner] - align_crop(turned, face, 96)[inner]).mean() > 20
 
 
 @pytest.mark.parametrize("alignment", [0.0, 0.85])
@@ -123,21 +124,21 @@ def test_a_photo_and_the_box_cut_out_of_it_give_the_same(alignment: float) -> No
     pixels = load_image(PORTRAITS[0])
     (face,) = find_faces(pixels, YuNet())
     assert face.landmarks is not None
-    box = crop(pixels, face, 0.1)
+    box = crop_box(pixels, face, 0.1)
     x, y = (round(face.box[i] - 0.1 * max(np.subtract(face.box[2:], face.box[:2]))) for i in (0, 1))
     alone = whole(box, face.landmarks - np.array([x, y], dtype=np.float32))
-    of_photo = cut(pixels, face, 96, margin=0.1, alignment=alignment)
-    assert (of_photo == cut(box, alone, 96, alignment=alignment)).all()
+    of_photo = align_crop(pixels, face, 96, margin=0.1, alignment=alignment)
+    assert (of_photo == align_crop(box, alone, 96, alignment=alignment)).all()
     painted = pixels.copy()
     painted[: max(y - 1, 0)] = 255 - painted[: max(y - 1, 0)]
-    assert (of_photo == cut(painted, face, 96, margin=0.1, alignment=alignment)).all()
+    assert (of_photo == align_crop(painted, face, 96, margin=0.1, alignment=alignment)).all()
 
 
 @pytest.mark.parametrize("points", [None, np.full((5, 2), 7.0, dtype=np.float32)])
 def test_without_usable_landmarks_the_box_is_cut(points: Landmarks | None) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     face = Face((10, 5, 42, 37), 1.0, points)
-    assert (cut(pixels, face, 32, alignment=0.85) == pixels[5:37, 10:42]).all()
+    assert (align_crop(pixels, face, 32, alignment=0.85) == pixels[5:37, 10:42]).all()
 
 
 @pytest.mark.parametrize("path", PORTRAITS, ids=lambda path: path.stem)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from threeages.demo import find_portraits
-from threeages.faces.crop import Face, crop, find_faces
+from threeages.faces.crop import Face, crop_box
+from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image
 from threeages.faces.quality import MIN_DETAIL, face_detail, find_fault
 from threeages.faces.yunet import YuNet
@@ -12,7 +13,7 @@ from threeages.faces.yunet import YuNet
 @pytest.fixture(scope="module")
 def face() -> Pixels:
     pixels = load_image(find_portraits()[0])
-    return crop(pixels, find_faces(pixels, YuNet())[0], 0)
+    return crop_box(pixels, find_faces(pixels, YuNet())[0], 0)
 
 
 def blur(pixels: Pixels, share: float) -> Pixels:

@@ -11,21 +11,19 @@ import skimage.data
 from PIL import Image
 
 import threeages
+from threeages.cli.inputs import expand_sources
 from threeages.data.manifest import RowFault, load_manifest
 from threeages.demo import find_portraits
 from threeages.errors import ConfigError, DataError, ModelError
-from threeages.faces.crop import Face, crop, find_faces, whole
+from threeages.evaluation.collect import predict_table
+from threeages.faces.crop import Face, crop_box, whole
+from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image, load_reduced
 from threeages.faces.yunet import YUNET_PATH, YuNet
-from threeages.inference.predictor import (
-    OnnxModel,
-    Predictor,
-    default_model_path,
-    expand_sources,
-    predict_table,
-    write_records,
-)
+from threeages.inference.predictor import Predictor
 from threeages.inference.records import Record
+from threeages.inference.runtime import OnnxModel, default_model_path
+from threeages.inference.writers import write_records
 from threeages.labels import AGE_GROUPS
 
 
@@ -58,7 +56,7 @@ def test_boxes_are_in_pixels_of_the_image() -> None:
 
 def test_a_tight_crop_is_taken_whole() -> None:
     pixels = load_image(find_portraits()[0])
-    tight = crop(pixels, find_faces(pixels, YuNet())[0], -0.05)
+    tight = crop_box(pixels, find_faces(pixels, YuNet())[0], -0.05)
     assert find_faces(tight, YuNet()) == [whole(tight)]
 
 

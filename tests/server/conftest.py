@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from threeages.demo import find_portraits
 from threeages.faces.yunet import YuNet
-from threeages.inference.predictor import OnnxModel, Predictor, default_model_path
+from threeages.inference.predictor import Predictor
+from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.server.app import create_app
 from threeages.server.settings import Settings
 

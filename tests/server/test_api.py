@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from threeages.inference.occlusion import CELLS, cover_patches, fall_grid
-from threeages.inference.predictor import Predictor, default_model_path
+from threeages.inference.predictor import Predictor
+from threeages.inference.runtime import default_model_path
 from threeages.server.app import create_app
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from threeages.errors import ConfigError
-from threeages.inference.predictor import default_model_path
+from threeages.inference.runtime import default_model_path
 from threeages.server.app import create_app
 from threeages.server.guard import MAX_CLIENTS, RateLimit, is_known_key
 from threeages.server.problems import BusyError, RequestError

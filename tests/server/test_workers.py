@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from threeages.inference.predictor import OnnxModel, default_model_path
+from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.server.settings import MIB, Settings
 from threeages.server.workers import Job, Worker, WorkerPool
 

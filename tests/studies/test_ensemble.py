@@ -14,7 +14,7 @@ from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.run import train
 
-SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="people", precision="32-true")
+SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="identity", precision="32-true")
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,9 @@ def test_a_folder_that_is_no_run_is_refused(manifest: Manifest, tmp_path: Path) 
 def test_only_some_rows_may_be_asked(manifest: Manifest, runs: dict[str, Path]) -> None:
     cache_dir = runs["first"].parent
     everything = ask(manifest, runs, ["first"], ["plain"])
-    person = everything.columns["cluster_id"][0]
-    found = ask_together(manifest, [runs["first"]], only=("cluster_id", person), cache_dir=cache_dir)
-    assert set(found.columns["cluster_id"]) == {person}
+    person = everything.columns["identity"][0]
+    found = ask_together(manifest, [runs["first"]], only=("identity", person), cache_dir=cache_dir)
+    assert set(found.columns["identity"]) == {person}
     assert len(found) < len(everything)
-    with pytest.raises(DataError, match="cluster_id=nobody"):
-        ask_together(manifest, [runs["first"]], only=("cluster_id", "nobody"), cache_dir=cache_dir)
+    with pytest.raises(DataError, match="identity=nobody"):
+        ask_together(manifest, [runs["first"]], only=("identity", "nobody"), cache_dir=cache_dir)

@@ -27,7 +27,7 @@ def test_the_space_is_that_of_the_study() -> None:
 def test_it_goes_on_from_its_storage_in_several_processes_and_writes_a_recipe(
     faces_csv: Path, tmp_path: Path
 ) -> None:
-    base = TrainConfig(input_size=96, epochs=1, split="people", batch_size=64)
+    base = TrainConfig(input_size=96, epochs=1, split="identity", batch_size=64)
     search = Search(load_manifest(faces_csv), tmp_path, base, 1, 1, tmp_path / "cache")
     first = run_search(search, lambda _: None)
     best = run_search(replace(search, trials=3, processes=2), lambda _: None)

@@ -41,5 +41,5 @@ def test_every_fault_is_named_at_once() -> None:
 
 
 def test_it_survives_json() -> None:
-    config = dataclasses.replace(TrainConfig(), epochs=3, split="people")
+    config = dataclasses.replace(TrainConfig(), epochs=3, split="identity")
     assert TrainConfig(**json.loads(json.dumps(config.to_dict()))) == config

@@ -20,13 +20,13 @@ from threeages.errors import ConfigError, DataError
 from threeages.faces.images import Pixels
 from threeages.models.weights import load_pretrained
 from threeages.training import distill as adapting
+from threeages.training.build import create_model, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.distill import adapt
 from threeages.training.distill_losses import FeatureLesson, Features
-from threeages.training.run import create_model, open_data
 
 SMALL = TrainConfig(
-    model="mobilenet_v1_face", weights="random", input_size=64, views=2, split="people", precision="32-true"
+    model="mobilenet_v1_face", weights="random", input_size=64, views=2, split="identity", precision="32-true"
 )
 
 
@@ -84,16 +84,16 @@ def test_only_some_rows_may_teach(
     manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]]
 ) -> None:
     train = open_data(manifest, SMALL, cache_dir)[1].train
-    person = manifest.columns["cluster_id"][train[0]]
+    person = manifest.columns["identity"][train[0]]
     out = tmp_path / "adapted.safetensors"
-    list(adapt(manifest, SMALL, out, only=("cluster_id", person), epochs=1, cache_dir=cache_dir))
-    theirs = [row for row, name in enumerate(manifest.columns["cluster_id"]) if name == person]
+    list(adapt(manifest, SMALL, out, only=("identity", person), epochs=1, cache_dir=cache_dir))
+    theirs = [row for row, name in enumerate(manifest.columns["identity"]) if name == person]
     assert set(theirs) <= set(train.tolist())
     assert seen == {"learnt": set(theirs), "scale": set(range(len(theirs)))}  # of those that `only` leaves
-    held_out = manifest.columns["cluster_id"][open_data(manifest, SMALL, cache_dir)[1].test[0]]
+    held_out = manifest.columns["identity"][open_data(manifest, SMALL, cache_dir)[1].test[0]]
     for other in ("nobody", held_out):
-        with pytest.raises(DataError, match=f"cluster_id={other}"):
-            next(adapt(manifest, SMALL, out, only=("cluster_id", other), epochs=1, cache_dir=cache_dir))
+        with pytest.raises(DataError, match=f"identity={other}"):
+            next(adapt(manifest, SMALL, out, only=("identity", other), epochs=1, cache_dir=cache_dir))
 
 
 @pytest.mark.usefixtures("at_home")
@@ -161,7 +161,7 @@ def test_stopped_it_goes_on_as_if_it_had_not_been(
 
 def test_the_command_writes_weights_that_a_training_takes(faces_csv: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "small.json", tmp_path / "adapted.safetensors"
-    recipe.write_text('{"model": "mobilenet_v1_face", "split": "people", "epochs": 0, "head_epochs": 1}')
+    recipe.write_text('{"model": "mobilenet_v1_face", "split": "identity", "epochs": 0, "head_epochs": 1}')
     common = ["--recipe", str(recipe), "--size", "64", "--fold", "1", "--cache-dir", str(tmp_path)]
     command = ["adapt", str(faces_csv), "--weights", "random", "--epochs", "1", "--out", str(out), *common]
     result = CliRunner().invoke(app, command)

@@ -13,18 +13,19 @@ from threeages.data.manifest import load_manifest
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.models.classifier import SIGNATURES, create_classifier
 from threeages.training import frozen as activations
+from threeages.training.build import create_model
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.frozen import Inputs, open_activations
 from threeages.training.loop import next_phase
-from threeages.training.run import create_model, train
+from threeages.training.run import train
 
 # a network with batch norm and dropout, as the backbones have, but small
 TRANSFER = TrainConfig(
     model="attention_cnn",
     input_size=32,
     batch_size=16,
-    split="people",
+    split="identity",
     head_epochs=1,
     head_lr=1e-3,
     epochs=1,
@@ -115,7 +116,7 @@ def test_patience_ends_a_phase_and_the_next_begins() -> None:
 
 def test_further_tasks_are_trained_and_judged(faces_csv: Path, cache: Path, tmp_path: Path) -> None:
     config = TrainConfig(
-        input_size=48, epochs=1, split="people", head="coral", tasks={"years": 0.1}, flip=True
+        input_size=48, epochs=1, split="identity", head="coral", tasks={"years": 0.1}, flip=True
     )
     table = _train(faces_csv, cache, tmp_path / "run", config)
     assert np.allclose(table.probs.sum(1), 1)

@@ -21,7 +21,7 @@ from threeages.training.recipes import create_recipe
 from threeages.training.run import train
 from threeages.training.temperature import TEMPERATURES
 
-SMALL = TrainConfig(input_size=64, epochs=3, batch_size=16, split="people")
+SMALL = TrainConfig(input_size=64, epochs=3, batch_size=16, split="identity")
 
 
 def _train(faces_csv: Path, run: Path, config: TrainConfig = SMALL):  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ from threeages.data.manifest import Manifest
 from threeages.data.mixup import Mixture
 from threeages.errors import ConfigError
 from threeages.export.to_onnx import export_onnx
-from threeages.inference.predictor import OnnxModel
+from threeages.inference.runtime import OnnxModel
 from threeages.models.vit import NUM_FEATURES, WIDTH
 from threeages.training import frozen as activations
 from threeages.training.checkpoint import load_checkpoint
@@ -22,7 +22,7 @@ from threeages.training.recipes import TEACHER_WEIGHT
 from threeages.training.run import train
 from threeages.training.teachers import open_network, open_tower, standardize
 
-SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="people", precision="32-true")
+SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="identity", precision="32-true")
 ALIGNMENT = 0.85  # the network of faces'
 
 
@@ -106,10 +106,10 @@ def test_the_command_takes_a_teacher_beside_the_recipes_tasks(
     faces_csv: Path, tower: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
     recipe, out = tmp_path / "small.json", tmp_path / "run"
-    recipe.write_text(json.dumps({**SMALL.to_dict(), "tasks": {"cluster_id": 0.5}}))
+    recipe.write_text(json.dumps({**SMALL.to_dict(), "tasks": {"identity": 0.5}}))
     command = ["train", str(faces_csv), "--recipe", str(recipe), "--out", str(out)]
     result = CliRunner().invoke(app, [*command, "--teacher", str(tower), "--cache-dir", str(cache_dir)])
     assert result.exit_code == 0, result.output
     held = json.loads((out / "config.json").read_text())["config"]
-    assert held["tasks"] == {"teacher": TEACHER_WEIGHT, "cluster_id": 0.5}
-    assert {"teacher_explained", "cluster_id_accuracy"} <= json.loads((out / "tasks.json").read_text()).keys()
+    assert held["tasks"] == {"teacher": TEACHER_WEIGHT, "identity": 0.5}
+    assert {"teacher_explained", "identity_accuracy"} <= json.loads((out / "tasks.json").read_text()).keys()

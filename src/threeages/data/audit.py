@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from threeages.data.digest import pixel_digest
-from threeages.data.manifest import Manifest, atomic_path
+from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.errors import DataError, ImageError
-from threeages.faces.images import SUFFIXES, Pixels, load_image
+from threeages.faces.images import SUFFIXES, Pixels, load_image, pixel_digest
+from threeages.files import atomic_path
 from threeages.labels import AGE_GROUPS, UNKNOWN
 
 TINY_SIDE = 32  # pixels; below it a face holds little of what tells an age

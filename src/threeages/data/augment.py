@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.faces.crop import Face, Landmarks, cut, whole
+from threeages.faces.crop import Face, Landmarks, align_crop, whole
 from threeages.faces.images import Pixels, resize
 
 PLAIN, WHOLE = 0, 1  # the view of use with a detector, and without; every further one is drawn
@@ -30,12 +30,12 @@ def cut_view(
     `row` names the image among others, so that each is drawn differently.
     """
     if view == PLAIN:
-        return cut(pixels, face, size, margin=margin, alignment=alignment)
+        return align_crop(pixels, face, size, margin=margin, alignment=alignment)
     rng = np.random.default_rng((SEED, row, view))
     if view == WHOLE:
-        return vary(cut(pixels, whole(pixels), size), rng)
+        return vary(align_crop(pixels, whole(pixels), size), rng)
     pixels, face = _frame(pixels, _jitter(face, rng), rng)
-    moved = cut(pixels, face, size, margin=margin, alignment=alignment)
+    moved = align_crop(pixels, face, size, margin=margin, alignment=alignment)
     return _mirror(spoil(moved, rng), rng)
 
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from threeages.data.augment import cut_view
-from threeages.data.digest import pixel_digest
 from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
 from threeages.errors import DataError, ImageError
-from threeages.faces.crop import find_faces, whole
-from threeages.faces.images import load_image
+from threeages.faces.crop import whole
+from threeages.faces.detect import find_faces
+from threeages.faces.images import load_image, pixel_digest
 from threeages.faces.yunet import YuNet
 from threeages.signature import Signature
 

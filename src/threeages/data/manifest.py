@@ -2,19 +2,19 @@
 
 import csv
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
+from threeages.files import atomic_path
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
-CLUSTER = "cluster_id"  # images that must stay together: a person
+IDENTITY = "identity"  # images that must stay together: a person
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Manifest:
     """Images of one root folder, in a fixed order.
 
     `labels` is int64 `(n,)`, UNKNOWN (-1) where there is none. `columns` holds every other column as text,
-    '' where unknown; `cluster_id` among them names the images that must stay together.
+    '' where unknown; `identity` among them names the images that must stay together.
     """
 
     root: Path
@@ -57,9 +57,9 @@ class Manifest:
         labels = self.labels[np.asarray(rows, dtype=np.int64)]
         return Manifest(self.root, tuple(self.paths[i] for i in rows), labels, columns)
 
-    def clusters(self) -> NDArray[np.str_] | None:
-        """`cluster_id` of every row as text, or None where the column is absent or wholly empty."""
-        values = self.columns.get(CLUSTER)
+    def identities(self) -> NDArray[np.str_] | None:
+        """`identity` of every row as text, or None where the column is absent or wholly empty."""
+        values = self.columns.get(IDENTITY)
         return np.asarray(values) if values and any(values) else None
 
 
@@ -140,82 +140,6 @@ def save_manifest(manifest: Manifest, path: Path, *, provenance: dict[str, Any] 
         part.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
 
 
-class atomic_path:  # noqa: N801 - reads as a function at the call
-    """Yield a sibling path to write to; it takes the final name only when the block ends well.
-
-    Raises DataError when the folder cannot be written or the disk is full.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.part.touch()
-        except OSError as error:
-            raise self._fault(error) from error
-        return self.part
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is None:
-            try:
-                self.part.replace(self.path)
-            except OSError as fault:  # a folder of that name, a file held open on Windows
-                self.part.unlink(missing_ok=True)
-                raise self._fault(fault) from fault
-            return
-        self.part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise self._fault(error) from error
-
-    def _fault(self, error: OSError) -> DataError:
-        return DataError(
-            f"Cannot write {self.path}: {error.strerror or error}.",
-            hint="Give a folder you may write to, on a disk with room.",
-        )
-
-
-def replace_rows(
-    path: Path,
-    rows: Sequence[Mapping[str, str]],
-    key: Sequence[str],
-    *,
-    extras: Literal["raise", "ignore"] = "raise",
-) -> list[Mapping[str, str]]:
-    """Write rows into a csv of results behind those that differ in the columns `key`; all of them.
-
-    Older rows alike in `key` go. Their columns are those of the rows given; `extras` says of an older row
-    that has more whether it is a ValueError, or loses them.
-    """
-    new = {tuple(row[name] for name in key) for row in rows}
-    kept: list[Mapping[str, str]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            kept = [row for row in csv.DictReader(file) if tuple(row[name] for name in key) not in new]
-    write_rows(path, [*kept, *rows], list(rows[0]), extras=extras)
-    return [*kept, *rows]
-
-
-def write_rows(
-    path: Path,
-    rows: Sequence[Mapping[str, str]],
-    columns: Sequence[str] | None = None,
-    *,
-    extras: Literal["raise", "ignore"] = "raise",
-) -> None:
-    """A csv of results; a cell that a row lacks stays empty, `extras` is as in `replace_rows`.
-
-    The columns are all that any row has, in the order they come in, where none are given.
-    """
-    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction=extras)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def _read_rows(path: Path, need_label: bool) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     """Rows with the line each ends on, and the columns; raises DataError where one is missing."""
     rows, names = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
@@ -223,7 +147,7 @@ def _read_rows(path: Path, need_label: bool) -> tuple[list[tuple[int, dict[str, 
     if missing:
         raise DataError(
             f"{path} has no column {' or '.join(missing)}; its columns are {', '.join(names) or 'none'}.",
-            hint="A manifest has the columns path,label and optionally cluster_id, age and others.",
+            hint="A manifest has the columns path,label and optionally identity, age and others.",
         )
     return rows, names
 

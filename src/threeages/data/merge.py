@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from threeages.data.manifest import CLUSTER, Manifest
+from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import DataError
 
 SOURCE = "source"
@@ -16,14 +16,14 @@ def merge(manifests: Mapping[str, Manifest]) -> Manifest:
     """The rows of all manifests under their common root, with their name in the column `source`.
 
     A column that a manifest lacks is empty in its rows. In a manifest that knows no person every image
-    stands alone as `NAME:PATH` in `cluster_id`, as nothing says which belong together; one that knows some
+    stands alone as `NAME:PATH` in `identity`, as nothing says which belong together; one that knows some
     persons only is left as it is. Raises DataError where the images share no root folder.
     """
     root = _common_root(manifests)
-    names = [name for m in manifests.values() for name in m.columns if name not in {SOURCE, CLUSTER}]
+    names = [name for m in manifests.values() for name in m.columns if name not in {SOURCE, IDENTITY}]
     columns: dict[str, tuple[str, ...]] = {
         SOURCE: tuple(name for name, m in manifests.items() for _ in range(len(m))),
-        CLUSTER: tuple(value for name, m in manifests.items() for value in _people(name, m)),
+        IDENTITY: tuple(value for name, m in manifests.items() for value in _people(name, m)),
     }
     for column in dict.fromkeys(names):
         columns[column] = tuple(
@@ -45,6 +45,6 @@ def _common_root(manifests: Mapping[str, Manifest]) -> Path:
 
 
 def _people(name: str, manifest: Manifest) -> tuple[str, ...]:
-    if manifest.clusters() is None:
+    if manifest.identities() is None:
         return tuple(f"{name}:{path}" for path in manifest.paths)
-    return manifest.columns[CLUSTER]
+    return manifest.columns[IDENTITY]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from threeages.data.archive import extract_zip
-from threeages.data.manifest import CLUSTER, Manifest, read_manifest, save_manifest
+from threeages.data.manifest import IDENTITY, Manifest, read_manifest, save_manifest
 from threeages.errors import DataError, MissingDependencyError
 from threeages.faces.images import SUFFIXES
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
@@ -69,7 +69,7 @@ def import_source(
 ) -> ImportResult:
     """Make the manifest `out` (csv and json sidecar) of a source; the images stay where they are.
 
-    `people` is a csv `ID,person,...` joined by file name; `person` becomes `cluster_id`. `age_column` names a
+    `people` is a csv `ID,person,...` joined by file name; `person` becomes `identity`. `age_column` names a
     csv's column of years, which `bounds` turns into labels. Rows without a usable label, or below
     `bounds.young`, are left out and counted; `children` keeps the latter without a label. Raises DataError
     for a source that is none of `ALLOWED`, is incomplete or has no usable row, MissingDependencyError where
@@ -344,7 +344,7 @@ def _join_people(rows: list[Row], people: Path) -> None:
     for row in rows:
         match = known.get(Path(row["path"]).name, {})
         row |= _others({name: match.get(name, "") for name in names}, key)
-        row[CLUSTER] = row["person"]
+        row[IDENTITY] = row["person"]
 
 
 def _to_manifest(root: Path, rows: list[Row]) -> Manifest:

@@ -1,29 +1,30 @@
-"""Which rows train, which select, which judge: random as the reference study, or disjoint in people."""
+"""Which rows train, which validation, which judge: random as the reference study, or disjoint in people."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import CLUSTER, Manifest
+from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import DataError, MissingDependencyError
-from threeages.training.config import SplitMode
 
 Rows = NDArray[np.int64]
+SplitMode = Literal["random", "identity", "none"]
 TEST_SHARE = 0.2  # the reference study's 80/20
 SELECT_PARTS = 8  # one eighth of the training people choose the epoch; the judged people never do
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row indices of a manifest. `select` chooses, `test` is judged once; `none` trains on all rows.
+    """Row indices of a manifest. `validation` chooses, `test` is judged once; `none` trains on all rows.
 
     In `random` mode both are the same rows, as in the reference study; in `people` mode no cluster and no
     pixel-identical image stands on two sides. `straddling` counts test images with a twin in train.
     """
 
     train: Rows
-    select: Rows
+    validation: Rows
     test: Rows
     straddling: int
 
@@ -43,15 +44,15 @@ def create_split(
     """
     twins = _twin_ids(digests)
     if mode == "none":
-        train, select, test = np.arange(len(manifest)), *(np.empty(0, dtype=np.int64),) * 2
+        train, validation, test = np.arange(len(manifest)), *(np.empty(0, dtype=np.int64),) * 2
     elif mode == "random":
         train, test = _random(len(manifest), seed)
-        select = test
+        validation = test
     else:
-        clusters = _merged_clusters(manifest, twins)
-        train, test = _fold(manifest.labels, clusters, np.arange(len(manifest)), fold, folds, seed)
-        train, select = _fold(manifest.labels, clusters, train, 0, SELECT_PARTS, seed)
-    return Split(train, select, test, int(np.isin(twins[test], twins[train]).sum()))
+        identities = _merged_identities(manifest, twins)
+        train, test = _fold(manifest.labels, identities, np.arange(len(manifest)), fold, folds, seed)
+        train, validation = _fold(manifest.labels, identities, train, 0, SELECT_PARTS, seed)
+    return Split(train, validation, test, int(np.isin(twins[test], twins[train]).sum()))
 
 
 def _random(n: int, seed: int) -> tuple[Rows, Rows]:
@@ -63,30 +64,30 @@ def _random(n: int, seed: int) -> tuple[Rows, Rows]:
     return train, test
 
 
-def _fold(labels: Rows, clusters: Rows, rows: Rows, fold: int, folds: int, seed: int) -> tuple[Rows, Rows]:
-    """(rest, fold) of the rows, clusters whole and classes stratified."""
+def _fold(labels: Rows, identities: Rows, rows: Rows, fold: int, folds: int, seed: int) -> tuple[Rows, Rows]:
+    """(rest, fold) of the rows, identities whole and classes stratified."""
     try:
         from sklearn.model_selection import StratifiedGroupKFold
     except ImportError as error:
         raise MissingDependencyError("scikit-learn", "train") from error
-    n = len(np.unique(clusters[rows]))
+    n = len(np.unique(identities[rows]))
     if n < folds:
         raise DataError(
             f"The manifest has {n} people; {folds} folds need at least {folds}.", hint="Give fewer --folds."
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    parts = list(splitter.split(rows, labels[rows], clusters[rows]))
+    parts = list(splitter.split(rows, labels[rows], identities[rows]))
     rest, held = parts[fold]
     return rows[rest], rows[held]
 
 
-def _merged_clusters(manifest: Manifest, twins: Rows) -> Rows:
+def _merged_identities(manifest: Manifest, twins: Rows) -> Rows:
     """Cluster index per row; people who share an identical image become one cluster."""
-    names = manifest.clusters()
+    names = manifest.identities()
     if names is None or "" in names:
         known = 0 if names is None else int((names != "").sum())
         raise DataError(
-            f"A split by people needs a person in every row; {CLUSTER} has {known} of {len(manifest)}.",
+            f"A split by people needs a person in every row; {IDENTITY} has {known} of {len(manifest)}.",
             hint="Import with --people FILE, add the column, or use --split random.",
         )
     from scipy.sparse import coo_matrix

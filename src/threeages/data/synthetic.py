@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from threeages.data.manifest import CLUSTER, Manifest, save_manifest
+from threeages.data.manifest import IDENTITY, Manifest, save_manifest
 from threeages.errors import DataError
 from threeages.faces.images import Pixels
 from threeages.labels import AgeBounds
@@ -62,7 +62,7 @@ def write_face_set(
 ) -> Path:
     """Draw a set into the folder `out` and return its manifest; a set that is there already is kept.
 
-    It is drawn beside `out` and renamed when whole. Each person has one age group, `cluster_id` names them.
+    It is drawn beside `out` and renamed when whole. Each person has one age group, `identity` names them.
     Raises DataError where `out` holds other files, which are left alone, or cannot be written.
     """
     manifest = out / "faces.csv"
@@ -92,7 +92,7 @@ def write_face_set(
 def _draw_set(folder: Path, root: Path, people: int, per_person: int, seed: int, size: int) -> Manifest:
     """Write the images into `folder`; the manifest names `root`, where they will stand."""
     rng = np.random.default_rng(seed)
-    names, ages, clusters = [], [], []
+    names, ages, identities = [], [], []
     for person in range(people):
         low, high = AGES[person % len(AGES)]
         for i in range(per_person):
@@ -101,9 +101,9 @@ def _draw_set(folder: Path, root: Path, people: int, per_person: int, seed: int,
             names.append(f"{person:03d}-{i:02d}.jpg")
             Image.fromarray(face).save(folder / names[-1], quality=85)
             ages.append(str(age))
-            clusters.append(f"drawn-{person:03d}")
+            identities.append(f"drawn-{person:03d}")
     labels = np.asarray([AgeBounds().label(float(age)) for age in ages], dtype=np.int64)
-    return Manifest(root, tuple(names), labels, {"age": tuple(ages), CLUSTER: tuple(clusters)})
+    return Manifest(root, tuple(names), labels, {"age": tuple(ages), IDENTITY: tuple(identities)})
 
 
 def _photograph(canvas: Pixels, rng: np.random.Generator, size: int) -> Pixels:

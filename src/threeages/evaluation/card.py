@@ -7,13 +7,13 @@ from string import Template
 
 import numpy as np
 
-from threeages.data.manifest import atomic_path
 from threeages.errors import ImageError
 from threeages.evaluation.evaluate import SLICE_FIGURES, Evaluation, evaluate
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.report import NAMES
 from threeages.evaluation.thresholds import measure_answers
 from threeages.faces.images import load_image
+from threeages.files import atomic_path
 from threeages.signature import Signature
 
 SIZES = ((0, 32), (32, 64), (64, 128), (128, 256), (256, 100_000))  # pixels of the shorter side

@@ -45,14 +45,14 @@ def compare_tables(tables: Sequence[tuple[str, PredictionTable]]) -> list[Compar
     base = tables[0][1]
     picked = [np.asarray([found[path] for path in shared]) for found in rows]
     labels, first = base.labels[picked[0]], base.probs[picked[0]]
-    known = base.clusters()
-    clusters = None if known is None else known[picked[0]]
+    known = base.identities()
+    identities = None if known is None else known[picked[0]]
     return [
         Comparison(
             name,
             len(shared),
             metrics.summarize(labels, table.probs[at]),
-            metrics.paired_differences(labels, first, table.probs[at], clusters),
+            metrics.paired_differences(labels, first, table.probs[at], identities),
         )
         for (name, table), at in zip(tables, picked, strict=True)
     ]
@@ -60,5 +60,5 @@ def compare_tables(tables: Sequence[tuple[str, PredictionTable]]) -> list[Compar
 
 def _answered(table: PredictionTable) -> dict[str, int]:
     """Row of every path that has an answer and a label."""
-    rows = np.flatnonzero(table.judged()).tolist()
+    rows = np.flatnonzero(table.scored()).tolist()
     return {table.paths[i]: i for i in rows}

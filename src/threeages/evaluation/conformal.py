@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from threeages.errors import ConfigError
-from threeages.evaluation.metrics import Floats, check_rows, cluster_codes
-from threeages.labels import AGE_GROUPS
+from threeages.evaluation.metrics import Floats, check_rows, identity_codes
 
 
-def set_threshold(labels: ArrayLike, probs: ArrayLike, clusters: ArrayLike | None, coverage: float) -> float:
+def set_threshold(
+    labels: ArrayLike, probs: ArrayLike, identities: ArrayLike | None, coverage: float
+) -> float:
     """The probability from which on an age group belongs to the set; 0 where only the full set will do.
 
-    Labels `(n,)`, probs `(n, 3)`, clusters `(n,)` or None where every row is a person of its own. The set of
+    Labels `(n,)`, probs `(n, 3)`, identities `(n,)` or None where every row is its own. The set of
     a new person's face then holds the true age group with probability `coverage` or more, whatever the
     model, as long as that person is drawn like those given.
     """
@@ -24,31 +25,12 @@ def set_threshold(labels: ArrayLike, probs: ArrayLike, clusters: ArrayLike | Non
         raise ConfigError(f"The coverage was {coverage}.", hint="Give a share between 0 and 1, such as 0.9.")
     truth, p = check_rows(labels, probs)
     true_probs = p[np.arange(len(truth)), truth]
-    weights = cluster_weights(clusters, len(truth))
+    weights = identity_weights(identities, len(truth))
     return max(-_quantile(-true_probs, weights, coverage), 0.0)
 
 
-def prediction_sets(probs: ArrayLike, threshold: ArrayLike) -> NDArray[np.bool_]:
-    """Mask `(n, 3)` of the age groups in each row's set: never empty and without a gap.
-
-    `threshold` is one for all rows or one for each, `(n,)`.
-    The most probable group always belongs to it, and MIDDLE where YOUNG and OLD do; both only add coverage.
-    """
-    p = np.asarray(probs, dtype=np.float64)
-    inside = p >= np.asarray(threshold).reshape(-1, 1)
-    inside[np.arange(len(p)), p.argmax(axis=1)] = True
-    inside[:, 1] |= inside[:, 0] & inside[:, 2]
-    return inside
-
-
-def set_names(probs: ArrayLike, threshold: float) -> list[str]:
-    """The set of one row `(3,)` by name, youngest first."""
-    inside = prediction_sets(np.asarray(probs)[None], threshold)[0]
-    return [name for name, member in zip(AGE_GROUPS, inside, strict=True) if member]
-
-
 def interval_margin(
-    ages: ArrayLike, low: ArrayLike, high: ArrayLike, clusters: ArrayLike | None, coverage: float
+    ages: ArrayLike, low: ArrayLike, high: ArrayLike, identities: ArrayLike | None, coverage: float
 ) -> float:
     """Years to add at both ends of the intervals `(n,)` so that a new person's age lies inside them.
 
@@ -57,22 +39,24 @@ def interval_margin(
     """
     age = np.asarray(ages, dtype=np.float64)
     miss = np.maximum(np.asarray(low) - age, age - np.asarray(high))
-    weights = cluster_weights(clusters, len(age))
+    weights = identity_weights(identities, len(age))
     return _quantile(miss, weights, coverage)
 
 
-def coverage_by_cluster(labels: ArrayLike, inside: NDArray[np.bool_], clusters: ArrayLike | None) -> Floats:
+def coverage_by_identity(
+    labels: ArrayLike, inside: NDArray[np.bool_], identities: ArrayLike | None
+) -> Floats:
     """Share of each person's rows whose set `inside` `(n, 3)` holds the label; `(persons,)`."""
     truth = np.asarray(labels, dtype=np.int64)
     hit = inside[np.arange(len(truth)), truth].astype(np.float64)
-    codes = _codes(clusters, len(truth))
+    codes = _codes(identities, len(truth))
     sums: Floats = np.bincount(codes, weights=hit) / np.bincount(codes)
     return sums
 
 
-def cluster_weights(clusters: ArrayLike | None, n: int) -> Floats:
+def identity_weights(identities: ArrayLike | None, n: int) -> Floats:
     """Weight of each row `(n,)`, one over the number of its person's rows, so that persons weigh the same."""
-    codes = _codes(clusters, n)
+    codes = _codes(identities, n)
     weights: Floats = 1.0 / np.bincount(codes)[codes]
     return weights
 
@@ -85,5 +69,5 @@ def _quantile(scores: Floats, weights: Floats, level: float) -> float:
     return float(scores[order[index]]) if index < len(order) else float("inf")
 
 
-def _codes(clusters: ArrayLike | None, n: int) -> NDArray[np.int64]:
-    return np.arange(n, dtype=np.int64) if clusters is None else cluster_codes(clusters)
+def _codes(identities: ArrayLike | None, n: int) -> NDArray[np.int64]:
+    return np.arange(n, dtype=np.int64) if identities is None else identity_codes(identities)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import CLUSTER
+from threeages.data.manifest import IDENTITY
 from threeages.errors import DataError
 from threeages.evaluation import metrics
-from threeages.evaluation.predictions import AGE_COLUMNS, OK, PredictionTable
+from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.evaluation.selective import risk_coverage
+from threeages.inference.records import OK
 from threeages.labels import UNKNOWN
 
 NO_LABEL = "no_label"  # counted with the failed rows: answered, but with nothing to judge it by
@@ -29,7 +30,7 @@ class Evaluation:
     """How good the predictions are.
 
     `n` rows were judged and `n_failed` were not, counted by status in `failed`. `intervals` holds the 95%
-    interval of every figure in `metrics`; they resample `units` units, each a `unit`: 'cluster_id' or
+    interval of every figure in `metrics`; they resample `units` units, each a `unit`: 'identity' or
     'image'. `confusion` is int64 `(3, 3)`, row the label, column the answer. `risk_coverage` is the error
     among the most confident shares of rows; `years` judges apparent ages where the table has them, else None.
     """
@@ -72,7 +73,7 @@ def evaluate(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) ->
 
     Rows that failed count in `failed` and in no figure, so read the figures beside it.
     """
-    rows = np.flatnonzero(table.judged())
+    rows = np.flatnonzero(table.scored())
     failed = _failed(table)
     if not len(rows):
         counts = ", ".join(f"{k}: {v}" for k, v in failed.items()) or "the table is empty"
@@ -81,16 +82,16 @@ def evaluate(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) ->
             hint=f"At least one row needs a label and the status '{OK}'.",
         )
     labels, probs = table.labels[rows], table.probs[rows]
-    known = table.clusters()
-    clusters = None if known is None or not any(known[rows]) else known[rows]
+    known = table.identities()
+    identities = None if known is None or not any(known[rows]) else known[rows]
     return Evaluation(
         n=len(rows),
         n_failed=len(table) - len(rows),
         failed=failed,
         metrics=metrics.summarize(labels, probs),
-        intervals=metrics.bootstrap_by_cluster(labels, probs, clusters, n=resamples, seed=seed),
-        unit="image" if clusters is None else CLUSTER,
-        units=len(rows) if clusters is None else int(metrics.cluster_codes(clusters).max()) + 1,
+        intervals=metrics.bootstrap_by_cluster(labels, probs, identities, n=resamples, seed=seed),
+        unit="image" if identities is None else IDENTITY,
+        units=len(rows) if identities is None else int(metrics.identity_codes(identities).max()) + 1,
         per_class=metrics.per_class(labels, probs),
         confusion=metrics.confusion_matrix(labels, probs),
         slices=_slices({k: [v[i] for i in rows] for k, v in table.columns.items()}, labels, probs),
@@ -125,7 +126,7 @@ def _slices(columns: dict[str, list[str]], labels: NDArray[np.int64], probs: NDA
     groups = {
         k: [v or NOT_GIVEN for v in values]
         for k, values in columns.items()
-        if k not in {"age", CLUSTER, *AGE_COLUMNS}
+        if k not in {"age", IDENTITY, *AGE_COLUMNS}
     }
     if "age" in columns:
         groups["age_decade"] = [_decade(v) for v in columns["age"]]

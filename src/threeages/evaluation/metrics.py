@@ -110,15 +110,15 @@ def reliability_bins(labels: ArrayLike, probs: ArrayLike) -> list[dict[str, floa
 
 
 def bootstrap_by_cluster(
-    labels: ArrayLike, probs: ArrayLike, clusters: ArrayLike | None, *, n: int = 1000, seed: int = 0
+    labels: ArrayLike, probs: ArrayLike, identities: ArrayLike | None, *, n: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95% percentile interval of every figure, resampling whole clusters (rows where `clusters` is None).
+    """95% percentile interval of every figure, resampling whole identities (rows where `identities` is None).
 
     Rows of one person are not independent, so resampling rows would make the intervals too narrow. A row
-    whose cluster is '' is a cluster of its own. Fewer than two clusters allow no interval: NaN.
+    whose cluster is '' is a cluster of its own. Fewer than two identities allow no interval: NaN.
     """
     truth, p = check_rows(labels, probs)
-    stats = _cluster_sums(_row_stats(truth, p), clusters)
+    stats = _cluster_sums(_row_stats(truth, p), identities)
     if len(stats) < 2:
         return dict.fromkeys(_from_sums(stats), (np.nan, np.nan))
     figures = _from_sums(_resampled_sums(stats, n, np.random.default_rng(seed)))
@@ -129,7 +129,7 @@ def paired_differences(
     labels: ArrayLike,
     first: ArrayLike,
     second: ArrayLike,
-    clusters: ArrayLike | None,
+    identities: ArrayLike | None,
     *,
     n: int = 1000,
     seed: int = 0,
@@ -139,7 +139,7 @@ def paired_differences(
     As `bootstrap_by_cluster`, but what makes a draw of people easy or hard cancels out.
     """
     pair = [_row_stats(*check_rows(labels, probs)) for probs in (first, second)]
-    sums = _cluster_sums(np.hstack(pair), clusters)
+    sums = _cluster_sums(np.hstack(pair), identities)
     draws = (
         _resampled_sums(sums, n, np.random.default_rng(seed))
         if len(sums) > 1
@@ -155,9 +155,9 @@ def _differences(sums: Floats) -> dict[str, Floats]:
     return {name: right[name] - left[name] for name in left}
 
 
-def cluster_codes(clusters: ArrayLike) -> NDArray[np.int64]:
+def identity_codes(identities: ArrayLike) -> NDArray[np.int64]:
     """Number of each row's cluster, from 0; every row whose cluster is '' gets one of its own."""
-    names = np.asarray(clusters).astype(str)
+    names = np.asarray(identities).astype(str)
     _, codes = np.unique(names, return_inverse=True)
     unknown = names == ""
     codes[unknown] = codes.max(initial=0) + 1 + np.arange(unknown.sum())
@@ -230,17 +230,17 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
-def _cluster_sums(stats: Floats, clusters: ArrayLike | None) -> Floats:
-    if clusters is None:
+def _cluster_sums(stats: Floats, identities: ArrayLike | None) -> Floats:
+    if identities is None:
         return stats
-    codes = cluster_codes(clusters)
+    codes = identity_codes(identities)
     sums = np.zeros((int(codes.max()) + 1, stats.shape[1]))
     np.add.at(sums, codes, stats)
     return sums
 
 
 def _resampled_sums(stats: Floats, n: int, rng: np.random.Generator) -> Floats:
-    """Sums `(n, 26)` of `n` draws with replacement of as many clusters as there are."""
+    """Sums `(n, 26)` of `n` draws with replacement of as many identities as there are."""
     units = len(stats)
     step = max(1, _CHUNK // units)
     parts = []

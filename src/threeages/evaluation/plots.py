@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import atomic_path
 from threeages.errors import DataError, MissingDependencyError
+from threeages.files import atomic_path
 from threeages.labels import AGE_GROUPS
 
 if TYPE_CHECKING:

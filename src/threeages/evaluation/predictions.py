@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import CLUSTER, atomic_path, find_rows
+from threeages.data.manifest import IDENTITY, find_rows
 from threeages.errors import DataError
+from threeages.files import atomic_path
+from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
-OK = "ok"
 NO_ANSWER = "no_answer"  # status of a row that has no probabilities in a file without a status column
 PROB_COLUMNS = tuple(f"prob_{name.lower()}" for name in AGE_GROUPS)
 OWN_COLUMNS = ("path", "label", "status", "age_group", *PROB_COLUMNS, "confidence")
@@ -53,7 +54,7 @@ class PredictionTable:
         """Mask `(n,)` of the rows with an answer."""
         return np.asarray([s == OK for s in self.status], dtype=np.bool_)
 
-    def judged(self) -> NDArray[np.bool_]:
+    def scored(self) -> NDArray[np.bool_]:
         """Mask `(n,)` of the rows with an answer whose label is known."""
         judged: NDArray[np.bool_] = self.answered() & (self.labels != UNKNOWN)
         return judged
@@ -77,9 +78,9 @@ class PredictionTable:
             {name: tuple(cells[i] for i in rows) for name, cells in self.columns.items()},
         )
 
-    def clusters(self) -> NDArray[np.str_] | None:
-        """`cluster_id` of every row, or None where the column is absent or wholly empty."""
-        values = self.columns.get(CLUSTER)
+    def identities(self) -> NDArray[np.str_] | None:
+        """`identity` of every row, or None where the column is absent or wholly empty."""
+        values = self.columns.get(IDENTITY)
         return np.asarray(values) if values and any(values) else None
 
 

@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from threeages.data.manifest import atomic_path, replace_rows
 from threeages.errors import MissingDependencyError
 from threeages.evaluation.evaluate import SLICE_FIGURES, Evaluation, evaluate
 from threeages.evaluation.predictions import PredictionTable, save_predictions
+from threeages.files import atomic_path, replace_rows
 from threeages.machine import describe_machine
 
 NAMES = {

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from threeages.errors import ConfigError
-from threeages.evaluation.metrics import Floats, check_rows, cluster_codes
+from threeages.evaluation.metrics import Floats, check_rows, identity_codes
 
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 MIN_ANSWERS = 100  # fewer answers than this make no error rate of 10 % worth the name
@@ -30,11 +30,11 @@ def area_under_risk(labels: ArrayLike, probs: ArrayLike) -> float:
 
 
 def error_threshold(
-    labels: ArrayLike, probs: ArrayLike, clusters: ArrayLike | None, rate: float
+    labels: ArrayLike, probs: ArrayLike, identities: ArrayLike | None, rate: float
 ) -> float | None:
     """The lowest confidence from which on the answers have an error of `rate` at most.
 
-    Labels `(n,)`, probs `(n, 3)` of people outside training; clusters `(n,)` name the person, or None where
+    Labels `(n,)`, probs `(n, 3)` of people outside training; identities `(n,)` name the person, or None where
     every row is one of its own. None where no 100 answers have so low an error. One more person, at worst
     always wrong, is counted in, as in conformal risk control (Angelopoulos et al. 2022): without it the error
     on persons left out was above the wished rate in 14 of 15 measurements.
@@ -42,7 +42,7 @@ def error_threshold(
     if not 0 < rate < 1:
         raise ConfigError(f"The error rate was {rate}.", hint="Give a share between 0 and 1, such as 0.1.")
     confidence, errors = _by_confidence(labels, probs)
-    persons = len(errors) if clusters is None else int(cluster_codes(clusters).max()) + 1
+    persons = len(errors) if identities is None else int(identity_codes(identities).max()) + 1
     errors = (persons * errors + 1) / (persons + 1)
     last_of_ties = np.append(confidence[1:] < confidence[:-1], True)
     enough = np.arange(1, len(errors) + 1) >= min(MIN_ANSWERS, len(errors))

@@ -3,24 +3,18 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import atomic_path
 from threeages.errors import DataError
-from threeages.evaluation.conformal import (
-    coverage_by_cluster,
-    interval_margin,
-    prediction_sets,
-    set_threshold,
-)
-from threeages.evaluation.metrics import Floats, cluster_codes
+from threeages.evaluation.conformal import coverage_by_identity, interval_margin, set_threshold
+from threeages.evaluation.metrics import Floats, identity_codes
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.selective import error_threshold
-from threeages.signature import METADATA_KEY, Signature
+from threeages.inference.sets import prediction_sets
+from threeages.signature import Signature
 
 ERROR_RATES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 COVERAGES = (0.8, 0.9, 0.95)
@@ -82,20 +76,20 @@ class _Rows:
 def measure_thresholds(table: PredictionTable, *, seed: int = 0) -> ThresholdReport:
     """Choose every threshold on all rows with a label and an answer, and measure it by cross-fitting.
 
-    The rows must be of people outside training. A person is a value of `cluster_id`; without that column each
+    The rows must be of people outside training. A person is a value of `identity`; without that column each
     image counts as one, which is only right where no person has two. What stands in the report beside a
     threshold was measured in five folds of persons, each with the threshold that the other four gave.
     Rates and coverages that cannot be reached are left out. Raises DataError below 20 persons.
     """
-    rows = table.judged()
-    clusters = table.clusters()
-    persons = np.arange(rows.sum()) if clusters is None else cluster_codes(clusters[rows])
+    rows = table.scored()
+    identities = table.identities()
+    persons = np.arange(rows.sum()) if identities is None else identity_codes(identities[rows])
     data = _Rows(table.labels[rows], table.probs[rows], persons)
     n_persons = int(persons.max(initial=-1)) + 1
     if n_persons < MIN_PERSONS:
         raise DataError(
             f"The predictions hold {n_persons} persons with a label and an answer.",
-            hint=f"Thresholds need {MIN_PERSONS} or more, named in the column cluster_id.",
+            hint=f"Thresholds need {MIN_PERSONS} or more, named in the column identity.",
         )
     folds = (np.random.default_rng(seed).permutation(n_persons) % FOLDS)[persons]
     return ThresholdReport(
@@ -119,19 +113,9 @@ def measure_answers(table: PredictionTable, signature: Signature) -> list[tuple[
         report = None
     if report and report.apply(signature).error_thresholds == signature.error_thresholds:
         return [(m.answered, m.error) for m in report.errors]
-    rows = table.judged()
+    rows = table.scored()
     confidence, wrong = table.confidence[rows], table.probs[rows].argmax(axis=1) != table.labels[rows]
     return [_shares(confidence >= bound, wrong) for _, bound in signature.error_thresholds]
-
-
-def replace_signature(path: Path, signature: Signature) -> None:
-    """Give the ONNX file at `path` another signature; its graph stays. Needs the package onnx."""
-    import onnx
-
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {METADATA_KEY: signature.to_json()})
-    with atomic_path(path) as part:
-        part.write_bytes(model.SerializeToString())
 
 
 def _measure_error(data: _Rows, folds: NDArray[Any], rate: float) -> ErrorMeasure | None:
@@ -161,7 +145,7 @@ def _measure_set(data: _Rows, folds: NDArray[Any], coverage: float) -> SetMeasur
     if probability == 0:
         return None
     inside = prediction_sets(data.probs, _cross_fitted(data, folds, choose, otherwise=0.0))
-    covered = coverage_by_cluster(data.labels, inside, data.persons).mean()
+    covered = coverage_by_identity(data.labels, inside, data.persons).mean()
     return SetMeasure(coverage, probability, float(covered), float(inside.sum(axis=1).mean()))
 
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from threeages.data.cache import open_faces
-from threeages.data.manifest import Manifest, atomic_path
+from threeages.data.manifest import Manifest
 from threeages.errors import DataError, ModelError
 from threeages.export.int8 import equalize, quantize
 from threeages.faces.images import Pixels
-from threeages.labels import UNKNOWN
+from threeages.files import atomic_path
+from threeages.labels import UNKNOWN, YEARS
 from threeages.models.classifier import Classifier
-from threeages.models.heads import YEARS
 from threeages.signature import METADATA_KEY, Signature
 
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports every operator of absent packages

@@ -1,7 +1,6 @@
 """From an image to the faces in it, whatever detector finds them, and to the crops a model is given."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -14,14 +13,6 @@ Landmarks = NDArray[
     np.float32
 ]  # (5, 2): x, y of right eye, left eye, nose tip, mouth's right and left corner
 
-PADDED_SIDE = 320  # longer side of a padded crop: the face is then near 160 pixels, the detector's best range
-PADDING = 0.5  # border around a tight crop on each side, as a fraction of its longer side
-MIN_SCORE = 0.7
-# On 200 film crops a plain look finds 165, a padded look at 0.4 finds 192; neither finds any in 100 noise
-# images and 45 cuts of photos without a face. At 0.3 a cut of a cat is taken for a face.
-TIGHT_SCORE = 0.4
-TIGHT_SHARE = 0.2  # a padded face must cover this much of the image for the image to be a face crop
-WHOLE_SHARE = 0.6  # a lone face that fills this much is a crop; in training crops are taken whole
 # Where the landmarks lie in an aligned square of side 1 (ArcFace's template at 112 px; Deng et al., 2019)
 TEMPLATE = (
     np.array(
@@ -52,45 +43,15 @@ class Face:
         return min(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
-class Detector(Protocol):
-    """Anything that finds faces."""
-
-    def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
-        """Faces of a uint8 RGB image `(height, width, 3)`, the largest first."""
-        ...
-
-
 def whole(pixels: Pixels, landmarks: Landmarks | None = None) -> Face:
     """The image taken as one face crop: the box is the full image, the score 0."""
     height, width = pixels.shape[:2]
     return Face((0.0, 0.0, float(width), float(height)), 0.0, landmarks)
 
 
-def find_faces(pixels: Pixels, detector: Detector) -> list[Face]:
-    """Faces of a uint8 RGB image, the largest first; [] where there is none.
-
-    A crop so tight that the detector sees no outline is tried again inside a grey border; where a face
-    then covers at least 20 % of the image, the image as a whole is that face.
-    """
-    height, width = pixels.shape[:2]
-    faces = detector.detect(pixels)
-    if len(faces) == 1 and faces[0].area >= WHOLE_SHARE * height * width:
-        return [whole(pixels, faces[0].landmarks)]
-    if faces:
-        return faces
-    padded, inner = _pad(pixels)
-    area = (inner[2] - inner[0]) * (inner[3] - inner[1])
-    seen = detector.detect(padded, TIGHT_SCORE)
-    face = max(seen, key=lambda f: _overlap(f.box, inner), default=None)
-    if face is None or _overlap(face.box, inner) < TIGHT_SHARE * area:
-        return []
-    if face.landmarks is None:
-        return [whole(pixels)]
-    landmarks = (face.landmarks - inner[:2]) * width / (inner[2] - inner[0])
-    return [whole(pixels, landmarks.astype(np.float32))]
-
-
-def cut(pixels: Pixels, face: Face, size: int, *, margin: float = 0.0, alignment: float = 0.0) -> Pixels:
+def align_crop(
+    pixels: Pixels, face: Face, size: int, *, margin: float = 0.0, alignment: float = 0.0
+) -> Pixels:
     """What a model is given of a face, uint8 `(size, size, 3)`; the same in training and in use.
 
     It shows the box with its `margin`, whatever lies around: the training sets' images are such boxes, so
@@ -106,7 +67,7 @@ def cut(pixels: Pixels, face: Face, size: int, *, margin: float = 0.0, alignment
     return resize(part, size)
 
 
-def crop(pixels: Pixels, face: Face, margin: float) -> Pixels:
+def crop_box(pixels: Pixels, face: Face, margin: float) -> Pixels:
     """Pixels of the face's box grown by `margin` of its longer side each way and clipped; at least 1x1.
 
     The box keeps its shape: it is not made square.
@@ -171,18 +132,6 @@ def _scaled(pixels: Pixels, scale: float) -> Pixels:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, size, interpolation=method), dtype=np.uint8)
-
-
-def _pad(pixels: Pixels) -> tuple[Pixels, Box]:
-    """The image inside a grey border at the detector's best size, and where the image lies in it."""
-    height, width = pixels.shape[:2]
-    inner = _scaled(pixels, PADDED_SIDE / (1 + 2 * PADDING) / max(height, width))
-    h, w = inner.shape[:2]
-    border = round(PADDING * max(h, w))
-    padded = cv2.copyMakeBorder(
-        inner, border, border, border, border, cv2.BORDER_CONSTANT, value=(128, 128, 128)
-    )
-    return np.asarray(padded, dtype=np.uint8), (border, border, border + w, border + h)
 
 
 def _overlap(a: Box, b: Box) -> float:

@@ -9,7 +9,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from threeages.errors import ModelError
-from threeages.faces.crop import MIN_SCORE, Face, shrink
+from threeages.faces.crop import Face, shrink
+from threeages.faces.detect import MIN_SCORE
 from threeages.faces.images import Pixels
 
 YUNET_PATH = Path(__file__).parents[1] / "assets" / "yunet.onnx"

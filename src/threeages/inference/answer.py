@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.evaluation.conformal import set_names
 from threeages.inference.records import Record
+from threeages.inference.sets import set_names
 from threeages.labels import AGE_GROUPS, AgeBounds
 from threeages.signature import Signature
 

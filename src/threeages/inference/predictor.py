@@ -1,32 +1,25 @@
 """Images to one record a face: decode and detect in threads, answer in batches. Needs no torch."""
 
-import csv
-import glob
-import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from threeages.data.manifest import Manifest, RowFault
-from threeages.errors import DataError, ImageError, ModelError
-from threeages.evaluation.predictions import AGE_COLUMNS, OK, PredictionTable
-from threeages.faces.crop import Detector, Face, crop, cut, find_faces, whole
-from threeages.faces.images import SUFFIXES, Pixels, load_reduced
+from threeages.errors import ImageError
+from threeages.faces.crop import Face, align_crop, crop_box, whole
+from threeages.faces.detect import Detector, find_faces
+from threeages.faces.images import Pixels, load_reduced
 from threeages.faces.quality import find_fault
 from threeages.faces.yunet import YuNet
 from threeages.inference.answer import Policy, Pool, face_record
-from threeages.inference.records import ABSTAINED, Record
-from threeages.labels import UNKNOWN
-from threeages.signature import METADATA_KEY, Signature
+from threeages.inference.records import OK, Record
+from threeages.inference.runtime import OnnxModel, default_model_path
 
 TOGETHER = "together"  # the path of the record that answers several images of one person
 BATCH = 32
@@ -34,55 +27,6 @@ LOOK_AHEAD = 128  # images decoded before the model asks: bounds memory whatever
 # Shorter side of a decoded photo. The detector looks at 640 pixels and sees faces from about 10 there, which
 # then have 15 or more; a 12-megapixel JPEG is decoded at half its size, in a third of the time.
 DECODED_SIDE = 960
-CSV_HEADER = ("path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young", "prob_middle", "prob_old",
-              "confidence", "age", "age_low", "age_high", "age_set", "message")  # fmt: skip
-
-
-class OnnxModel:
-    """An exported model with its signature, on the CPU; `threads` is its share of the cores (None: all)."""
-
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
-        if not path.is_file():
-            raise ModelError(
-                f"There is no model {path}.", hint="Give 'default', an ONNX file or a run folder."
-            )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # idle threads must sleep: spinning takes cores from those that decode
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            metadata = self._session.get_modelmeta().custom_metadata_map
-        except Exception as error:  # onnxruntime raises its own unrelated classes
-            raise ModelError(
-                f"{path} is not an ONNX model: {error}", hint="Write one: threeages export RUN."
-            ) from error
-        if METADATA_KEY not in metadata:
-            raise ModelError(
-                f"{path} carries no threeages signature.", hint="Write one: threeages export RUN."
-            )
-        self.signature = Signature.from_json(metadata[METADATA_KEY])
-        self.has_years = "years" in {output.name for output in self._session.get_outputs()}
-
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 RGB `(n, size, size, 3)` to probabilities float32 `(n, 3)`."""
-        return self.predict_all(pixels)[0]
-
-    def predict_all(
-        self, pixels: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """As `predict`, and the distributions over apparent age `(n, 101)` where the model has them."""
-        if not self.has_years:
-            return self._session.run(["probs"], {"pixels": pixels})[0], None
-        probs, years = self._session.run(["probs", "years"], {"pixels": pixels})
-        return probs, years
-
-
-def default_model_path() -> Path:
-    """The model that ships inside the package."""
-    return Path(__file__).parents[1] / "assets" / "default.onnx"
 
 
 @dataclass(frozen=True)
@@ -202,13 +146,17 @@ class Predictor:
             )
         crops = tuple(self._crop(pixels, face) for face in faces)
         faults = (
-            () if self.detector is None else tuple(find_fault(f, crop(pixels, f, 0), scale) for f in faces)
+            ()
+            if self.detector is None
+            else tuple(find_fault(f, crop_box(pixels, f, 0), scale) for f in faces)
         )
         return Prepared(path, tuple(_rounded(face, scale) for face in faces), crops, faults=faults)
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
         signature = self.model.signature
-        return cut(pixels, face, signature.input_size, margin=signature.margin, alignment=signature.alignment)
+        return align_crop(
+            pixels, face, signature.input_size, margin=signature.margin, alignment=signature.alignment
+        )
 
     def outputs(self, items: Sequence[Prepared]) -> list[Output]:
         """What the model says of every face, in order: probs `(3,)`, and years `(101,)` or None."""
@@ -270,99 +218,6 @@ def load_predictor(
     detector = YuNet() if detect else None
     # one thread a batch, as many batches as cores: on 2 cores 4 % more crops a second than two threads
     return Predictor(OnnxModel(path, threads=1), detector, max_error=max_error, coverage=coverage)
-
-
-def predict_table(
-    predictor: Predictor,
-    manifest: Manifest,
-    faults: Sequence[RowFault] = (),
-    *,
-    watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
-) -> PredictionTable:
-    """One row an image of a manifest, for its largest face; then one row a fault, none dropped.
-
-    A face that was found but not answered is judged by its probabilities all the same, so that abstaining
-    makes no figure better; the column `abstained` says why it was not. Models with years add the columns
-    `predicted_age`, `predicted_low` and `predicted_high`. `watch` may show the progress through the files.
-    """
-    files = manifest.files()
-    first: dict[str, Record] = {}
-    for record in predictor.predict(watch(files)):
-        first.setdefault(record.path, record)
-    records = [first[str(file)] for file in files]
-    nothing = (np.nan,) * 3
-    probs = [tuple(r.probs.values()) if r.probs else nothing for r in records] + [nothing] * len(faults)
-    array = np.asarray(probs, dtype=np.float64).reshape(-1, 3)
-    columns = manifest.columns | _record_columns(records)
-    return PredictionTable(
-        (*manifest.paths, *(f"{fault.path} (line {fault.line})" for fault in faults)),
-        np.concatenate([manifest.labels, np.full(len(faults), UNKNOWN, dtype=np.int64)]),
-        (*(OK if r.probs else r.status for r in records), *(fault.status for fault in faults)),
-        array,
-        array.max(axis=1),
-        {name: (*values, *("",) * len(faults)) for name, values in columns.items()},
-    )
-
-
-def _record_columns(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
-    """What records say beyond the probabilities, as columns of a table; none that is empty."""
-    columns = {"abstained": tuple(r.status if r.probs and r.status in ABSTAINED else "" for r in records)}
-    for column, name in AGE_COLUMNS.items():
-        columns[column] = tuple("" if getattr(r, name) is None else str(getattr(r, name)) for r in records)
-    return {column: values for column, values in columns.items() if any(values)}
-
-
-def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
-    """Files of the given files, folders (searched deeply), globs and, for '-', the lines of `stdin`.
-
-    A plain path that does not exist is kept: it becomes a record that says so. A folder without images or a
-    glob without matches raises DataError.
-    """
-    return [path for source in sources for path in _expand(source, stdin)]
-
-
-def write_records(records: Iterable[Record], out: TextIO, kind: str) -> None:
-    """Write records as they come: `jsonl` one object a line, `csv` with a header."""
-    if kind == "jsonl":
-        for record in records:
-            out.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
-        return
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
-    for r in records:
-        probs = r.probs.values() if r.probs else ("",) * 3
-        writer.writerow(
-            [
-                r.path,
-                r.status,
-                *(r.box or ("",) * 4),
-                r.age_group,
-                *probs,
-                r.confidence,
-                r.age,
-                r.age_low,
-                r.age_high,
-                "|".join(r.age_set or ()),
-                r.message,
-            ]
-        )
-
-
-def _expand(source: str, stdin: TextIO) -> list[Path]:
-    if source == "-":
-        return [Path(line.strip()) for line in stdin if line.strip()]
-    path = Path(source)
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        what = f"The folder {source} holds no images."
-    elif path.exists() or not glob.has_magic(source):
-        return [path]
-    else:
-        found = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())  # noqa: PTH207 - Path.glob takes no absolute pattern
-        what = f"No file matches {source}."
-    if not found:
-        raise DataError(what, hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
-    return found
 
 
 def _rounded(face: Face, scale: float) -> tuple[int, int, int, int]:

@@ -43,3 +43,6 @@ class Record:
         """Inverse of `to_dict`; fields that this version does not know are left out."""
         known = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         return cls(**known | {"box": tuple(known["box"]) if known.get("box") else None})
+
+
+OK = "ok"

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import atomic_path
 from threeages.errors import ConfigError, DataError
 from threeages.faces.crop import iou
 from threeages.faces.images import Pixels
+from threeages.files import atomic_path
 from threeages.inference.answer import Pool, face_record
 from threeages.inference.predictor import Predictor, Prepared
 from threeages.inference.records import Record

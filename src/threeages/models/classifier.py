@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from threeages.models.heads import DEFAULT_HEADS, MAIN, YEARS, HeadSpec
+from threeages.labels import YEARS
+from threeages.models.heads import DEFAULT_HEADS, MAIN, HeadSpec
 from threeages.models.network import Network
 from threeages.models.registry import SIGNATURES, build_network
 from threeages.signature import Signature

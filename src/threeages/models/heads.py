@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from threeages.errors import ConfigError
-from threeages.labels import AGE_GROUPS
+from threeages.labels import AGE_GROUPS, YEARS
 
 MAIN = "age_group"
-YEARS = "years"
 MAX_AGE = 100
 YEARS_SIGMA = 2.5  # years; people's estimates of one face's age scatter by about as much
 # CORAL's thresholds learn so many times faster than weights: in 300 steps of Adam at 1e-3 they would move by

@@ -11,7 +11,6 @@ from threeages.errors import ConfigError
 from threeages.models.attention import attention_cnn
 from threeages.models.cnn import cnn, cnn_lstm
 from threeages.models.heads import HeadSpec
-from threeages.models.memory import Memory
 from threeages.models.mobilenet_v1 import GREY, MobileNetV1, fold_preprocessing, rename_published
 from threeages.models.mobilenet_v2 import mobilenet_v2
 from threeages.models.network import Network
@@ -19,9 +18,7 @@ from threeages.models.resnet import from_torchvision, resnet50
 from threeages.models.timm_network import PREFIX, timm_network, timm_signature
 from threeages.models.vit import VisionTransformer, rename_clip
 from threeages.signature import Signature
-from threeages.training.config import TrainConfig
 
-MEMORY = "memory"
 TORCH_HUB = "https://download.pytorch.org/models/"
 
 
@@ -45,10 +42,6 @@ def _imagenet(name: str) -> Signature:
 
 def _mobilenet_v1_face(_: int, heads: Sequence[HeadSpec], **options: Any) -> Network:
     return MobileNetV1(heads, **options)
-
-
-def _memory(_: int, heads: Sequence[HeadSpec], **options: Any) -> Network:
-    return Memory(heads, **options)
 
 
 def _own_features(key: str) -> str:
@@ -94,12 +87,6 @@ MODELS: dict[str, Model] = {
         ),
         rename_clip,
     ),
-    MEMORY: Model(
-        _memory,
-        Signature(MEMORY, 224, mean=(GREY, GREY, GREY), std=(1.0, 1.0, 1.0), margin=0.03),
-        lambda key: "0." + key.removeprefix("features."),
-        adapt=partial(fold_preprocessing, first="0.1"),
-    ),
 }
 SIGNATURES = {name: model.signature for name, model in MODELS.items()}
 
@@ -134,16 +121,6 @@ def create_signature(
         return found
     mean, std = (tuple(255 * v for v in values) for values in (found.mean, found.std))
     return replace(found, mean=mean, std=std)  # type: ignore[arg-type]
-
-
-def configured_signature(config: TrainConfig) -> Signature:
-    """The preprocessing that the settings of a training name."""
-    return create_signature(
-        config.model,
-        config.input_size,
-        alignment=config.alignment,
-        double_scaling=config.double_scaling,
-    )
 
 
 def build_network(signature: Signature, heads: Sequence[HeadSpec], options: dict[str, Any]) -> Network:

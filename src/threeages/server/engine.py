@@ -12,8 +12,9 @@ import numpy as np
 
 from threeages.faces.images import Pixels
 from threeages.inference.occlusion import cover_patches, fall_grid
-from threeages.inference.predictor import OnnxModel, Predictor, Prepared
+from threeages.inference.predictor import Predictor, Prepared
 from threeages.inference.records import Record
+from threeages.inference.runtime import OnnxModel
 from threeages.server.metrics import Metrics
 from threeages.server.problems import BusyError, RequestError
 from threeages.server.settings import Settings

@@ -16,7 +16,8 @@ from PIL import Image
 from threeages.errors import ModelError
 from threeages.faces import images
 from threeages.faces.yunet import YuNet
-from threeages.inference.predictor import OnnxModel, Predictor, Prepared
+from threeages.inference.predictor import Predictor, Prepared
+from threeages.inference.runtime import OnnxModel
 from threeages.server.settings import Settings
 
 START_TIMEOUT = 120.0  # a cold start on a busy machine reads OpenCV and ONNX Runtime from disk

@@ -16,17 +16,19 @@ from threeages.data.cache import PixelCache, open_cache
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.split import Rows
 from threeages.errors import ConfigError
+from threeages.evaluation.collect import answer_table
 from threeages.evaluation.predictions import PredictionTable
 from threeages.export.to_onnx import export_onnx
 from threeages.faces.images import Pixels
-from threeages.inference.predictor import BATCH, OnnxModel
+from threeages.inference.predictor import BATCH
+from threeages.inference.runtime import OnnxModel
+from threeages.labels import YEARS
 from threeages.models.classifier import Classifier
-from threeages.models.heads import YEARS
+from threeages.training.build import create_data, open_data
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.frozen import find_activations, gains_by_bfloat16
 from threeages.training.loop import compute_logits
-from threeages.training.run import answer_table, create_data, open_data
 
 VIEWS = ("plain", "mirrored", "whole", "whole-mirrored")
 Probs = NDArray[np.float32]

@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from threeages.data.manifest import Manifest, atomic_path, replace_rows
+from threeages.data.manifest import Manifest
+from threeages.data.split import SplitMode
 from threeages.errors import ConfigError
 from threeages.evaluation.compare import FIGURES
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
+from threeages.files import atomic_path, replace_rows
 from threeages.machine import describe_machine
 from threeages.training.checkpoint import load_checkpoint
-from threeages.training.config import SplitMode, TrainConfig
+from threeages.training.config import TrainConfig
 from threeages.training.recipes import create_recipe
 from threeages.training.run import train
 
@@ -48,7 +50,7 @@ class Study:
     manifest: Manifest
     out: Path
     recipes: Sequence[str] = RECIPES
-    splits: Sequence[SplitMode] = ("random", "people")
+    splits: Sequence[SplitMode] = ("random", "identity")
     folds: int = 5
     weights: str = ""
     seed: int = 42
@@ -68,7 +70,7 @@ def run_study(study: Study, say: Callable[[str], None]) -> list[Row]:
         runs = list(_runs(study, name, config))
         for run, part in runs:
             if not (run / DONE).exists():
-                say(f"{name}, {split}{f' fold {part.fold}' if split == 'people' else ''} -> {run}")
+                say(f"{name}, {split}{f' fold {part.fold}' if split == 'identity' else ''} -> {run}")
                 table = train(study.manifest, part, run, cache_dir=study.cache_dir)
                 assert table is not None
                 write_report(table, run)
@@ -78,10 +80,10 @@ def run_study(study: Study, say: Callable[[str], None]) -> list[Row]:
 
 
 def parse_splits(text: str) -> tuple[SplitMode, ...]:
-    """Splits of 'random,people'; raises ConfigError on another word."""
-    allowed: dict[str, SplitMode] = {"random": "random", "people": "people"}
+    """Splits of 'random,identity'; raises ConfigError on another word."""
+    allowed: dict[str, SplitMode] = {"random": "random", "identity": "identity"}
     if unknown := [word for word in text.split(",") if word not in allowed]:
-        raise ConfigError(f"There is no split {unknown[0]!r} to study.", hint="Allowed: random,people.")
+        raise ConfigError(f"There is no split {unknown[0]!r} to study.", hint="Allowed: random,identity.")
     return tuple(allowed[word] for word in text.split(","))
 
 
@@ -96,7 +98,7 @@ def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "recipe",
         "published",
         "random",
-        "people",
+        "identity",
         "gap",
         "balanced",
         "macro F1",
@@ -106,14 +108,14 @@ def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     lines = []
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         found = {row["split"]: row for row in rows if row["recipe"] == recipe}
-        hard = found.get("people") or found["random"]
-        accuracies = [float(found[split]["accuracy"]) for split in ("random", "people") if split in found]
+        hard = found.get("identity") or found["random"]
+        accuracies = [float(found[split]["accuracy"]) for split in ("random", "identity") if split in found]
         seconds = sum(float(row["seconds"]) for row in found.values())
         lines.append(
             [
                 recipe,
                 hard["published"],
-                *(_with_interval(found.get(split)) for split in ("random", "people")),
+                *(_with_interval(found.get(split)) for split in ("random", "identity")),
                 f"{accuracies[0] - accuracies[1]:.3f}" if len(accuracies) == 2 else "",
                 hard["balanced_accuracy"],
                 hard["f1_macro"],
@@ -152,7 +154,7 @@ def _judge(study: Study, name: str, split: SplitMode, runs: list[Path], config: 
         "recipe": name,
         "model": config.model,
         "split": split,
-        "folds": str(len(runs)) if split == "people" else "",
+        "folds": str(len(runs)) if split == "identity" else "",
         "n": str(result.n),
         "units": str(result.units),
         **_figures(result),

@@ -12,12 +12,13 @@ from typing import Any
 import optuna
 import torch
 
-from threeages.data.manifest import Manifest, atomic_path
+from threeages.data.manifest import Manifest
 from threeages.errors import DataError, ThreeAgesError
 from threeages.evaluation.plots import Trial, plot_search, save_figure
+from threeages.files import atomic_path
+from threeages.training.build import create_data, create_model, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.loop import train_epochs
-from threeages.training.run import create_data, create_model, open_data
 
 FILTERS = ((32, 64), (64, 128), (128, 256), (128, 256))  # least and most of each block
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)

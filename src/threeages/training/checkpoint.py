@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from threeages.data.manifest import atomic_path
 from threeages.errors import ModelError
+from threeages.files import atomic_path
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.heads import HeadSpec
 from threeages.signature import Signature

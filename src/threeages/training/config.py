@@ -3,12 +3,12 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from threeages.data.split import SplitMode
 from threeages.errors import ConfigError
 
-SplitMode = Literal["random", "people", "none"]
 ALL = -1
 CHOICES = {
-    "split": ("random", "people", "none"),
+    "split": ("random", "identity", "none"),
     "precision": ("auto", "32-true", "bf16-mixed"),
     "optimizer": ("adam", "rmsprop"),
     "head": ("softmax", "soft_ordinal", "coral", "corn"),

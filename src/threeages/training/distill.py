@@ -14,19 +14,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from threeages.data.cache import open_cache
-from threeages.data.manifest import Manifest, atomic_path, find_rows
+from threeages.data.manifest import Manifest, find_rows
 from threeages.data.mixup import Mixture, draw_mixture
 from threeages.data.online_views import Drawing, Moves, create_pool
 from threeages.errors import ConfigError
 from threeages.faces.images import Pixels
+from threeages.files import atomic_path
 from threeages.models.classifier import Classifier
 from threeages.models.registry import SIGNATURES
+from threeages.training.build import create_model, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.distill_losses import FeatureLesson, TokenLesson
 from threeages.training.frozen import Stretch
 from threeages.training.loop import batches, choose_precision
 from threeages.training.malloc import keep_freed_memory
-from threeages.training.run import create_model, open_data
 from threeages.training.teachers import Teacher, open_network, open_tower
 
 LR, LESSON_LR = 4e-4, 1e-3  # of batches of 64 faces; of others by the root of their size

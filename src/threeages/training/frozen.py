@@ -15,10 +15,10 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from threeages.data.cache import VERSION, remove_leftovers
-from threeages.data.manifest import atomic_path
 from threeages.data.stored import FEATURES_FILE
 from threeages.errors import DataError, ThreeAgesError
 from threeages.export.to_onnx import trace
+from threeages.files import atomic_path
 from threeages.models.classifier import Classifier
 from threeages.models.vit import VisionTransformer
 

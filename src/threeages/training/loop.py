@@ -16,10 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from threeages.data.manifest import atomic_path
 from threeages.data.split import Rows, Split
 from threeages.data.stored import FEATURES_FOLDER
 from threeages.errors import ConfigError, ThreeAgesError
+from threeages.files import atomic_path
 from threeages.labels import UNKNOWN
 from threeages.models.classifier import Classifier
 from threeages.models.heads import MAIN
@@ -52,7 +52,7 @@ def fit(
     run: Path,
     log: Callable[[Epoch], None] | None = None,
 ) -> Classifier:
-    """Train through every phase; return the model of the epoch with the best accuracy on `split.select`.
+    """Train through every phase; return the model of the epoch with the best accuracy on `split.validation`.
 
     With `keep_last` it is that of the last epoch. It is `best.ckpt` in the end. `log` is given the figures
     of every epoch.
@@ -61,11 +61,11 @@ def fit(
         if log:
             log(epoch)
     model, state = load_checkpoint(run / BEST)
-    if config.calibrate and config.split == "people":  # in a random split the select rows are judged too
+    if config.calibrate and config.split == "identity":  # in a random split the select rows are judged too
         inputs = open_inputs(model, data, config.phases()[-1], config)
         fabric = Fabric(accelerator="auto", devices=1)
-        logits = compute_logits(fabric, model.to(fabric.device), inputs, split.select)
-        model = calibrate(model.cpu(), logits[MAIN], data.targets[MAIN][split.select])
+        logits = compute_logits(fabric, model.to(fabric.device), inputs, split.validation)
+        model = calibrate(model.cpu(), logits[MAIN], data.targets[MAIN][split.validation])
         save_checkpoint(run / BEST, model, history=state["history"], config=state["config"])
     return model
 
@@ -108,8 +108,10 @@ def train_epochs(
         while next_phase(config, history) == phase:
             with _threads(1 if phase.unfreeze == 0 else torch.get_num_threads()):
                 row = _train_epoch(loop, split.train, history)
-            if len(split.select):
-                row |= judge(judged, compute_logits(fabric, shown, inputs, split.select), data, split.select)
+            if len(split.validation):
+                row |= judge(
+                    judged, compute_logits(fabric, shown, inputs, split.validation), data, split.validation
+                )
             best = config.keep_last or all(
                 row.get("val_accuracy", 1) > past.get("val_accuracy", 0) for past in history
             )

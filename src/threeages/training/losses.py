@@ -10,8 +10,8 @@ from torch import Tensor
 
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError
-from threeages.labels import UNKNOWN
-from threeages.models.heads import MAIN, MAX_AGE, YEARS, Head, HeadSpec, years_spec
+from threeages.labels import UNKNOWN, YEARS
+from threeages.models.heads import MAIN, MAX_AGE, Head, HeadSpec, years_spec
 from threeages.models.vit import NUM_FEATURES
 from threeages.training.config import TrainConfig
 

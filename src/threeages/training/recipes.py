@@ -103,7 +103,7 @@ def frozen_features() -> TrainConfig:
         epochs=0,
         lr_decay=0.6,
         batch_size=96,
-        split="people",
+        split="identity",
         keep_last=True,  # ten people choose among six epochs little better than chance
         calibrate=True,
     )
@@ -150,17 +150,6 @@ def default() -> TrainConfig:
     )
 
 
-def contest() -> TrainConfig:
-    """A memory of the training images, for the contest whose test images show the same people and films.
-
-    Command: `threeages train FACES.csv --recipe contest --weights mobilenet_v1_face_age.safetensors`, with
-    `--split none` for all images. Nothing is learnt by gradient; the network of faces stays as published.
-    What this scores on people known to it says nothing of others: see results/models.csv for both. Cost:
-    about 4 minutes on 2 cores.
-    """
-    return TrainConfig(model="memory", input_size=224, head_epochs=1, epochs=0)
-
-
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "reference-cnn": reference_cnn,
     "corrected-cnn": corrected_cnn,
@@ -176,7 +165,6 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "frozen-features": frozen_features,
     "clip-features": clip_features,
     "default": default,
-    "contest": contest,
 }
 
 TASK_WEIGHT = 0.3

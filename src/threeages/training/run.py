@@ -2,9 +2,7 @@
 
 import json
 import platform
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,23 +12,19 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from threeages.data.cache import PixelCache, open_faces
-from threeages.data.manifest import Manifest, atomic_path
-from threeages.data.split import Rows, Split, create_split
-from threeages.data.stored import FEATURES_FOLDER
-from threeages.errors import ConfigError, DataError
+from threeages.data.manifest import Manifest
+from threeages.data.split import Split
+from threeages.errors import ConfigError
+from threeages.evaluation.collect import answer_table
 from threeages.evaluation.plots import plot_curves, save_figure
-from threeages.evaluation.predictions import AGE_COLUMNS, OK, PredictionTable
-from threeages.inference.answer import apparent_age
-from threeages.models.classifier import Architecture, Classifier, create_classifier
-from threeages.models.heads import YEARS
-from threeages.models.registry import MEMORY, configured_signature
-from threeages.models.weights import load_pretrained
+from threeages.evaluation.predictions import PredictionTable
+from threeages.files import atomic_path
+from threeages.models.classifier import Classifier
 from threeages.training import loop as fitting
-from threeages.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from threeages.training.build import create_data, create_model, open_data
+from threeages.training.checkpoint import LAST, load_checkpoint
 from threeages.training.config import TrainConfig
-from threeages.training.losses import TEACHER, collect_targets, create_heads
-from threeages.training.recall import memorize, name_scenes
+from threeages.training.losses import TEACHER
 from threeages.training.teachers import open_tower, standardize
 
 
@@ -50,74 +44,18 @@ def train(
     """
     model = create_model(config, manifest)
     cache, split = open_data(manifest, config, cache_dir)
-    notes = {"train": len(split.train), "select": len(split.select), "test": len(split.test)}
+    notes = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     _start_run(run, config, notes | {"straddling_duplicates": split.straddling})
     data = create_data(manifest, model, cache, cache_dir)
     if config.teacher:
         alignment = model.signature.alignment
         tower = open_tower(manifest, config.teacher, alignment, cache_dir, whole=True)
         data.targets[TEACHER] = standardize(tower.kept, split.train)
-    if config.model == MEMORY:
-        start = time.perf_counter()
-        model = memorize(model, data, split.train, name_scenes(manifest), config)
-        save_checkpoint(run / BEST, model, config=config.to_dict())
-        row = {"epoch": 1, "phase": "recall", "seconds": time.perf_counter() - start}
-        fitting.write_history([row], run / "metrics.csv")
-    else:
-        model = fitting.fit(model, data, split, config, run, log)
-        _draw_curves(run)
+    model = fitting.fit(model, data, split, config, run, log)
+    _draw_curves(run)
     if not len(split.test):
         return None
     return answer_table(manifest, split.test, _test(model, data, split, config, run))
-
-
-def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
-    """The images at the model's size, and how they are split; raises DataError where one cannot be read."""
-    cache = open_faces(manifest, configured_signature(config), views=config.views, folder=cache_dir)
-    if cache.failed:
-        first = next(iter(cache.failed))
-        raise DataError(
-            f"{len(cache.failed)} images cannot be read: {manifest.paths[first]} ({cache.failed[first]}) ...",
-            hint="Run: threeages data audit MANIFEST, then leave their rows out.",
-        )
-    split = create_split(
-        manifest, cache.digests, config.split, fold=config.fold, folds=config.folds, seed=config.seed
-    )
-    return cache, split
-
-
-def create_data(
-    manifest: Manifest, model: Classifier, cache: PixelCache, cache_dir: Path | None
-) -> fitting.TrainingData:
-    """What the training loop needs of the images: pixels, and targets for the model's heads."""
-    targets = collect_targets(manifest, tuple(model.architecture.heads))
-    folder = cache_dir or FEATURES_FOLDER
-    key = cache.digests.tobytes() * (len(cache.pixels) // len(cache.digests))  # once a view
-    return fitting.TrainingData(cache.pixels, targets, key, folder)
-
-
-def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:
-    """The model that the settings name, with its pretrained weights and a head for each task."""
-    torch.manual_seed(config.seed)
-    signature = replace(configured_signature(config), temperature=config.temperature)
-    model = create_classifier(signature, Architecture(create_heads(config, manifest), config.options))
-    load_pretrained(model, config.weights)
-    return model
-
-
-def answer_table(
-    manifest: Manifest, rows: Rows, answers: Mapping[str, NDArray[np.float32]]
-) -> PredictionTable:
-    """The rows with a model's answers `(n, ...)` by output: probs, and years where it has them."""
-    held = manifest.select(rows)
-    p = np.asarray(answers["probs"], dtype=np.float64)
-    columns = dict(held.columns)
-    if YEARS in answers:
-        ages = [apparent_age(years) for years in answers[YEARS]]
-        columns |= {
-            name: tuple(map(str, v)) for name, v in zip(AGE_COLUMNS, zip(*ages, strict=True), strict=True)
-        }
-    return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), columns)
 
 
 def _test(

@@ -15,8 +15,8 @@ from threeages.data.mixup import Mixture
 from threeages.data.split import Rows
 from threeages.data.stored import FEATURES_FOLDER
 from threeages.models.classifier import create_classifier
-from threeages.models.registry import configured_signature
 from threeages.models.weights import load_pretrained
+from threeages.training.build import configured_signature
 from threeages.training.config import TrainConfig
 from threeages.training.frozen import Inputs, Stretch, find_activations, open_activations
 from threeages.training.recipes import create_recipe

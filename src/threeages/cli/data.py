@@ -1,0 +1,135 @@
+"""Commands of a data set: import, merge, audit, split and the cache."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from threeages.cli.options import CacheFolder, ManifestFile, OutFolder, RootFolder
+from threeages.errors import MissingDependencyError
+
+data_app = typer.Typer(no_args_is_help=True, help="Import, audit and split a data set.")
+
+
+@data_app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="kaggle:owner/name, a zip, a folder or a csv.")],
+    out: Annotated[Path, typer.Option("--out", help="The manifest csv to write.")] = Path("faces.csv"),
+    people: Annotated[Path | None, typer.Option(help="Csv with ID,person and other columns to join.")] = None,
+    bounds: Annotated[str, typer.Option(help="First year of YOUNG, MIDDLE, OLD.")] = "13,31,51",
+    age_column: Annotated[str | None, typer.Option(help="Column of years in a csv.")] = None,
+    children: Annotated[
+        bool, typer.Option("--children", help="Keep ages below YOUNG, without a label: they teach years.")
+    ] = False,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Read a data set and write its manifest."""
+    from threeages.data.sources import import_source
+    from threeages.errors import ConfigError
+    from threeages.labels import AGE_GROUPS, AgeBounds
+
+    try:
+        young, middle, old = (float(part) for part in bounds.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--bounds was '{bounds}'.", hint="Give three rising ages: 13,31,51.") from error
+    result = import_source(
+        source,
+        out=out,
+        people=people,
+        bounds=AgeBounds(young, middle, old),
+        age_column=age_column,
+        children=children,
+        cache_dir=cache_dir,
+    )
+    labels = result.manifest.labels
+    counts = ", ".join(f"{name} {int((labels == i).sum()):,}" for i, name in enumerate(AGE_GROUPS))
+    typer.echo(f"{out}: {len(result.manifest):,} rows ({result.kind}): {counts}")
+    for reason, count in result.excluded.items():
+        typer.echo(f"  left out: {reason} {count:,}")
+
+
+@data_app.command()
+def merge(
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests of different sets.")],
+    out: Annotated[Path, typer.Option("--out", help="The manifest csv to write.")],
+) -> None:
+    """Join manifests, so that sets with different labels train together; `source` is the file's name."""
+    from threeages.data.manifest import load_manifest, save_manifest
+    from threeages.data.merge import merge as merge_manifests
+
+    parts = {path.stem: load_manifest(path, need_label=False) for path in manifests}
+    merged = merge_manifests(parts)
+    save_manifest(merged, out, provenance={"sources": [str(path) for path in manifests]})
+    typer.echo(f"{out}: {len(merged):,} rows")
+    for name, part in parts.items():
+        people = part.identities()
+        known = "every image stands alone" if people is None else f"{len(set(people.tolist()))} people"
+        typer.echo(f"  {name} {len(part):,} rows, {known}")
+
+
+@data_app.command()
+def audit(manifest: ManifestFile, out: OutFolder = Path("audit"), root: RootFolder = None) -> None:
+    """Find damaged, doubled, mislabelled and poor images; write audit.json, audit.csv and a picture."""
+    from threeages.data.audit import audit as run_audit
+    from threeages.data.audit import write_audit
+    from threeages.data.manifest import load_manifest
+
+    found = run_audit(load_manifest(manifest, root=root))
+    write_audit(found, out)
+    for kind, count in found.counts().items():
+        typer.echo(f"{kind:24} {count:>7,}")
+    try:
+        from threeages.evaluation.plots import plot_class_distribution, save_figure
+
+        save_figure(plot_class_distribution(found.class_counts), out / "classes.png")
+    except MissingDependencyError as error:
+        typer.echo(f"No picture: {error}", err=True)
+    typer.echo(f"Written to {out}")
+
+
+@data_app.command()
+def split(
+    manifest: ManifestFile,
+    mode: Annotated[str, typer.Option(help="random or identity.")] = "identity",
+    fold: Annotated[int, typer.Option()] = 0,
+    folds: Annotated[int, typer.Option()] = 5,
+    seed: Annotated[int, typer.Option()] = 42,
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Say how a split divides the rows, and how many duplicates straddle it."""
+    import numpy as np
+
+    from threeages.data.cache import open_cache
+    from threeages.data.manifest import load_manifest
+    from threeages.data.split import create_split
+    from threeages.labels import AGE_GROUPS
+    from threeages.training.config import TrainConfig
+
+    config = TrainConfig(split=mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
+    rows = load_manifest(manifest, root=root)
+    cache = open_cache(rows, config.input_size, folder=cache_dir)
+    parts = create_split(rows, cache.digests, config.split, fold=fold, folds=folds, seed=seed)
+    for name in ("train", "validation", "test"):
+        labels = rows.labels[getattr(parts, name)]
+        shares = np.bincount(labels, minlength=3) / max(len(labels), 1)
+        text = "  ".join(f"{group} {share:.4f}" for group, share in zip(AGE_GROUPS, shares, strict=True))
+        typer.echo(f"{name:8} {len(labels):>7,} rows  {text}")
+    typer.echo(f"{parts.straddling} test images have an identical twin in train")
+
+
+@data_app.command("cache")
+def show_cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all of it.")] = False,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Say what pixels and features take on disk, and delete them with --clear; they are computed anew."""
+    from threeages.data.stored import find_stored, remove_stored
+
+    entries = find_stored(cache_dir)
+    for stored in entries:
+        typer.echo(f"{stored.size / 1e9:8.2f} GB  {stored.made}  {stored.path}")
+    if clear:
+        remove_stored(entries)
+    total = sum(stored.size for stored in entries) / 1e9
+    typer.echo(f"{total:8.2f} GB in all{', deleted' if clear else ''}")

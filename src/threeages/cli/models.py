@@ -1,0 +1,35 @@
+"""What --model names: 'default', an ONNX file or a run folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threeages.inference.predictor import Predictor
+
+
+def open_predictor(
+    model: str, no_detect: bool, max_error: float | None = None, coverage: float | None = None
+) -> "Predictor":
+    """The predictor of a --model value."""
+    from threeages.inference.predictor import load_predictor
+
+    return load_predictor(find_model(model), detect=not no_detect, max_error=max_error, coverage=coverage)
+
+
+def find_model(model: str) -> Path:
+    """The ONNX file of a --model value; a run folder is exported first where its checkpoint is newer."""
+    from threeages.inference.runtime import default_model_path
+
+    path = default_model_path() if model == "default" else Path(model)
+    return _exported(path) if path.is_dir() else path
+
+
+def _exported(run: Path) -> Path:
+    """The run folder's ONNX file, exported from its best checkpoint where that is newer."""
+    from threeages.export.to_onnx import export_onnx
+    from threeages.training.checkpoint import BEST, load_checkpoint
+
+    path, best = run / "model.onnx", run / BEST
+    if not path.exists() or (best.exists() and best.stat().st_mtime > path.stat().st_mtime):
+        export_onnx(load_checkpoint(run)[0], path)
+    return path

@@ -1,0 +1,72 @@
+"""Options that several commands share, and how NAME=VALUE is read."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ManifestFile = Annotated[
+    Path, typer.Argument(help="Csv with the columns path,label; see 'threeages data import'.")
+]
+
+RootFolder = Annotated[
+    Path | None, typer.Option("--root", help="Folder that the csv's paths are relative to.")
+]
+
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+
+CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
+
+ModelName = Annotated[str, typer.Option("--model", help="'default', an ONNX file or a run folder.")]
+
+RecipeName = Annotated[str, typer.Option("--recipe", help="A name of training.recipes, such as default.")]
+
+Weights = Annotated[
+    str | None, typer.Option(help="Pretrained weights: a safetensors file, a folder of them, or 'random'.")
+]
+
+InputSize = Annotated[int | None, typer.Option(help="Pixels on each side of what the model sees.")]
+
+FaceAlignment = Annotated[
+    float | None, typer.Option(help="How closely faces are cut out, as a share of the landmarks' template.")
+]
+
+SplitKind = Annotated[str | None, typer.Option("--split", help="random, identity or none (all rows train).")]
+
+MaxError = Annotated[
+    float | None, typer.Option(help="Answer only where the error stays at this rate, such as 0.15.")
+]
+
+Coverage = Annotated[
+    float | None, typer.Option(help="Add the set of groups that holds the true one this often, such as 0.9.")
+]
+
+Only = Annotated[str | None, typer.Option(help="Judge the rows with this value: source=faces.")]
+
+NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
+
+
+def parse_weighted(text: str) -> tuple[str, float]:
+    """('gender', 0.3) of 'gender=0.3'; the weight is 1 where none is given."""
+    from threeages.errors import ConfigError
+
+    name, _, weight = text.partition("=")
+    try:
+        return name, float(weight or 1)
+    except ValueError as error:
+        raise ConfigError(f"--task was '{text}'.", hint="Give a column and a weight: gender=0.3.") from error
+
+
+def drop_none(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def parse_pair(text: str) -> tuple[str, str]:
+    """(NAME, VALUE) of 'NAME=VALUE'; raises DataError."""
+    from threeages.errors import DataError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise DataError(f"'{text}' is not NAME=VALUE.", hint="Such as --only source=faces.")
+    return name, value

@@ -1,0 +1,70 @@
+"""Tables of predictions, from records or from the outputs of a model."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.data.manifest import Manifest, RowFault
+from threeages.data.split import Rows
+from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
+from threeages.inference.answer import apparent_age
+from threeages.inference.predictor import Predictor
+from threeages.inference.records import ABSTAINED, OK, Record
+from threeages.labels import UNKNOWN, YEARS
+
+
+def predict_table(
+    predictor: Predictor,
+    manifest: Manifest,
+    faults: Sequence[RowFault] = (),
+    *,
+    watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+) -> PredictionTable:
+    """One row an image of a manifest, for its largest face; then one row a fault, none dropped.
+
+    A face that was found but not answered is judged by its probabilities all the same, so that abstaining
+    makes no figure better; the column `abstained` says why it was not. Models with years add the columns
+    `predicted_age`, `predicted_low` and `predicted_high`. `watch` may show the progress through the files.
+    """
+    files = manifest.files()
+    first: dict[str, Record] = {}
+    for record in predictor.predict(watch(files)):
+        first.setdefault(record.path, record)
+    records = [first[str(file)] for file in files]
+    nothing = (np.nan,) * 3
+    probs = [tuple(r.probs.values()) if r.probs else nothing for r in records] + [nothing] * len(faults)
+    array = np.asarray(probs, dtype=np.float64).reshape(-1, 3)
+    columns = manifest.columns | _record_columns(records)
+    return PredictionTable(
+        (*manifest.paths, *(f"{fault.path} (line {fault.line})" for fault in faults)),
+        np.concatenate([manifest.labels, np.full(len(faults), UNKNOWN, dtype=np.int64)]),
+        (*(OK if r.probs else r.status for r in records), *(fault.status for fault in faults)),
+        array,
+        array.max(axis=1),
+        {name: (*values, *("",) * len(faults)) for name, values in columns.items()},
+    )
+
+
+def _record_columns(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
+    """What records say beyond the probabilities, as columns of a table; none that is empty."""
+    columns = {"abstained": tuple(r.status if r.probs and r.status in ABSTAINED else "" for r in records)}
+    for column, name in AGE_COLUMNS.items():
+        columns[column] = tuple("" if getattr(r, name) is None else str(getattr(r, name)) for r in records)
+    return {column: values for column, values in columns.items() if any(values)}
+
+
+def answer_table(
+    manifest: Manifest, rows: Rows, answers: Mapping[str, NDArray[np.float32]]
+) -> PredictionTable:
+    """The rows with a model's answers `(n, ...)` by output: probs, and years where it has them."""
+    held = manifest.select(rows)
+    p = np.asarray(answers["probs"], dtype=np.float64)
+    columns = dict(held.columns)
+    if YEARS in answers:
+        ages = [apparent_age(years) for years in answers[YEARS]]
+        columns |= {
+            name: tuple(map(str, v)) for name, v in zip(AGE_COLUMNS, zip(*ages, strict=True), strict=True)
+        }
+    return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), columns)
