@@ -7,7 +7,6 @@ them. Writes FOLDER/fold-K/predictions.csv for `threeages judge`, and results/in
 """
 
 import argparse
-import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -26,7 +25,7 @@ from threeages.machine import describe_machine
 from threeages.studies.ensemble import ask
 from threeages.training.build import open_data
 from threeages.training.checkpoint import load_checkpoint
-from threeages.training.config import TrainConfig
+from threeages.training.recipes import read_config
 
 RESULTS = Path(__file__).parents[1] / "results" / "int8.csv"
 
@@ -44,7 +43,7 @@ def main() -> None:
     same, right = [], []
     for run, model in zip(args.runs, models, strict=True):
         model.signature = replace(model.signature, temperature=temperature)
-        config = TrainConfig(**json.loads((run / "config.json").read_text())["config"])
+        config = read_config(run)
         cache, split = open_data(manifest, config, None)
         rows = np.random.default_rng(0).choice(split.train, CALIBRATION, replace=False)
         target = args.out / run.name / "model.onnx"

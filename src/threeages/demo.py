@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from threeages.evaluation.report import write_report
 from threeages.faces.yunet import YuNet
 from threeages.inference.predictor import Predictor
 from threeages.inference.runtime import OnnxModel, default_model_path
-from threeages.training.recipes import create_recipe
+from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
 
 # portraits of free use: Grace Hopper (US Navy, public domain), Eileen Collins (NASA, public domain)
@@ -33,7 +32,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> None:
     manifest, origin = _faces(out)
     say(f"2. Training the four-block CNN on {len(manifest):,} {origin}, people disjoint, two epochs")
     run = out / f"run-{origin.split()[0]}"
-    table = run_training(manifest, replace(create_recipe("reference-cnn"), epochs=2, split="identity"), run)
+    table = run_training(manifest, TrainConfig(epochs=2), run)
     assert table is not None
     result = write_report(table, run)
     accuracy, (low, high) = result.metrics["accuracy"], result.intervals["accuracy"]

@@ -80,8 +80,8 @@ def tune(
 ) -> None:
     """Search the reference study's space of CNNs; writes a picture and the best recipe, and goes on."""
     from threeages.data.manifest import load_manifest
-    from threeages.studies.tune import Search, run_search
     from threeages.studies.recipes import create_recipe
+    from threeages.studies.tune import Search, run_search
 
     given: dict[str, Any] = {"split": split, "epochs": epochs, "input_size": size, "seed": seed}
     base = replace(create_recipe("reference-cnn"), **given)
