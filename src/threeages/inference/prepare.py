@@ -64,9 +64,7 @@ class FacePreparer:
         try:
             pixels, scale = self._load(image)
         except ImageError as error:
-            return PreparedImage(
-                path, status=error.status, message=f"{error.message} {error.hint}".strip()
-            )
+            return PreparedImage(path, status=error.status, message=f"{error.message} {error.hint}".strip())
         found = [whole(pixels)] if self._detector is None else find_faces(pixels, self._detector)
         if not found:
             return PreparedImage(path, status="no_face", message=NO_FACE)
