@@ -15,6 +15,8 @@ import pytest
 
 from threeages.demo import find_portraits
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 6
 
 
