@@ -226,7 +226,9 @@ def test_openapi_shows_examples(client: TestClient) -> None:
 
 
 def test_occlusion_map_of_a_face(client: TestClient, portrait: Path) -> None:
-    reply = client.post("/v1/occlusion", content=portrait.read_bytes(), headers={"Content-Type": "image/jpeg"})
+    reply = client.post(
+        "/v1/occlusion", content=portrait.read_bytes(), headers={"Content-Type": "image/jpeg"}
+    )
     body = reply.json()
     assert reply.status_code == 200
     drops = np.asarray(body["drops"])

@@ -156,7 +156,9 @@ def test_the_download_is_the_csv_of_the_command(
     options: tuple[str, ...],
 ) -> None:
     names = ("=1+1.jpg", 'a, "b".png', "-x.jpg", "é 漢.jpg")
-    paths = [shutil.copy(path, tmp_path / name) for path, name in zip([portrait, blank] * 2, names, strict=True)]
+    paths = [
+        shutil.copy(path, tmp_path / name) for path, name in zip([portrait, blank] * 2, names, strict=True)
+    ]
     with start_service(*options) as (address, _):
         page = open_page(address)
         _add(page, *paths)

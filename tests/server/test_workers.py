@@ -13,7 +13,6 @@ from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.server.settings import MIB, Settings
 from threeages.server.workers import Job, Worker, WorkerPool
 
-
 SIGNATURE = OnnxModel(default_model_path()).signature
 
 

@@ -60,9 +60,7 @@ def video(
     model: ModelName = "default",
     max_error: MaxError = None,
     coverage: Coverage = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Stop after this time; Ctrl-C stops, too.")
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this time; Ctrl-C stops, too.")] = None,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Write one JSON object for each face of each frame.")
     ] = False,

@@ -28,6 +28,8 @@ from threeages.server.metrics import Metrics
 from threeages.server.problems import RequestError, answer_error, answer_http_error, problem
 from threeages.server.reading import Reader
 from threeages.server.schemas import (
+    RECORD_EXAMPLES,
+    CsvColumn,
     ModelResponse,
     OcclusionResponse,
     PredictResponse,
@@ -177,7 +179,7 @@ def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> 
         limits={name: getattr(settings, name) for name in ("max_body", "max_images", "max_pixels")},
         features={"age": engine.model.has_years},
         records=RecordFormat(
-            columns=[asdict(column) for column in COLUMNS],
+            columns=[CsvColumn(name=c.name, keys=list(c.keys), digits=c.digits) for c in COLUMNS],
             set_separator=SET_SEPARATOR,
             rejection_reasons=REJECTION_REASONS,
         ),
@@ -210,6 +212,8 @@ async def _answer_invalid(request: Request, error: Any) -> JSONResponse:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if not app.openapi_schema:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes, description=__doc__)
-        schema["components"]["schemas"].update(extra_schemas())
+        schemas = schema["components"]["schemas"]
+        schemas.update(extra_schemas())
+        schemas["RecordOut"]["examples"] = RECORD_EXAMPLES  # here, as FastAPI drops what is null
         app.openapi_schema = schema
     return app.openapi_schema

@@ -4,34 +4,27 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from threeages.inference.records import REJECTION_REASONS
+from threeages.inference.records import OK, REJECTION_REASONS, Record
 from threeages.server.problems import MEDIA_TYPE
 
 MAX_NAME = 255
 AgeGroup = Literal["YOUNG", "MIDDLE", "OLD"]
 
-NO_ANSWER: dict[str, Any] = {
-    "box": None, "age_group": None, "probs": None, "confidence": None,
-    "age": None, "age_low": None, "age_high": None, "age_set": None,
-}  # fmt: skip
-RECORD_EXAMPLE: dict[str, Any] = {
-    "path": "portrait.jpg",
-    "status": "ok",
-    "box": [193, 82, 297, 231],
-    "age_group": "MIDDLE",
-    "probs": {"YOUNG": 0.21, "MIDDLE": 0.63, "OLD": 0.16},
-    "confidence": 0.63,
-    "age": 38.5,
-    "age_low": 24.0,
-    "age_high": 55.0,
-    "age_set": ["YOUNG", "MIDDLE"],
-    "message": "",
-}
-NO_FACE_EXAMPLE = NO_ANSWER | {
-    "path": "landscape.jpg",
-    "status": "no_face",
-    "message": REJECTION_REASONS["no_face"],
-}
+RECORD_EXAMPLES = [
+    Record(
+        "portrait.jpg",
+        OK,
+        box=(193, 82, 297, 231),
+        age_group="MIDDLE",
+        probs={"YOUNG": 0.21, "MIDDLE": 0.63, "OLD": 0.16},
+        confidence=0.63,
+        age=38.5,
+        age_low=24.0,
+        age_high=55.0,
+        age_set=["YOUNG", "MIDDLE"],
+    ).to_dict(),
+    Record("landscape.jpg", "no_face", message=REJECTION_REASONS["no_face"]).to_dict(),
+]
 
 
 class ImageItem(BaseModel):
@@ -61,9 +54,7 @@ class Probs(BaseModel):
 class RecordOut(BaseModel):
     """The answer for one face, or the reason why there is none; a line of `threeages predict --jsonl`."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [RECORD_EXAMPLE, NO_FACE_EXAMPLE]}
-    )
+    model_config = ConfigDict(extra="forbid")
     path: str = Field(description="The image's name, as it was sent.")
     status: str = Field(description="'ok', a rejection reason such as 'no_face', or why it cannot be read.")
     box: list[int] | None = Field(
@@ -91,7 +82,7 @@ class PredictResponse(BaseModel):
 class OcclusionResponse(BaseModel):
     """The occlusion map of one face: how much the probability drops where a patch is covered."""
 
-    age_group: AgeGroup = Field(description="The most probable age group.")
+    age_group: str = Field(description="The most probable age group.")
     crop: str = Field(description="The face as the model takes it: a square PNG in base64.")
     size: int = Field(description="Pixels on each side of the crop.")
     drops: list[list[float]] = Field(
