@@ -75,6 +75,13 @@ def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
     _add_states(app, engine, metrics)
     _add_model(app, model, engine, settings)
     _add_page(app)
+    _add_middleware(app, settings, metrics)
+    _add_error_handlers(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     app.add_middleware(Guard, settings=settings, metrics=metrics, paths=PATHS)
     if settings.cors_origins:  # added last and so outermost: a page must be able to read refusals too
         app.add_middleware(
@@ -84,18 +91,22 @@ def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-API-Key"],
             expose_headers=["Retry-After"],
         )
+
+
+def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ThreeAgesError, answer_error)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return app
 
 
 def _add_predict(app: FastAPI, engine: Engine, reader: Reader) -> None:
     @app.post(
         "/v1/predict",
         response_model=PredictResponse,
-        responses=problems(400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504),
+        responses={
+            200: {"content": {media_type: {} for media_type in FORMATS}},
+            **problems(400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504),
+        },
         openapi_extra=predict_body(),
         summary="Age group of every face in one or many images",
     )
