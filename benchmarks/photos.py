@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.evaluation.evaluate import evaluate
+from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable, load_predictions
 from threeages.files import replace_rows
 from threeages.inference.answer import log_probs, pooled_probs
@@ -45,7 +45,7 @@ def judge(table: PredictionTable, count: int) -> dict[str, str]:
     """The figures of every face answered together with `count` - 1 others of its scene."""
     rows, probs = answer_together(table, count, np.random.default_rng(0))
     together = replace(table.take(rows), probs=probs, confidence=probs.max(axis=1))
-    found = evaluate(together)
+    found = evaluate_table(together)
     row = {"photos": str(count), "faces": str(found.n), "identities": str(found.units)}
     for name in FIGURES:
         values = (found.metrics[name], *found.intervals[name])
