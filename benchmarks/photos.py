@@ -58,7 +58,7 @@ def answer_together(
     table: PredictionTable, count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Rows of large scenes, and for each the pooled probabilities `(n, 3)` of it and others drawn."""
-    pairs = zip(table.columns["person"], table.columns["film"], strict=True)
+    pairs = zip(table.columns["identity"], table.columns["film"], strict=True)
     scenes = np.unique([f"{person}/{film}" for person, film in pairs], return_inverse=True)[1]
     logs = log_probs(table.probs)
     rows, means = [], []
