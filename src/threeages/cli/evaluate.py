@@ -118,7 +118,9 @@ def thresholds(
     if out:
         with atomic_path(out) as part:
             part.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
-    typer.echo(f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over identities")
+    typer.echo(
+        f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over identities"
+    )
     print_notes(table.provenance.notes())
     print_rows(
         ["target error rate", "confidence threshold", "coverage", "selective risk"],
@@ -155,7 +157,9 @@ def card(
     from threeages.inference.runtime import OnnxModel
 
     folders = {pair.name: Path(pair.value) for pair in roots or ()}
-    cards = [CardSet(s.name, _join([Path(file) for file in s.value.split(",")]), folders.get(s.name)) for s in sets]
+    cards = [
+        CardSet(s.name, _join([Path(file) for file in s.value.split(",")]), folders.get(s.name)) for s in sets
+    ]
     path = find_model(model)
     loaded = OnnxModel(path)
     is_default = model == "default"

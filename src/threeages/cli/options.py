@@ -55,11 +55,13 @@ FaceAlignment = Annotated[
 SplitKind = Annotated[str | None, typer.Option("--split", help="random, identity or none (all rows train).")]
 
 MaxError = Annotated[
-    float | None, typer.Option(help="Target error rate of the answers, such as 0.15; less confident faces get none.")
+    float | None,
+    typer.Option(help="Target error rate of the answers, such as 0.15; less confident faces get none."),
 ]
 
 Coverage = Annotated[
-    float | None, typer.Option(help="Add the set of groups that holds the true one at this rate, such as 0.9.")
+    float | None,
+    typer.Option(help="Add the set of groups that holds the true one at this rate, such as 0.9."),
 ]
 
 Only = Annotated[
@@ -84,4 +86,3 @@ def parse_weighted(text: str) -> tuple[str, float]:
 def drop_none(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-

@@ -27,9 +27,7 @@ def ensemble(
     from threeages.studies.ensemble import ask_together
 
     rows = load_manifest(manifest, root=root, need_label=False)
-    table = ask_together(
-        rows, runs, views.split(","), only=only, cache_dir=cache_dir
-    )
+    table = ask_together(rows, runs, views.split(","), only=only, cache_dir=cache_dir)
     print_evaluation(write_report(table, out), out)
 
 

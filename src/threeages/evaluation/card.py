@@ -31,8 +31,8 @@ SLICE_TITLES = {
     "age_decade": "decade of age",
     REJECTION_REASON: "reason for which `predict` gives no answer",
 }
-REJECTIONS = """A picture without a face, a face under 16 pixels and one that is hopelessly blurred get a reason
-instead of an answer."""
+REJECTIONS = """A picture without a face, a face under 16 pixels and one that is hopelessly blurred get a
+reason instead of an answer."""
 TARGETS = """Coverage is the share of a set that is answered, selective risk the share of errors among those
 answers. On a set that the thresholds were chosen on, both are cross-fitted over identities."""
 
@@ -56,9 +56,10 @@ def write_card(
     has_years: bool,
     is_default: bool = False,
 ) -> None:
-    """Write the card of the model with that signature, called `name`; DataError where a set has no scored row.
+    """Write the card of the model with that signature; DataError where a set has no scored row.
 
-    The terms of the training data are known for the shipped default alone (`is_default`).
+    `name` is the model's in the title. The terms of the training data are known for the shipped default alone
+    (`is_default`).
     """
     tables = [with_image_columns(s.table, s.root) if s.root else s.table for s in sets]
     evaluated = [(s.name, evaluate_table(table)) for s, table in zip(sets, tables, strict=True)]

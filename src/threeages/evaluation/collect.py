@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import Manifest, InvalidRow
+from threeages.data.manifest import InvalidRow, Manifest
 from threeages.data.split import Rows
 from threeages.evaluation.predictions import AGE_COLUMNS, REJECTION_REASON, PredictionTable
 from threeages.inference.answer import apparent_age
@@ -50,7 +50,9 @@ def predict_table(
 
 def _record_columns(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
     """Columns of what records hold beyond the probabilities, without those that are empty."""
-    columns = {REJECTION_REASON: tuple(r.status if r.probs and r.status in ABSTAINED else "" for r in records)}
+    columns = {
+        REJECTION_REASON: tuple(r.status if r.probs and r.status in ABSTAINED else "" for r in records)
+    }
     for column, name in AGE_COLUMNS.items():
         columns[column] = tuple("" if getattr(r, name) is None else str(getattr(r, name)) for r in records)
     return {column: values for column, values in columns.items() if any(values)}
@@ -59,7 +61,7 @@ def _record_columns(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
 def answer_table(
     manifest: Manifest, rows: Rows, answers: Mapping[str, NDArray[np.float32]]
 ) -> PredictionTable:
-    """The given rows of a manifest with a model's outputs by name: probs `(n, 3)`, years where it has them."""
+    """The given rows of a manifest with outputs of a model by name: probs `(n, 3)`, years if it has them."""
     held = manifest.select(rows)
     p = np.asarray(answers["probs"], dtype=np.float64)
     columns = dict(held.columns)

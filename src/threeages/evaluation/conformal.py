@@ -57,7 +57,7 @@ def measure_coverage_by_identity(
 
 
 def compute_identity_weights(identities: ArrayLike | None, n: int) -> Floats:
-    """Weight of each row `(n,)`: one over its identity's number of rows, so that identities weigh the same."""
+    """Weight of each row `(n,)`: one over its identity's number of rows, so that all identities weigh 1."""
     codes = _codes(identities, n)
     weights: Floats = 1.0 / np.bincount(codes)[codes]
     return weights

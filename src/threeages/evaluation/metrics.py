@@ -55,7 +55,11 @@ def per_class(labels: ArrayLike, probs: ArrayLike) -> dict[str, dict[str, float]
     """Precision, recall, F1 and support of each class by name; 0 where a metric has no rows."""
     confusion = confusion_matrix(labels, probs).astype(np.float64)
     hits, actual, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall, f1 = _ratio(hits, predicted), _ratio(hits, actual), _ratio(2 * hits, actual + predicted)
+    precision, recall, f1 = (
+        _ratio(hits, predicted),
+        _ratio(hits, actual),
+        _ratio(2 * hits, actual + predicted),
+    )
     return {
         name: {
             "precision": float(precision[i]),

@@ -22,7 +22,7 @@ OWN_VALIDATION = {"val_accuracy", "val_loss"}  # of the age group; any other val
 
 
 def plot_confusion(confusion: NDArray[np.int64]) -> "Figure":
-    """Confusion matrix `(3, 3)`, row the label and column the prediction: share of the row, count below it."""
+    """Confusion matrix `(3, 3)`, row the label, column the prediction: share of the row, count below it."""
     counts = np.asarray(confusion)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
@@ -42,7 +42,7 @@ def plot_confusion(confusion: NDArray[np.int64]) -> "Figure":
 
 
 def plot_reliability(bins: Sequence[Mapping[str, float]]) -> "Figure":
-    """Reliability diagram: accuracy against confidence above the count of each of `metrics.reliability_bins`."""
+    """Reliability diagram: accuracy against confidence, and the counts, of `metrics.reliability_bins`."""
     figure, (axes, below) = _figure(2, *SIDE_BY_SIDE, rows=(3, 1))
     confidence, accuracy = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
     counts = [b["n"] for b in bins]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 RANDOM_SPLIT = (
-    "Random split: the same identities are in training and among the rows evaluated, and the epoch was chosen "
-    "on the rows evaluated. Expect less on new identities; evaluate with --split identity."
+    "Random split: the identities evaluated are in training too, and the epoch was chosen on the rows "
+    "evaluated. Expect lower metrics on new identities; measure them with --split identity."
 )
 
 
@@ -39,7 +39,11 @@ def read_provenance(folder: Path) -> Provenance:
     except (OSError, ValueError):
         return Provenance()
     config, split = _mapping(content, "config"), _mapping(content, "split")
-    mode, seed, leaked = split.get("mode", config.get("split")), config.get("seed"), split.get("leaked_duplicates")
+    mode, seed, leaked = (
+        split.get("mode", config.get("split")),
+        config.get("seed"),
+        split.get("leaked_duplicates"),
+    )
     return Provenance(
         mode if isinstance(mode, str) else "",
         seed if isinstance(seed, int) else None,
