@@ -72,7 +72,7 @@ class Evaluation:
             "reliability": self.reliability,
             "risk_coverage": self.risk_coverage,
             "years": self.years,
-            "split": asdict(self.provenance),
+            **asdict(self.provenance),
             "notes": list(self.notes),
         }
         return {key: _plain(value) for key, value in raw.items()}

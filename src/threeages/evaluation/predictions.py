@@ -55,7 +55,7 @@ class PredictionTable:
         return len(self.paths)
 
     def scored(self) -> NDArray[np.bool_]:
-        """Mask bool `(n,)` of the rows with an answer and a known label, those that metrics are computed on."""
+        """Mask bool `(n,)` of the rows with an answer and a known label; metrics are computed on these."""
         answered = np.asarray([status == OK for status in self.status], dtype=np.bool_)
         known: NDArray[np.bool_] = answered & (self.labels != UNKNOWN)
         return known
@@ -145,7 +145,7 @@ def load_predictions(path: Path) -> PredictionTable:
 
 
 def is_predictions(path: Path) -> bool:
-    """Whether a file is a csv with columns of probabilities (a manifest has none); DataError if unreadable."""
+    """Whether a file is a csv with columns of probabilities, unlike a manifest; DataError if unreadable."""
     if path.suffix.lower() == ".parquet":  # only manifests are written so
         return False
     return any(name in PROB_COLUMNS for name in read_csv(path).columns)
