@@ -41,7 +41,9 @@ def test_a_closed_pipe_is_no_traceback(faces_csv: Path) -> None:
     [
         (["predict", "."], "holds no images"),
         (["evaluate", "none.csv", "--out", "x"], "none.csv"),
-        (["train", "none.csv", "--out", "x", "--recipe", "other"], "other"),
+        pytest.param(
+            ["train", "none.csv", "--out", "x", "--recipe", "other"], "other", marks=pytest.mark.slow
+        ),
         (["data", "import", "nothing-here", "--out", "x.csv"], "nothing-here"),
         (["predict", "a.jpg", "--model", "none.onnx"], "none.onnx"),
         (["card", "--set", "film", "--out", "x.md"], "--set"),

@@ -24,8 +24,7 @@ def manifest(faces_csv: Path, tmp_path: Path) -> Manifest:
     manifest = load_manifest(faces_csv)
     for i, (name, file) in enumerate(zip(manifest.paths, manifest.files(), strict=True)):
         image = Image.open(file)
-        image = image.resize((40, 40)).convert("L") if i % 2 else image
-        image.save(tmp_path / name)
+        (image.resize((40, 40)).convert("L") if i % 2 else image).save(tmp_path / name)
     return replace(manifest, root=tmp_path)
 
 

@@ -20,7 +20,7 @@ HEADER = "path,label,prob_young,prob_middle,prob_old\n"
 
 def _table() -> PredictionTable:
     probs = np.array([[0.7, 0.2, 0.1], [np.nan] * 3, [1 / 3, 1 / 3 + 1e-9, 1 / 3 - 1e-9]])
-    columns = {"identity": ("a", "a", ""), "gender": ("MALE", 'x"y,z', "")}
+    columns: dict[str, tuple[str, ...]] = {"identity": ("a", "a", ""), "gender": ("MALE", 'x"y,z', "")}
     return PredictionTable(
         ("a.jpg", "b, c.jpg", "ü.jpg"),
         np.array([0, 2, -1]),
