@@ -29,7 +29,7 @@ def evaluate(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="A manifest with the columns path,label, or predictions csv of any model; predictions are "
             "recognised by their columns prob_..., and several are joined.",
         ),
