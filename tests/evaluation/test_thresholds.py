@@ -86,9 +86,9 @@ def test_a_target_is_rounded_to_the_stricter_measured_one() -> None:
     assert signature.threshold("error", 0.15) == 0.9
     assert signature.threshold("error", 0.5) == 0.6
     assert signature.threshold("set", 0.85) == 0.2
-    for kind, target in (("error", 0.05), ("set", 0.95)):
+    for kind, wished in (("error", 0.05), ("set", 0.95)):
         with pytest.raises(ConfigError, match="no threshold"):
-            signature.threshold(kind, target)
+            signature.threshold(kind, wished)
     with pytest.raises(ConfigError, match="threeages thresholds"):
         replace(signature, error_thresholds=()).threshold("error", 0.1)
     assert Signature.from_json(signature.to_json()) == signature

@@ -4,32 +4,45 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-RANDOM_SPLIT = (
-    "Random split: the identities evaluated are in training too, and the epoch was chosen on the rows "
-    "evaluated. Expect lower metrics on new identities; measure them with --split identity."
-)
+ADVICE = "Expect lower metrics on new identities; measure them with --split identity."
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """The split mode ('random', 'identity', 'none', or '' where unknown), its leakage and the seed.
+    """How the rows of a run were split, and its seed; '' and None where that is unknown.
 
-    `leaked_duplicates` counts the rows whose pixels are identical to those of a training row.
+    `split` is 'random', 'identity' or 'none'. `leaked_duplicates` counts the test rows that are exact
+    duplicates of a training row, `shared_identities` the identities on both sides. `selected_on_test` says
+    whether the epoch was chosen on the test rows.
     """
 
     split: str = ""
     seed: int | None = None
     leaked_duplicates: int | None = None
+    shared_identities: int | None = None
+    selected_on_test: bool | None = None
 
     def notes(self) -> tuple[str, ...]:
-        """Warnings to show beside every metric of these predictions; none for held-out identities."""
+        """Warnings to show beside every metric of these predictions; none unless the split is random."""
         if self.split != "random":
             return ()
-        if not self.leaked_duplicates:
-            return (RANDOM_SPLIT,)
-        return (RANDOM_SPLIT, f"{self.leaked_duplicates:,} rows are exact duplicates of training images.")
+        reasons = [
+            _identities_note(self.shared_identities),
+            "" if self.selected_on_test is False else "the epoch was chosen on the rows evaluated",
+            f"{self.leaked_duplicates:,} of them are exact duplicates of training images"
+            if self.leaked_duplicates
+            else "",
+        ]
+        return (f"Random split: {'; '.join(filter(None, reasons))}. {ADVICE}",) if any(reasons) else ()
+
+
+def _identities_note(shared: int | None) -> str:
+    if shared is None:
+        return "the same identities are in training and among the rows evaluated"
+    return f"{shared:,} identities are in training and among the rows evaluated" if shared else ""
 
 
 def read_provenance(folder: Path) -> Provenance:
@@ -39,30 +52,43 @@ def read_provenance(folder: Path) -> Provenance:
     except (OSError, ValueError):
         return Provenance()
     config, split = _mapping(content, "config"), _mapping(content, "split")
-    mode, seed, leaked = (
-        split.get("mode", config.get("split")),
-        config.get("seed"),
-        split.get("leaked_duplicates"),
-    )
+    last = False if config.get("keep_last") is True else None  # the last epoch was not chosen on anything
     return Provenance(
-        mode if isinstance(mode, str) else "",
-        seed if isinstance(seed, int) else None,
-        leaked if isinstance(leaked, int) else None,
+        _typed(str, split.get("mode", config.get("split"))) or "",
+        _typed(int, config.get("seed")),
+        _typed(int, split.get("leaked_duplicates")),
+        _typed(int, split.get("shared_identities")),
+        _typed(bool, split.get("selected_on_test", last)),
     )
 
 
 def join_provenance(parts: Iterable[Provenance]) -> Provenance:
-    """Of joined predictions: 'random' where one part is, else what all parts agree on; leaks add up."""
+    """Of joined predictions: 'random' where one part is, else what all agree on; counts add up."""
     found = list(parts)
-    modes, seeds = {part.split for part in found}, {part.seed for part in found}
-    leaks = [part.leaked_duplicates for part in found if part.leaked_duplicates is not None]
     return Provenance(
-        "random" if "random" in modes else modes.pop() if len(modes) == 1 else "",
-        seeds.pop() if len(seeds) == 1 else None,
-        sum(leaks) if leaks else None,
+        "random" if any(part.split == "random" for part in found) else _common(p.split for p in found) or "",
+        _common(part.seed for part in found),
+        _sum(part.leaked_duplicates for part in found),
+        _sum(part.shared_identities for part in found),
+        _common(part.selected_on_test for part in found),
     )
 
 
 def _mapping(content: Any, name: str) -> Mapping[str, Any]:
-    found = content.get(name) if isinstance(content, dict) else None
-    return found if isinstance(found, dict) else {}
+    return _typed(dict, content.get(name) if isinstance(content, dict) else None) or {}
+
+
+def _typed(kind: type[T], value: Any) -> T | None:
+    return value if isinstance(value, kind) else None
+
+
+def _common(values: Iterable[T]) -> T | None:
+    """The value that all have, or None."""
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else None
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """The sum of the known counts, None without any."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
