@@ -149,7 +149,7 @@ def test_a_table_keeps_rejected_faces(model: OnnxModel, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,label\ntiny.png,OLD\nclear.png,OLD\n")
     table = predict_table(Predictor(model, YuNet()), load_manifest(tmp_path / "m.csv"))
     assert table.status == ("ok", "ok")
-    assert table.columns["abstained"] == ("face_too_small", "")
+    assert table.columns["rejection_reason"] == ("face_too_small", "")
 
 
 def test_load_predictor() -> None:
