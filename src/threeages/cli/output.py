@@ -20,11 +20,6 @@ WATCH_FROM = 100  # images; fewer are done before anyone reads a progress bar
 WIDE = 240  # columns of a table that goes into a file or pipe
 
 
-def say_on_stderr(text: str) -> None:
-    """One line on stderr."""
-    typer.echo(text, err=True)
-
-
 def print_records(records: Any) -> None:
     """A row per face, and below the table the message of each that has one."""
     from rich import box
