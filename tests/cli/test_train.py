@@ -78,7 +78,7 @@ def test_a_plain_training_needs_no_option_and_no_network(
     assert "Caching" not in done.stdout
     assert "━" not in done.stdout
     assert "  accuracy " in done.stdout
-    assert "no test identity was trained on" in done.stdout
+    assert "Random split" not in done.stdout
     assert ("years" in load_checkpoint(run)[0].net.heads) == has_age
 
 
@@ -86,13 +86,13 @@ def test_a_random_split_says_what_its_numbers_are_worth(faces_csv: Path, tmp_pat
     result = _train(faces_csv, tmp_path / "run", *SMALL)
     assert result.exit_code == 0
     shared = json.loads((tmp_path / "run" / "config.json").read_text())["split"]["shared_identities"]
-    assert f"{shared} identities are on both sides" in result.stdout
-    assert "The epoch was chosen on the rows evaluated" in result.stdout
+    assert f"Random split: {shared} identities are in training and among the rows" in result.stdout
+    assert "the epoch was chosen on the rows evaluated" in result.stdout
     result = _train(faces_csv, tmp_path / "last", *SMALL, "--keep-last")
-    assert "are on both sides" in result.stdout
-    assert "The epoch was chosen" not in result.stdout
+    assert "identities are in training" in result.stdout
+    assert "epoch was chosen" not in result.stdout
     result = _train(faces_csv, tmp_path / "identity", *SMALL, "--split", "identity")
-    assert "are on both sides" not in result.stdout
+    assert "Random split" not in result.stdout
 
 
 def test_a_manifest_without_identities_is_told_what_to_do(faces_csv: Path, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_manifest_without_identities_is_told_what_to_do(faces_csv: Path, tmp_p
         _train(manifest, tmp_path / "run", "--root", faces_csv.parent, *SMALL, "--split", "identity")
     result = _train(manifest, tmp_path / "run", "--root", faces_csv.parent, *SMALL)
     assert result.exit_code == 0
-    assert "are on both sides" in result.stdout
+    assert "Random split: the same identities are in training" in result.stdout
 
 
 def test_a_training_on_every_row_has_nothing_to_evaluate(faces_csv: Path, tmp_path: Path) -> None:
