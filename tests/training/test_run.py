@@ -78,7 +78,7 @@ def test_all_faults_of_a_configuration_at_once() -> None:
         TrainConfig(epochs=0, lr=-1)
 
 
-@pytest.mark.parametrize("name", sorted(set(SIGNATURES) - {"resnet50_v1_5"}))  # the operators of resnet50
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
 def test_export_answers_as_torch(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vit, "BLOCKS", 1)  # the other eleven are the same
     model = create_classifier(replace(SIGNATURES[name], input_size=64)).eval()

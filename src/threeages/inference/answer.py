@@ -36,8 +36,8 @@ class Policy:
     def create(cls, signature: Signature, max_error: float | None, coverage: float | None) -> Self:
         """The policy for a wished error rate and coverage; raises ConfigError where none was measured."""
         return cls(
-            0.0 if max_error is None else signature.threshold("error", max_error),
-            None if coverage is None else signature.threshold("set", coverage),
+            0.0 if max_error is None else signature.confidence_for(max_error),
+            None if coverage is None else signature.probability_for(coverage),
             signature.age_margin,
         )
 

@@ -131,7 +131,7 @@ def _create_course(student: Classifier, lessons: nn.ModuleList, config: TrainCon
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rates, steps, pct_start=WARM_UP, cycle_momentum=False
     )
-    to_maps, optimizer = fabric.setup(Stretch(student, 0, len(student.net.features)).train(), optimizer)
+    to_maps, optimizer = fabric.setup(Stretch(student, 0, len(student.net.stages) - 1).train(), optimizer)
     return _Course(fabric, to_maps, lessons, optimizer, rate)
 
 

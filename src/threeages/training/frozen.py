@@ -20,7 +20,6 @@ from threeages.errors import DataError, ThreeAgesError
 from threeages.export.to_onnx import trace
 from threeages.files import atomic_path
 from threeages.models.classifier import Classifier
-from threeages.models.vit import VisionTransformer
 
 BATCH = 32
 HALF_MAX = 65504.0
@@ -99,7 +98,7 @@ def gains_by_bfloat16(model: Classifier) -> bool:
 
     CLIP's tower at 160 px answers 15 images/s so on 2 AVX-512 BF16 cores.
     """
-    return isinstance(model.net, VisionTransformer) and has_bfloat16()
+    return model.net.prefers_bfloat16 and has_bfloat16()
 
 
 def has_bfloat16() -> bool:

@@ -138,7 +138,7 @@ def next_phase(config: TrainConfig, history: list[Epoch]) -> Phase | None:
 
 def frozen_stages(model: Classifier, phase: Phase) -> int:
     """How many stages the phase holds: all with the pooling where `unfreeze` is 0, none where it is -1."""
-    blocks = len(model.net.features)
+    blocks = len(model.net.stages) - 1
     if phase.unfreeze > blocks:
         raise ConfigError(
             f"unfreeze is {phase.unfreeze}; {model.signature.name} has {blocks} blocks.", hint="Give fewer."
@@ -216,7 +216,7 @@ def judge(model: Classifier, logits: dict[str, Tensor], data: TrainingData, rows
     head, known = model.net.head, targets[MAIN] != UNKNOWN
     found = {
         "loss": float(head.loss(logits[MAIN][known], targets[MAIN][known])),
-        "accuracy": head.judge(logits[MAIN][known], targets[MAIN][known])[1],
+        "accuracy": head.metric(logits[MAIN][known], targets[MAIN][known])[1],
         **judge_tasks(model.net.heads, logits, targets),
     }
     return {f"val_{name}": value for name, value in found.items()}

@@ -71,7 +71,7 @@ def judge_tasks(
     found = {}
     for name in list(heads)[1:]:
         known = is_known(targets[name])
-        figure, value = heads[name].judge(logits[name][known], targets[name][known])
+        figure, value = heads[name].metric(logits[name][known], targets[name][known])
         found[f"{name}_{figure}"] = value
     return found
 
