@@ -28,16 +28,17 @@ def mobilenet_v1_face(
     `hidden` and `dropout`: see small_neck.
     """
     layers = mobilenet_layers()
-    features = nn.Sequential(*layers[:LAST_BLOCK], _ConcatInput(*layers[LAST_BLOCK:]))
+    features = nn.Sequential(*layers[:LAST_BLOCK], ConcatInput(*layers[LAST_BLOCK:]))
     sizes = (STEM_LAYERS, *(BLOCK_LAYERS,) * (len(BLOCKS) - 1), 1)
     neck = small_neck(NUM_FEATURES, hidden, dropout)
     return Network(Backbone(features, global_pool(), hidden or NUM_FEATURES, neck, sizes), heads)
 
 
-class _ConcatInput(nn.Sequential):
-    """`(n, c, h, w)` to `(n, 2 * c, h, w)`: the input, then the output, along the channels."""
+class ConcatInput(nn.Sequential):
+    """Its modules in order, with the input passed on beside the output."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(n, c, h, w)` to `(n, c + o, h, w)`: the input, then the output, along the channels."""
         y = x
         for layer in self:
             y = layer(y)

@@ -29,7 +29,7 @@ class Pretrained:
 
     `rename` turns a published key into one of `features`; `convert` then changes the renamed tensors where
     the published model takes other input than the signature says. The weights are a file of this package
-    (`bundled`, in assets/) or on the hub (`hub`, an address or timm's name); with neither, the user gives one.
+    (`bundled`, in assets/) or on the hub (`hub`, an address or timm's name); else the user gives a file.
     """
 
     rename: Callable[[str], str]
