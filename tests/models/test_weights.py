@@ -21,7 +21,7 @@ def _create(name: str) -> Classifier:
 
 
 def _publish(model: Classifier, path: Path) -> Path:
-    """The features as they are published: torchvision's names, half precision, with a classifier."""
+    """The features as they are published: torchvision's names, float16, with a classifier."""
     state = {f"features.{k}": v.half().contiguous() for k, v in model.net.features.state_dict().items()}
     save_file({**state, "classifier.1.weight": torch.zeros(1000, 1280)}, path)
     return path
