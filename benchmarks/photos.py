@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.evaluation.evaluate import evaluate
+from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable, load_predictions
 from threeages.files import replace_rows
 from threeages.inference.answer import log_probs, pooled_probs
@@ -45,7 +45,7 @@ def judge(table: PredictionTable, count: int) -> dict[str, str]:
     """The figures of every face answered together with `count` - 1 others of its scene."""
     rows, probs = answer_together(table, count, np.random.default_rng(0))
     together = replace(table.take(rows), probs=probs, confidence=probs.max(axis=1))
-    found = evaluate(together)
+    found = evaluate_table(together)
     row = {"photos": str(count), "faces": str(found.n), "identities": str(found.units)}
     for name in FIGURES:
         values = (found.metrics[name], *found.intervals[name])
@@ -58,7 +58,7 @@ def answer_together(
     table: PredictionTable, count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Rows of large scenes, and for each the pooled probabilities `(n, 3)` of it and others drawn."""
-    pairs = zip(table.columns["person"], table.columns["film"], strict=True)
+    pairs = zip(table.columns["identity"], table.columns["film"], strict=True)
     scenes = np.unique([f"{person}/{film}" for person, film in pairs], return_inverse=True)[1]
     logs = log_probs(table.probs)
     rows, means = [], []

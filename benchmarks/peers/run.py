@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from threeages.demo import find_portraits
-from threeages.evaluation.evaluate import evaluate
+from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable, join_predictions, load_predictions
 from threeages.faces.images import load_image
 from threeages.files import write_rows
@@ -116,7 +116,7 @@ def cut(table: PredictionTable, years: Years, cuts: tuple[int, int]) -> Predicti
 
 
 def judge(name: str, model: str, note: str, table: PredictionTable) -> dict[str, str]:
-    result = evaluate(table)
+    result = evaluate_table(table)
     row = {"set": name, "model": model, "note": note, "n": str(result.n)}
     for figure in FIGURES:
         low, high = result.intervals[figure]

@@ -56,6 +56,6 @@ def _faces(out: Path) -> tuple[Manifest, str]:
     if not (source / "train.csv").exists():
         return load_manifest(write_face_set(out / "drawn")), "drawn faces"
     path = out / "faces.csv"
-    import_source(str(source), out=path, people=source / "train_people.csv")
+    import_source(str(source), out=path, identities=source / "train_people.csv")
     manifest = load_manifest(path)
     return manifest.select(range(0, len(manifest), len(manifest) // ROWS)[:ROWS]), "film faces"

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from threeages.data.manifest import Manifest, load_manifest
-from threeages.data.merge import merge
+from threeages.data.merge import merge_manifests
 from threeages.data.synthetic import write_face_set
 from threeages.errors import ConfigError, ModelError, ThreeAgesError
-from threeages.evaluation.evaluate import evaluate
+from threeages.evaluation.evaluate import evaluate_table
 from threeages.export.to_onnx import export_onnx
 from threeages.labels import UNKNOWN
 from threeages.models import vit
@@ -29,9 +29,9 @@ def _train(faces_csv: Path, run: Path, config: TrainConfig = SMALL):  # type: ig
 
 
 def test_it_learns_on_people_never_seen(tmp_path: Path) -> None:
-    larger = write_face_set(tmp_path / "faces", people=60, per_person=6)
+    larger = write_face_set(tmp_path / "faces", identities=60, per_identity=6)
     table = _train(larger, tmp_path / "run", replace(SMALL, epochs=8))
-    assert evaluate(table).metrics["accuracy"] > 0.6  # one in three by chance
+    assert evaluate_table(table).metrics["accuracy"] > 0.6  # one in three by chance
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names >= {"best.ckpt", "last.ckpt", "metrics.csv", "curves.png", "config.json", "environment.json"}
 
@@ -103,15 +103,15 @@ def test_unknown_recipe_names_those_there_are() -> None:
 
 def test_a_fixed_recipe_keeps_its_last_epoch_and_is_calibrated(tmp_path: Path) -> None:
     """Faces with groups and faces with years, of which nobody is known, train one model."""
-    known = load_manifest(write_face_set(tmp_path / "known", people=30, per_person=4))
-    alone = load_manifest(write_face_set(tmp_path / "alone", people=30, per_person=2, seed=1))
+    known = load_manifest(write_face_set(tmp_path / "known", identities=30, per_identity=4))
+    alone = load_manifest(write_face_set(tmp_path / "alone", identities=30, per_identity=2, seed=1))
     ages = {"age": tuple(str(15 + 20 * int(label)) for label in alone.labels)}
     nobody = Manifest(alone.root, alone.paths, np.full(len(alone), UNKNOWN), ages)
     config = replace(
         SMALL, head="softmax", tasks={"years": 0.5}, keep_last=True, calibrate=True, epochs=4, patience=0
     )
     table = train(
-        merge({"known": known, "alone": nobody}), config, tmp_path / "run", cache_dir=tmp_path / "c"
+        merge_manifests({"known": known, "alone": nobody}), config, tmp_path / "run", cache_dir=tmp_path / "c"
     )
     assert table is not None
     assert {"predicted_age", "predicted_low", "predicted_high"} <= set(table.columns)

@@ -1,9 +1,30 @@
 """Options that several commands share, and how NAME=VALUE is read."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
+
+
+class NameValue(NamedTuple):
+    """An option given as NAME=VALUE, such as --only source=faces."""
+
+    name: str
+    value: str
+
+
+def parse_pair(text: str) -> NameValue:
+    """Split NAME=VALUE; a usage error, which names the option it was given for, where it is none."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise typer.BadParameter(f"'{text}' is not NAME=VALUE.")
+    return NameValue(name, value)
+
+
+def name_value_option(flag: str, metavar: str, help_text: str) -> Any:
+    """An option whose values are NameValue."""
+    return typer.Option(flag, metavar=metavar, help=help_text, parser=parse_pair)
+
 
 ManifestFile = Annotated[
     Path, typer.Argument(help="Csv with the columns path,label; see 'threeages data import'.")
@@ -34,14 +55,19 @@ FaceAlignment = Annotated[
 SplitKind = Annotated[str | None, typer.Option("--split", help="random, identity or none (all rows train).")]
 
 MaxError = Annotated[
-    float | None, typer.Option(help="Answer only where the error stays at this rate, such as 0.15.")
+    float | None,
+    typer.Option(help="Target error rate of the answers, such as 0.15; less confident faces get none."),
 ]
 
 Coverage = Annotated[
-    float | None, typer.Option(help="Add the set of groups that holds the true one this often, such as 0.9.")
+    float | None,
+    typer.Option(help="Add the set of groups that holds the true one at this rate, such as 0.9."),
 ]
 
-Only = Annotated[str | None, typer.Option(help="Judge the rows with this value: source=faces.")]
+Only = Annotated[
+    NameValue | None,
+    name_value_option("--only", "COLUMN=VALUE", "Only the rows with this value in a column: source=faces."),
+]
 
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 
@@ -60,13 +86,3 @@ def parse_weighted(text: str) -> tuple[str, float]:
 def drop_none(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def parse_pair(text: str) -> tuple[str, str]:
-    """(NAME, VALUE) of 'NAME=VALUE'; raises DataError."""
-    from threeages.errors import DataError
-
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise DataError(f"'{text}' is not NAME=VALUE.", hint="Such as --only source=faces.")
-    return name, value

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from threeages.cli.options import CacheFolder, ManifestFile, Only, OutFolder, RootFolder, parse_pair
+from threeages.cli.options import CacheFolder, ManifestFile, Only, OutFolder, RootFolder
 from threeages.cli.output import print_evaluation, print_rows
 
 
@@ -27,9 +27,7 @@ def ensemble(
     from threeages.studies.ensemble import ask_together
 
     rows = load_manifest(manifest, root=root, need_label=False)
-    table = ask_together(
-        rows, runs, views.split(","), only=parse_pair(only) if only else None, cache_dir=cache_dir
-    )
+    table = ask_together(rows, runs, views.split(","), only=only, cache_dir=cache_dir)
     print_evaluation(write_report(table, out), out)
 
 
@@ -55,7 +53,7 @@ def study(
     plan = studying.Study(
         load_manifest(manifest, root=root, need_label=False), out,
         named.get(recipes, tuple(recipes.split(","))), studying.parse_splits(splits), folds, weights, seed,
-        epochs, parse_pair(only) if only else None, cache_dir,
+        epochs, only, cache_dir,
     )  # fmt: skip
     rows = studying.run_study(plan, typer.echo)
     if table:

@@ -11,13 +11,13 @@ from threeages.cli.options import (
     FaceAlignment,
     InputSize,
     ManifestFile,
+    Only,
     OutFolder,
     RecipeName,
     RootFolder,
     SplitKind,
     Weights,
     drop_none,
-    parse_pair,
     parse_weighted,
 )
 from threeages.cli.output import print_evaluation
@@ -97,9 +97,7 @@ def adapt(
     alignment: FaceAlignment = None,
     split: SplitKind = None,
     fold: Annotated[int | None, typer.Option(help="The fold of people that is not learnt from.")] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Learn from the rows with this value: source=faces.")
-    ] = None,
+    only: Only = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Weights of CLIP's image tower, to learn its patches too.")
     ] = None,
@@ -128,7 +126,7 @@ def adapt(
         load_manifest(manifest, root=root, need_label=False),
         config,
         out,
-        only=parse_pair(only) if only else None,
+        only=only,
         teacher=teacher,
         start=start,
         mix=mix,

@@ -9,20 +9,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import IDENTITY, find_rows
+from threeages.data.manifest import IDENTITY, find_rows, name_identity
 from threeages.errors import DataError
-from threeages.files import atomic_path
+from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
+from threeages.files import CsvTable, atomic_path, read_csv
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
 NO_ANSWER = "no_answer"  # status of a row that has no probabilities in a file without a status column
 PROB_COLUMNS = tuple(f"prob_{name.lower()}" for name in AGE_GROUPS)
 OWN_COLUMNS = ("path", "label", "status", "age_group", *PROB_COLUMNS, "confidence")
-AGE_COLUMNS = {
+AGE_COLUMNS = {  # column and the field of a record that it holds
     "predicted_age": "age",
     "predicted_low": "age_low",
     "predicted_high": "age_high",
-}  # of a record
+}
+REJECTION_REASON = "rejection_reason"  # column: why the predictor would give no answer
 SUM_TOLERANCE = 0.02  # three probabilities rounded to two decimals miss 1 by at most 0.015
 
 
@@ -31,7 +33,8 @@ class PredictionTable:
     """One row per image, in the manifest's order.
 
     `labels` is int64 `(n,)`, UNKNOWN (-1) where there is none; `probs` float64 `(n, 3)` and `confidence`
-    float64 `(n,)` are NaN where `status` is not 'ok'. `columns` holds the manifest's other columns.
+    float64 `(n,)` are NaN where `status` is not 'ok'. `columns` holds the manifest's other columns,
+    `provenance` the split that the rows were held out by, where it is known.
     """
 
     paths: tuple[str, ...]
@@ -40,6 +43,7 @@ class PredictionTable:
     probs: NDArray[np.float64]
     confidence: NDArray[np.float64]
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         n = len(self)
@@ -50,21 +54,18 @@ class PredictionTable:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def answered(self) -> NDArray[np.bool_]:
-        """Mask `(n,)` of the rows with an answer."""
-        return np.asarray([s == OK for s in self.status], dtype=np.bool_)
-
     def scored(self) -> NDArray[np.bool_]:
-        """Mask `(n,)` of the rows with an answer whose label is known."""
-        judged: NDArray[np.bool_] = self.answered() & (self.labels != UNKNOWN)
-        return judged
+        """Mask bool `(n,)` of the rows with an answer and a known label; metrics are computed on these."""
+        answered = np.asarray([status == OK for status in self.status], dtype=np.bool_)
+        known: NDArray[np.bool_] = answered & (self.labels != UNKNOWN)
+        return known
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column as numbers `(n,)`; NaN where it has none, or where there is no such column."""
+        """A column as float64 `(n,)`; NaN where a cell is no number or the column is absent."""
         return np.asarray([_number(v) for v in self.columns.get(name, ("",) * len(self))], dtype=np.float64)
 
     def where(self, column: str, value: str) -> "PredictionTable":
-        """The rows with a value in a column; raises DataError where there is none."""
+        """The rows with a value in a column; DataError where no row has it."""
         return self.take(find_rows(self.columns, column, value, np.arange(len(self))))
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "PredictionTable":
@@ -76,6 +77,7 @@ class PredictionTable:
             self.probs[rows],
             self.confidence[rows],
             {name: tuple(cells[i] for i in rows) for name, cells in self.columns.items()},
+            self.provenance,
         )
 
     def identities(self) -> NDArray[np.str_] | None:
@@ -95,11 +97,12 @@ def join_predictions(tables: Sequence[PredictionTable]) -> PredictionTable:
         np.concatenate([table.probs for table in tables]),
         np.concatenate([table.confidence for table in tables]),
         columns,
+        join_provenance(table.provenance for table in tables),
     )
 
 
 def save_predictions(table: PredictionTable, path: Path) -> None:
-    """Write the table as csv; a further column named like one of OWN_COLUMNS is left out."""
+    """Write the table as csv, without further columns that are named like one of OWN_COLUMNS."""
     extra = {k: v for k, v in table.columns.items() if k not in OWN_COLUMNS}
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -111,31 +114,41 @@ def save_predictions(table: PredictionTable, path: Path) -> None:
 def load_predictions(path: Path) -> PredictionTable:
     """Read a csv with the columns path, label, prob_young, prob_middle and prob_old; the rest is optional.
 
-    Without a column `status` a row is 'ok' where it has probabilities, else 'no_answer'. Raises DataError,
-    which names the line, on a path given twice, an unknown label or probabilities that are none.
+    Without a column `status` a row is 'ok' where it has probabilities, else 'no_answer'. A config.json beside
+    the file says which split the rows were held out by. DataError, which names the line, on a path given
+    twice, an unknown label, or values that are no probabilities.
     """
-    rows, names = _read(path)
+    table = _read_table(path)
+    rows = table.rows
     seen: dict[str, int] = {}
     labels, status, probs = [], [], []
-    for line, row in enumerate(rows, start=2):
+    for line, row in zip(table.lines, rows, strict=True):
         try:
             if seen.setdefault(row["path"], line) != line:
-                raise DataError(f"{row['path']!r} stands in line {seen[row['path']]} too.", hint="Keep one.")
-            labels.append(label_index(row["label"]) if row["label"].strip() else UNKNOWN)
+                raise DataError(f"{row['path']!r} is in line {seen[row['path']]} too.", hint="Keep one.")
+            labels.append(label_index(row["label"]) if row["label"] else UNKNOWN)
             status.append(_status(row))
             probs.append(_probs(row) if status[-1] == OK else (np.nan,) * len(AGE_GROUPS))
         except DataError as error:
             raise DataError(f"{path}, line {line}: {error.message}", hint=error.hint) from error
     array = np.asarray(probs, dtype=np.float64).reshape(-1, len(AGE_GROUPS))
-    columns = {k: tuple(row[k] for row in rows) for k in names if k not in OWN_COLUMNS}
+    columns = {k: tuple(row[k] for row in rows) for k in table.columns if k not in OWN_COLUMNS}
     return PredictionTable(
         tuple(row["path"] for row in rows),
         np.asarray(labels, dtype=np.int64),
         tuple(status),
         array,
         array.max(axis=1),
-        columns,
+        name_identity(columns),
+        read_provenance(path.parent),
     )
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether a file is a csv with columns of probabilities, unlike a manifest; DataError if unreadable."""
+    if path.suffix.lower() == ".parquet":  # only manifests are written so
+        return False
+    return any(name in PROB_COLUMNS for name in read_csv(path).columns)
 
 
 def _number(text: str) -> float:
@@ -154,30 +167,21 @@ def _own_cells(table: PredictionTable, i: int) -> Sequence[str]:
     return [table.paths[i], label, OK, answer, *numbers]
 
 
-def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            names = [n for n in reader.fieldnames or [] if n]
-            rows = [{n: row[n] for n in names} for row in reader]
-    except OSError as error:
-        raise DataError(
-            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error
-    missing = [n for n in ("path", "label", *PROB_COLUMNS) if n not in names]
+def _read_table(path: Path) -> CsvTable:
+    """The table in the file; raises DataError where a column is missing."""
+    table = read_csv(path)
+    missing = [n for n in ("path", "label", *PROB_COLUMNS) if n not in table.columns]
     if missing:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}; its columns are {', '.join(names) or 'none'}.",
+            f"{path} has no column {', '.join(missing)}; its columns are "
+            f"{', '.join(table.columns) or 'none'}.",
             hint=f"The columns path, label, {', '.join(PROB_COLUMNS)} are needed; others are optional.",
         )
-    return rows, names
+    return table
 
 
 def _status(row: dict[str, str]) -> str:
-    given = row.get("status", "").strip()
-    return given or (OK if any(row[n].strip() for n in PROB_COLUMNS) else NO_ANSWER)
+    return row.get("status", "") or (OK if any(row[n] for n in PROB_COLUMNS) else NO_ANSWER)
 
 
 def _probs(row: dict[str, str]) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from threeages.models.network import Backbone, Network, global_pool, small_neck
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 STEM_LAYERS = 3  # padding, convolution, ReLU6
 BLOCK_LAYERS = 5  # padding, depthwise convolution, ReLU6, pointwise convolution, ReLU6
-LAST_BLOCK = STEM_LAYERS + BLOCK_LAYERS * (len(BLOCKS) - 1)  # the layer it starts with
+LAST_BLOCK_START = STEM_LAYERS + BLOCK_LAYERS * (len(BLOCKS) - 1)  # the layer it starts with
 PUBLISHED_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
 GREY = 114.0
 NUM_FEATURES = 2048  # of the last two blocks: a linear probe on both is better than on the last alone
@@ -28,7 +28,7 @@ def mobilenet_v1_face(
     `hidden` and `dropout`: see small_neck.
     """
     layers = mobilenet_layers()
-    features = nn.Sequential(*layers[:LAST_BLOCK], ConcatInput(*layers[LAST_BLOCK:]))
+    features = nn.Sequential(*layers[:LAST_BLOCK_START], ConcatInput(*layers[LAST_BLOCK_START:]))
     sizes = (STEM_LAYERS, *(BLOCK_LAYERS,) * (len(BLOCKS) - 1), 1)
     neck = small_neck(NUM_FEATURES, hidden, dropout)
     return Network(Backbone(features, global_pool(), hidden or NUM_FEATURES, neck, sizes), heads)
@@ -69,8 +69,8 @@ def mobilenet_layers() -> list[nn.Module]:
 def rename_published(key: str) -> str:
     """A key of the published weights, whose 68 layers are numbered through, as a key of `features`."""
     index, _, rest = key.removeprefix("features.").partition(".")
-    if index.isdigit() and int(index) >= LAST_BLOCK:
-        return f"{LAST_BLOCK}.{int(index) - LAST_BLOCK}.{rest}"
+    if index.isdigit() and int(index) >= LAST_BLOCK_START:
+        return f"{LAST_BLOCK_START}.{int(index) - LAST_BLOCK_START}.{rest}"
     return f"{index}.{rest}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threeages.data.manifest import Manifest
 from threeages.data.split import SplitMode
 from threeages.errors import ConfigError
-from threeages.evaluation.compare import FIGURES
+from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
@@ -168,7 +168,7 @@ def _judge(study: Study, name: str, split: SplitMode, runs: list[Path], config: 
 
 def _figures(result: Evaluation) -> Row:
     row: Row = {}
-    for figure in FIGURES:
+    for figure in METRICS:
         low, high = result.intervals[figure]
         values = {figure: result.metrics[figure], f"{figure}_low": low, f"{figure}_high": high}
         row |= {name: f"{value:.4f}" for name, value in values.items()}

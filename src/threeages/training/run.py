@@ -45,7 +45,7 @@ def train(
     model = create_model(config, manifest)
     cache, split = open_data(manifest, config, cache_dir)
     notes = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
-    _start_run(run, config, notes | {"straddling_duplicates": split.straddling})
+    _start_run(run, config, notes | {"leaked_duplicates": split.leaked_duplicates})
     data = create_data(manifest, model, cache, cache_dir)
     if config.teacher:
         alignment = model.signature.alignment
