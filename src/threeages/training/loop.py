@@ -47,14 +47,14 @@ Epoch = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class State:
-    """What training changes: a checkpoint holds all of it, so that a stopped training resumes."""
+    """What a phase changes: a checkpoint holds all of it, so that a stopped training resumes."""
 
     task: ClassificationTask
-    history: list[Epoch]
-    optimizer: torch.optim.Optimizer | None = None
-    ema: AveragedModel | None = None
+    history: list[Epoch]  # of earlier phases too
+    optimizer: torch.optim.Optimizer
+    ema: AveragedModel | None
 
     def evaluated(self) -> ClassificationTask:
         """The task with the weights that are evaluated and kept: their moving average where there is one."""
@@ -99,21 +99,23 @@ def train_epochs(
     `last.ckpt` where there is one. A loss that is not finite raises ThreeAgesError with its step.
     """
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
-    # Resume order: seed, new task, saved weights, phase, optimizer, its saved state, next epoch.
+    # Resume order: seed, saved weights, history, phase, new optimizer, its saved state, next epoch.
     seed_everything(config.seed, verbose=False)
-    state = State(task, [])
-    saved = _load(run / LAST, state)
-    while (phase := next_phase(config, state.history)) is not None:
-        steps = _start_phase(fabric, state, data, config, phase)
-        if saved and state.history[-1]["phase"] == phase.name:
-            _load_optimizer(state, saved)
+    saved = _load(run / LAST, task)
+    history: list[Epoch] = list(saved.get("history", []))
+    while (phase := next_phase(config, history)) is not None:
+        steps, state = _start_phase(fabric, task, history, data, config, phase)
+        if saved and history[-1]["phase"] == phase.name:
+            state.optimizer.load_state_dict(saved["optimizer"])
+            if state.ema:
+                state.ema.load_state_dict(saved["ema"])
         saved = {}
-        while next_phase(config, state.history) == phase:
+        while next_phase(config, history) == phase:
             with _threads(1 if phase.unfreeze == 0 else torch.get_num_threads()):
                 row = _train_epoch(steps, state, split.train)
             row |= _validate(steps, state, split.validation)
-            best = config.keep_last or is_best(row, state.history)
-            state.history.append(row)
+            best = config.keep_last or is_best(row, history)
+            history.append(row)
             _save(run, state, config, best)
             logger.info("%s", _format(row))
             yield row
@@ -148,17 +150,20 @@ class _Steps:
 
 
 def _start_phase(
-    fabric: Fabric, state: State, data: TrainingData, config: TrainConfig, phase: Phase
-) -> _Steps:
-    task = state.task
+    fabric: Fabric,
+    task: ClassificationTask,
+    history: list[Epoch],
+    data: TrainingData,
+    config: TrainConfig,
+    phase: Phase,
+) -> tuple[_Steps, State]:
     source = open_source(task.model, data, phase, config)
     task.model.net.freeze(frozen_stages(task.model, phase))
     memory_format = choose_memory_format(source.depth, choose_precision(config.precision))
     task.to(memory_format=memory_format)  # type: ignore[call-overload]
     net, optimizer = fabric.setup(task, create_optimizer(task, phase, config.optimizer))
-    state.optimizer = optimizer
-    state.ema = create_ema(task, phase, config.ema)
-    return _Steps(fabric, net, source, data, config, phase)
+    state = State(task, history, optimizer, create_ema(task, phase, config.ema))
+    return _Steps(fabric, net, source, data, config, phase), state
 
 
 def _train_epoch(steps: _Steps, state: State, rows: Rows) -> Epoch:
@@ -169,7 +174,6 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows) -> Epoch:
     rng = np.random.default_rng((config.seed, epoch))
     torch.manual_seed(int(rng.integers(2**31)))  # dropout is the same whether resumed or not
     total, correct = 0.0, 0
-    assert state.optimizer is not None
     with _create_bar(f"{phase.name} {epoch + 1}", len(rows)) as bar:
         for step, batch in enumerate(split_rows(rng.permutation(rows), config.batch_size)):
             set_lr(state.optimizer, config.lr_decay ** (done + step * config.batch_size / len(rows)))
@@ -196,7 +200,6 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows) -> Epoch:
 
 def _train_step(steps: _Steps, state: State, batch: Rows, rng: np.random.Generator) -> tuple[float, int]:
     """(loss, correct answers) of one batch; the weights change only where the loss is finite."""
-    assert state.optimizer is not None
     config = steps.config
     targets = select_targets(steps.data.targets, batch, steps.fabric.device)
     mirror = rng.random(len(batch)) < 0.5 if config.flip else None
@@ -223,7 +226,6 @@ def _validate(steps: _Steps, state: State, rows: Rows) -> Epoch:
 
 
 def _save(run: Path, state: State, config: TrainConfig, best: bool) -> None:
-    assert state.optimizer is not None
     shared = {"history": state.history, "config": config.to_dict()}
     if best:
         kept = state.evaluated()
@@ -240,22 +242,14 @@ def _save(run: Path, state: State, config: TrainConfig, best: bool) -> None:
     write_rows(run / "metrics.csv", state.history)
 
 
-def _load(path: Path, state: State) -> Mapping[str, Any]:
-    """Fill weights and history from `last.ckpt`; what else it holds, empty where there is no such file."""
+def _load(path: Path, task: ClassificationTask) -> Mapping[str, Any]:
+    """Fill the weights from `last.ckpt`; the state beside them, empty where there is no such file."""
     if not path.exists():
         return {}
     model, saved = load_checkpoint(path)
-    state.task.model.load_state_dict(model.state_dict())
-    state.task.load_state_dict(saved["task"], strict=False)
-    state.history += saved["history"]
+    task.model.load_state_dict(model.state_dict())
+    task.load_state_dict(saved["task"], strict=False)
     return saved
-
-
-def _load_optimizer(state: State, saved: Mapping[str, Any]) -> None:
-    assert state.optimizer is not None
-    state.optimizer.load_state_dict(saved["optimizer"])
-    if state.ema:
-        state.ema.load_state_dict(saved["ema"])
 
 
 @contextmanager

@@ -53,12 +53,14 @@ def default() -> TrainConfig:
     Command: `threeages train MANIFEST`, which starts from the pretrained network of faces in the package.
     Neck and heads learn first, on four augmented copies of every face (data.augment); then the stages behind
     the stride of 16 learn with them, slowly, and the moving average of the weights is kept. Faces are
-    cropped more closely than the network was published for, so that 128 pixels show one as 166 would.
+    cropped more closely than the network was published for, so that 128 pixels show one as 166 would. The
+    epoch that is best on the validation identities is kept: on a few thousand faces that is one before the
+    later stages train.
 
-    The model that ships adds two things: `--weights FILE` of `threeages distill --teacher ENCODER` on the
-    same rows, and `--teacher ENCODER`, CLIP's image encoder. Sizes, crops and weights are compared in
-    results/experiments.csv. Cost: 10 minutes a fold for 39,000 images on 2 cores with AVX-512 BF16, half of
-    them for what is frozen, 11 GB on disk; with `--no-frozen-cache` on a GPU 2 minutes.
+    The model that ships adds three things: `--weights FILE` of `threeages distill --teacher ENCODER` on the
+    same rows, `--teacher ENCODER`, CLIP's image encoder, and `--keep-last`. Sizes, crops and weights are
+    compared in results/experiments.csv. Cost: 10 minutes a fold for 39,000 images on 2 cores with AVX-512
+    BF16, half of them for what is frozen, 11 GB on disk; with `--no-frozen-cache` on a GPU 2 minutes.
     """
     return replace(
         frozen_features(),
@@ -74,6 +76,7 @@ def default() -> TrainConfig:
         batch_size=128,
         augmented_copies=4,
         ema=0.99,
+        keep_last=False,
         max_cache_gb=17,
     )
 
