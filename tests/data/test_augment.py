@@ -3,7 +3,7 @@ import pytest
 
 from threeages.data.augment import PLAIN, WHOLE, cut_view, redraw, spoil
 from threeages.demo import find_portraits
-from threeages.faces.crop import TEMPLATE, Face, align_crop, whole
+from threeages.faces.crop import TEMPLATE, Face, align_crop, whole_image
 from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image, resize
 from threeages.faces.yunet import YuNet
@@ -60,7 +60,7 @@ def test_some_drawn_views_show_strips_of_other_surroundings_and_all_show_the_fac
 ) -> None:
     monkeypatch.setattr("threeages.data.augment.spoil", lambda pixels, _: pixels)
     pixels = np.full((80, 80, 3), 100, dtype=np.uint8)
-    face = whole(pixels, (TEMPLATE * 80).astype(np.float32))
+    face = whole_image(pixels, (TEMPLATE * 80).astype(np.float32))
     views = [
         cut_view(pixels, face, DRAWN, row, SIZE, margin=MARGIN, alignment=ALIGNMENT) for row in range(40)
     ]
@@ -72,7 +72,7 @@ def test_some_drawn_views_show_strips_of_other_surroundings_and_all_show_the_fac
 
 def test_a_face_without_landmarks_is_spoiled_alone() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
-    view = cut_view(pixels, whole(pixels), DRAWN, 0, SIZE, margin=MARGIN, alignment=ALIGNMENT)
+    view = cut_view(pixels, whole_image(pixels), DRAWN, 0, SIZE, margin=MARGIN, alignment=ALIGNMENT)
     assert view.shape == (SIZE, SIZE, 3)
 
 

@@ -32,7 +32,7 @@ def test_it_finds_what_opencv_finds_with_the_same_network(min_score: float) -> N
     opencv = cv2.FaceDetectorYN.create(str(YUNET_PATH), "", (width, height), min_score)
     _, rows = opencv.detect(np.ascontiguousarray(scene[:, :, ::-1]))
     rows = rows[np.argsort(-rows[:, 2] * rows[:, 3])]
-    faces = YuNet().look(scene, max(scene.shape), min_score)
+    faces = YuNet().detect_at(scene, max(scene.shape), min_score)
     assert len(faces) == len(rows) >= 2
     for face, row in zip(faces, rows, strict=True):
         corners = np.clip(np.array([*row[:2], *(row[:2] + row[2:4])]), 0, [width, height] * 2)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.faces.crop import Face, Landmarks, align_crop, whole
+from threeages.faces.crop import Face, Landmarks, align_crop, whole_image
 from threeages.faces.images import Pixels, resize
 
 PLAIN, WHOLE = 0, 1  # the view of use with a detector, and without; every further one is drawn
@@ -33,7 +33,7 @@ def cut_view(
         return align_crop(pixels, face, size, margin=margin, alignment=alignment)
     rng = np.random.default_rng((SEED, row, view))
     if view == WHOLE:
-        return vary(align_crop(pixels, whole(pixels), size), rng)
+        return vary(align_crop(pixels, whole_image(pixels), size), rng)
     pixels, face = _frame(pixels, _jitter(face, rng), rng)
     moved = align_crop(pixels, face, size, margin=margin, alignment=alignment)
     return _mirror(spoil(moved, rng), rng)

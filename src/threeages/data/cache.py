@@ -18,7 +18,7 @@ from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
 from threeages.errors import DataError, ImageError
-from threeages.faces.crop import whole
+from threeages.faces.crop import whole_image
 from threeages.faces.detect import find_faces
 from threeages.faces.images import load_image, pixel_digest
 from threeages.faces.yunet import YuNet
@@ -185,7 +185,7 @@ def _fill_chunk(task: Task) -> Filled:
             digests[i] = np.frombuffer((start + i).to_bytes(16, "big"), dtype=np.uint8)  # no twin of another
             continue
         faces = find_faces(image, detector) if detector else []
-        face = faces[0] if faces else whole(image)
+        face = faces[0] if faces else whole_image(image)
         for view in range(shape.views):
             pixels[view, start + i] = cut_view(
                 image, face, view, start + i, shape.size, margin=shape.margin, alignment=shape.alignment

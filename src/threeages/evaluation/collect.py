@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import Manifest, InvalidRow
+from threeages.data.manifest import InvalidRow, Manifest
 from threeages.data.split import Rows
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.inference.answer import apparent_age

@@ -103,7 +103,7 @@ def _window(pixels: Pixels, face: Face, margin: float) -> tuple[int, int, int, i
 
 
 def _align(pixels: Pixels, landmarks: Landmarks, size: int, alignment: float) -> Pixels:
-    """Warp by the similarity of landmarks to template; points are complex numbers, `turn` rotates and scales."""
+    """Warp the landmarks onto the template. Points are complex numbers: `turn` rotates and scales them."""
     template = ((TEMPLATE - 0.5) * alignment + (0.5, 0.5 - TEMPLATE_LIFT)) * size
     source, target = (points.astype(np.float64) @ (1, 1j) for points in (landmarks, template))
     centred = source - source.mean()

@@ -30,9 +30,9 @@ class Detector(Protocol):
 def find_faces(pixels: Pixels, detector: Detector) -> list[Face]:
     """Faces of a uint8 RGB image `(height, width, 3)`, the largest first; [] where there is none.
 
-    An image that one face fills is a face crop: its face is the whole image. Where the detector finds nothing,
-    the crop may be too tight to show the outline of the face; the detector then runs once more on the image
-    inside a grey border, and a face that covers MIN_PADDED_SHARE of the image makes it a face crop.
+    An image that one face fills is a face crop: its face is the whole image. Where the detector finds
+    nothing, the crop may be too tight to show the outline of the face: the detector runs once more on the
+    image inside a grey border, and a face that covers MIN_PADDED_SHARE of the image makes it a face crop.
     """
     height, width = pixels.shape[:2]
     faces = detector.detect(pixels)

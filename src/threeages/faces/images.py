@@ -46,10 +46,10 @@ def load_reduced(
 ) -> tuple[Pixels, float]:
     """Decode an image at a reduced size: uint8 RGB `(height, width, 3)` and the reduction.
 
-    The reduction is the number of the file's pixels along a side that one returned pixel stands for. A JPEG is
-    decoded at the largest power-of-two reduction whose shorter side still has `target` pixels, which makes a
-    12-megapixel photo cheap; other formats, and every image with None, are decoded in full. Raises ImageError
-    as `load_image` does; `max_pixels` is checked before decoding.
+    The reduction is the number of the file's pixels along a side that one returned pixel stands for. A JPEG
+    is decoded at the largest power-of-two reduction whose shorter side still has `target` pixels, which makes
+    a 12-megapixel photo cheap; other formats, and every image with None, are decoded in full. Raises
+    ImageError as `load_image` does; `max_pixels` is checked before decoding.
     """
     data = _read(source) if isinstance(source, Path) else source
     if not data:

@@ -1,4 +1,4 @@
-"""Settings of a process that works on images. The library leaves its process alone; a program calls this once."""
+"""Settings of a process that works on images: the library changes none, a program sets them once."""
 
 import os
 import sys

@@ -7,11 +7,10 @@ from threeages.faces.crop import Face
 from threeages.faces.images import Pixels, resize
 
 MIN_FACE_SIDE = 16  # pixels of the shorter side of the box in the photo
-# Share of contrast in fine waves. Chosen so that it rejects the blur with which the model's accuracy falls, and
-# no face of the film set (results/sharpness.csv).
-MIN_DETAIL = 0.0009
+# The blur that lowers the model's accuracy is rejected, and no face of the film set (results/sharpness.csv).
+MIN_DETAIL = 0.0009  # share of the contrast in fine waves
 DETAIL_SIDE = 64  # pixels; detail is measured at one size
-COARSE_WAVES = 12  # coefficients of the cosine transform in each direction that count as coarse: below 6 waves
+COARSE_WAVES = 12  # lowest coefficients of the cosine transform in each direction, below 6 waves
 
 
 def face_detail(pixels: Pixels) -> float:
@@ -31,8 +30,8 @@ def face_detail(pixels: Pixels) -> float:
 def find_rejection_reason(face: Face, crop: Pixels, scale: float = 1.0) -> str:
     """'face_too_small', 'blurred', or '' for a face that may get an answer.
 
-    `crop` is the box of the face, uint8 RGB `(height, width, 3)`; `scale` is the number of pixels of the photo
-    that one pixel of the box stands for.
+    `crop` is the box of the face, uint8 RGB `(height, width, 3)`; `scale` is the number of pixels of the
+    photo along a side that one pixel of the box stands for.
     """
     if face.shorter * scale < MIN_FACE_SIDE:
         return "face_too_small"

@@ -15,6 +15,7 @@ from PIL import Image
 
 from threeages.errors import ModelError
 from threeages.faces import images
+from threeages.faces.process import configure_process
 from threeages.faces.yunet import YuNet
 from threeages.inference.predictor import Predictor, Prepared
 from threeages.inference.runtime import OnnxModel
@@ -127,6 +128,7 @@ class WorkerPool:
 
 def _work(connection: Connection, path: Path, settings: Settings) -> None:
     """The process: prepare what comes until the service closes the pipe or dies."""
+    configure_process()
     for sig in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group by ^C; the service ends us itself
         signal.signal(sig, signal.SIG_IGN)
     images.MAX_PIXELS = (
