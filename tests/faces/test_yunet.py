@@ -47,26 +47,26 @@ def test_a_missing_detector_says_so(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sides that YuNet looked at, in order."""
+def sides(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sides at which YuNet runs, in order."""
     sides: list[int] = []
-    look = YuNet.look
+    detect_at = YuNet.detect_at
 
-    def watched(self: YuNet, pixels: Pixels, side: int, min_score: float) -> list[Face]:
+    def record(self: YuNet, pixels: Pixels, side: int, min_score: float) -> list[Face]:
         sides.append(side)
-        return look(self, pixels, side, min_score)
+        return detect_at(self, pixels, side, min_score)
 
-    monkeypatch.setattr(YuNet, "look", watched)
+    monkeypatch.setattr(YuNet, "detect_at", record)
     return sides
 
 
-def test_one_quick_look_is_enough_for_a_clear_face(looks: list[int]) -> None:
+def test_a_clear_face_is_found_at_the_quick_side_alone(sides: list[int]) -> None:
     portrait = load_image(PORTRAITS[0])
     assert len(YuNet().detect(portrait)) == 1
-    assert looks == [320]
+    assert sides == [320]
 
 
-def test_small_faces_and_none_are_looked_for_again(looks: list[int]) -> None:
+def test_small_faces_and_none_are_detected_again(sides: list[int]) -> None:
     portrait = load_image(PORTRAITS[0])
     height, width = portrait.shape[:2]
     small = cv2.resize(portrait, (width // 6, height // 6), interpolation=cv2.INTER_AREA)
@@ -75,4 +75,4 @@ def test_small_faces_and_none_are_looked_for_again(looks: list[int]) -> None:
     scene[: small.shape[0], : small.shape[1]] = small
     (face,) = YuNet().detect(scene)
     assert face.shorter < 40
-    assert looks == [320, 640, 320, 640]
+    assert sides == [320, 640, 320, 640]
