@@ -1,4 +1,4 @@
-"""Faults of a manifest's images: damage, exact and near duplicates, label conflicts, poor quality."""
+"""Findings about the images of a manifest: damage, exact and near duplicates, label conflicts, poor quality."""
 
 import json
 import os
@@ -99,7 +99,7 @@ class _Unreadable:
 
 
 def audit_manifest(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Audit:
-    """Read every image of a manifest once and report its faults; no image is changed.
+    """Read every image of a manifest once and report what is wrong; no image is changed.
 
     `workers` processes share the work, one per core by default; a script that calls this needs the usual
     `if __name__ == "__main__":`. `progress` shows a bar on stderr. Raises DataError where the manifest has no
