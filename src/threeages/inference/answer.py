@@ -111,9 +111,7 @@ class Pool:
         self.logs = kept * self.logs
         self.years = None if self.years is None else kept * self.years
 
-    def add(
-        self, probs: NDArray[np.float32], years: NDArray[np.float32] | None, rejection: str = ""
-    ) -> None:
+    def add(self, probs: NDArray[np.float32], years: NDArray[np.float32] | None, rejection: str = "") -> None:
         """Add probs `(3,)` and years `(101,)` or None of one face; a rejected face weighs a tenth."""
         weight = REJECTED_WEIGHT if rejection else 1.0
         self.weight += weight

@@ -121,7 +121,9 @@ class Predictor:
             while running:
                 yield _result(*running.popleft())
 
-    def _prepare_ahead(self, images: Iterable[ImageSource], pool: ThreadPoolExecutor) -> Iterator[PreparedImage]:
+    def _prepare_ahead(
+        self, images: Iterable[ImageSource], pool: ThreadPoolExecutor
+    ) -> Iterator[PreparedImage]:
         queue: deque[Future[PreparedImage]] = deque()
         for i, image in enumerate(images):
             queue.append(pool.submit(self.preparer.prepare, _name(i, image), image))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from threeages.errors import ConfigError, DataError
 from threeages.faces.crop import iou
