@@ -20,6 +20,18 @@ WATCH_FROM = 100  # images; fewer are answered before a bar is read
 WIDE = 240  # columns of a table that no terminal shows
 
 
+def show_log() -> None:
+    """Show on stderr what the library logs, a line each; at most once."""
+    import logging
+
+    logger = logging.getLogger("threeages")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
 def say_on_stderr(text: str) -> None:
     """One line on stderr."""
     typer.echo(text, err=True)

@@ -39,7 +39,9 @@ def study(
     recipes: Annotated[str, typer.Option(help="Names with commas between them; 'all', 'ablation'.")] = "all",
     splits: Annotated[str, typer.Option(help="random, people or both with a comma.")] = "random,identity",
     folds: Annotated[int, typer.Option(help="How many of the five folds of people are judged.")] = 5,
-    weights: Annotated[str, typer.Option(help="Pretrained weights: a folder of safetensors files.")] = "",
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights: a folder of safetensors files.")
+    ] = None,
     seed: Annotated[int, typer.Option()] = 42,
     epochs: Annotated[int | None, typer.Option(help="Cut every phase to this many epochs.")] = None,
     only: Only = None,
@@ -79,7 +81,7 @@ def tune(
     """Search the reference study's space of CNNs; writes a picture and the best recipe, and goes on."""
     from threeages.data.manifest import load_manifest
     from threeages.studies.tune import Search, run_search
-    from threeages.training.recipes import create_recipe
+    from threeages.studies.recipes import create_recipe
 
     given: dict[str, Any] = {"split": split, "epochs": epochs, "input_size": size, "seed": seed}
     base = replace(create_recipe("reference-cnn"), **given)

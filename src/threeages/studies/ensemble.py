@@ -1,6 +1,5 @@
 """Runs that held out the same people, asked together: the mean of their answers over views of a face."""
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,9 +25,9 @@ from threeages.labels import YEARS
 from threeages.models.classifier import Classifier
 from threeages.training.build import create_data, open_data
 from threeages.training.checkpoint import load_checkpoint
-from threeages.training.config import TrainConfig
-from threeages.training.frozen import find_activations, gains_by_bfloat16
-from threeages.training.loop import compute_logits
+from threeages.training.frozen import find_features, gains_by_bfloat16
+from threeages.training.loop import compute_outputs
+from threeages.training.recipes import read_config
 
 VIEWS = ("plain", "mirrored", "whole", "whole-mirrored")
 Probs = NDArray[np.float32]
@@ -57,8 +56,8 @@ def ask_together(
     held: Rows | None = None
     rows: Rows = np.empty(0, dtype=np.int64)
     for run in runs:
-        config = _read_config(run)
-        cache, split = open_data(manifest, replace(config, views=1), cache_dir)
+        config = read_config(run)
+        cache, split = open_data(manifest, replace(config, augmented_copies=1), cache_dir)
         if held is not None and not np.array_equal(held, split.test):
             raise ConfigError(f"{run} held out other rows than {runs[0]}.", hint="Give runs of one fold.")
         held = split.test
@@ -69,13 +68,6 @@ def ask_together(
         for name, values in _mean(answers).items():
             total.setdefault(name, []).append(values)
     return answer_table(manifest, rows, {name: np.mean(values, axis=0) for name, values in total.items()})
-
-
-def _read_config(run: Path) -> TrainConfig:
-    try:
-        return TrainConfig(**json.loads((run / "config.json").read_text(encoding="utf-8"))["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{run} holds no run: {error}.", hint="Give folders of threeages train.") from error
 
 
 class Model(Protocol):
@@ -131,10 +123,10 @@ def _ask_views(
 ) -> Iterator[Answers]:
     """Answers to each view; what a frozen network makes of the plain one is kept from its training."""
     data = create_data(manifest, model, cache, cache_dir)
-    kept = find_activations(model, data.key, len(model.net.stages), data.folder)
+    kept = find_features(model, data.key, len(model.net.stages), data.folder)
     if "plain" in views and kept:
         fabric = Fabric(accelerator="auto", devices=1)
-        logits = compute_logits(fabric, model.to(fabric.device), kept, rows)
+        logits = compute_outputs(fabric, model.to(fabric.device), kept, rows)
         yield {name: values.numpy() for name, values in model.to_answers(logits).items()}
     left = [view for view in views if not (view == "plain" and kept)]
     if not left:

@@ -15,10 +15,10 @@ from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
 from threeages.files import atomic_path, replace_rows
 from threeages.machine import describe_machine
+from threeages.studies.recipes import create_recipe
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
-from threeages.training.recipes import create_recipe
-from threeages.training.run import train
+from threeages.training.run import run_training
 
 PUBLISHED = {"cnn": 0.770, "resnet50": 0.667, "mobilenet_v2": 0.647, "attention_cnn": 0.678}
 RECIPES = (
@@ -52,7 +52,7 @@ class Study:
     recipes: Sequence[str] = RECIPES
     splits: Sequence[SplitMode] = ("random", "identity")
     folds: int = 5
-    weights: str = ""
+    weights: str | None = None
     seed: int = 42
     epochs: int | None = None
     only: tuple[str, str] | None = None
@@ -71,7 +71,7 @@ def run_study(study: Study, say: Callable[[str], None]) -> list[Row]:
         for run, part in runs:
             if not (run / DONE).exists():
                 say(f"{name}, {split}{f' fold {part.fold}' if split == 'identity' else ''} -> {run}")
-                table = train(study.manifest, part, run, cache_dir=study.cache_dir)
+                table = run_training(study.manifest, part, run, cache_dir=study.cache_dir)
                 assert table is not None
                 write_report(table, run)
         rows.append(_judge(study, name, split, [run for run, _ in runs], config))
