@@ -165,8 +165,8 @@ def test_max_pixels_is_allowed_itself() -> None:
 def test_messages_are_two_sentences(bad_images: dict[str, Path]) -> None:
     tiff = io.BytesIO()
     Image.new("RGB", (20, 20)).save(tiff, "TIFF")
-    broken = [tiff.getvalue()[:n] for n in range(9, 200, 10)]
-    for source in (*bad_images.values(), *broken):
+    sources: list[Path | bytes] = [tiff.getvalue()[:n] for n in range(9, 200, 10)]
+    for source in (*sources, *bad_images.values()):
         with pytest.raises(ImageError) as caught:
             load_image(source)
         assert caught.value.message.endswith(".")

@@ -37,6 +37,7 @@ def test_it_finds_what_opencv_finds_with_the_same_network(min_score: float) -> N
     for face, row in zip(faces, rows, strict=True):
         corners = np.clip(np.array([*row[:2], *(row[:2] + row[2:4])]), 0, [width, height] * 2)
         np.testing.assert_allclose(face.box, corners, atol=0.01)
+        assert face.landmarks is not None
         np.testing.assert_allclose(face.landmarks.ravel(), row[4:14], atol=0.01)
         assert face.score == pytest.approx(row[14], abs=1e-4)
 
