@@ -18,7 +18,7 @@ import skimage.data
 from threeages.faces.crop import Box, Face, iou
 from threeages.faces.detect import MIN_SCORE, find_faces
 from threeages.faces.images import Pixels, load_image
-from threeages.faces.yunet import QUICK_SIDE, WORKING_SIDE, YuNet
+from threeages.faces.yunet import FULL_SIDE, QUICK_SIDE, YuNet
 from threeages.files import write_rows
 
 SCENES = 150
@@ -36,8 +36,8 @@ def main() -> None:
     detector = YuNet()
     looks: Looks = {
         "two looks": detector.detect,
-        f"one look at {WORKING_SIDE}": lambda x: detector.look(x, WORKING_SIDE, MIN_SCORE),
-        f"one look at {QUICK_SIDE}": lambda x: detector.look(x, QUICK_SIDE, MIN_SCORE),
+        f"one look at {FULL_SIDE}": lambda x: detector.detect_at(x, FULL_SIDE, MIN_SCORE),
+        f"one look at {QUICK_SIDE}": lambda x: detector.detect_at(x, QUICK_SIDE, MIN_SCORE),
     }
     rng = np.random.default_rng(0)
     chips = _sample(args.data / "utkface", rng, 200)
