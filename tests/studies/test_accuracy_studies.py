@@ -10,6 +10,7 @@ import pytest
 from threeages.data.synthetic import draw_face
 from threeages.errors import DataError
 from threeages.evaluation.predictions import PredictionTable, save_predictions
+from threeages.faces.crop import Face
 from threeages.faces.images import Pixels
 from threeages.inference.records import OK
 from threeages.inference.runtime import default_model_path
@@ -121,9 +122,9 @@ def test_a_scene_holds_the_faces_it_says() -> None:
 def test_recall_and_false_detections_are_counted() -> None:
     photo = np.zeros((480, 640, 3), dtype=np.uint8)
     boxes = [(0.0, 0.0, 14.0, 14.0), (100.0, 100.0, 120.0, 120.0)]
-    faces = [detection.Face(box, 0.9, None) for box in [boxes[1], (300.0, 300.0, 330.0, 330.0)]]
+    faces = [Face(box, 0.9) for box in [boxes[1], (300.0, 300.0, 330.0, 330.0)]]
 
-    def look(_: Pixels) -> list[detection.Face]:
+    def look(_: Pixels) -> list[Face]:
         return faces
 
     hits, false = detection._match(look, [(photo, boxes)])
