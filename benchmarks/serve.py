@@ -119,8 +119,8 @@ def soak(count: int) -> None:
         line.split()[1] for line in figures.splitlines() if line.startswith("threeages_decoder_rest")
     )
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(outcome.statuses.items()))
-    details = f"{count} requests of {len(kinds)} kinds, {CLIENTS} at once, seed {SEED}, in {outcome.wall:.0f} s; {statuses}"
-    report("soak: wrong or lost answers", "requests", len(outcome.faults), details=details)
+    details = f"{count} requests of {len(kinds)} kinds, seed {SEED}, {CLIENTS} at once, "
+    details += f"in {outcome.wall:.0f} s; {statuses}"report("soak: wrong or lost answers", "requests", len(outcome.faults), details=details)
     report("soak: decoders that died", "processes", float(restarts), details=details)
     first = levels[settled]
     report("soak: memory at the end", "MiB", end, (f"after {settled} requests", first), details=details)

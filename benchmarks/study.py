@@ -1,8 +1,8 @@
 """The reference study, ours against Keras:   python benchmarks/study.py --keras-python PATH.
 
 All epochs of every model on the same images, from the first to the last second. Ours includes computing the
-frozen features and evaluating every epoch, theirs neither the start nor evaluation. PATH is as in training.py.
-Weights are random on both sides: they do not change the speed.
+frozen features and evaluating every epoch, theirs neither the start nor evaluation. PATH is as in
+training.py. Weights are random on both sides: they do not change the speed.
 """
 
 import argparse
@@ -82,6 +82,7 @@ def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
 
         fast, slow = alternate(ours, keras, args.rounds)
         epochs = f"both phases of {config.epochs} epochs" if transfer else f"{config.epochs} epochs"
+        details = f"{len(rows)} {origin}, {config.input_size} px, seed {config.seed}"
         add_row(
             "study",
             f"{recipe}, {epochs}",
@@ -89,7 +90,7 @@ def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
             fast,
             other=("Keras", slow),
             ratio=slow / fast,
-            details=f"{len(rows)} {origin}, {config.input_size} px, seed {config.seed}, median of {args.rounds} in turn",
+            details=f"{details}, median of {args.rounds} in turn",
             versions={"torch": version("torch"), "tensorflow": other["tensorflow"]},
         )
         return fast, slow
