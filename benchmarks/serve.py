@@ -121,6 +121,7 @@ def soak(count: int) -> None:
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(outcome.statuses.items()))
     details = f"{count} requests of {len(kinds)} kinds, seed {SEED}, {CLIENTS} at once, "
     details += f"in {outcome.wall:.0f} s; {statuses}"
+    report("soak: wrong or lost answers", "requests", len(outcome.faults), details=details)
     report("soak: decoders that died", "processes", float(restarts), details=details)
     first = levels[settled]
     report("soak: memory at the end", "MiB", end, (f"after {settled} requests", first), details=details)

@@ -21,9 +21,10 @@ from common import add_row, alternate, load_faces
 
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
+from threeages.data.stored import FEATURES_FILE
+from threeages.studies.recipes import create_recipe
 from threeages.training.config import TrainConfig
-from threeages.training.recipes import create_recipe
-from threeages.training.run import train
+from threeages.training.run import run_training
 
 SCRIPTS = {
     "reference-cnn": "keras_cnn.py",
@@ -59,7 +60,7 @@ def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
     """Seconds of both sides, ours first."""
     config = create_recipe(recipe)
     transfer = config.head_epochs > 0
-    config = replace(config, weights="random" if transfer else "")
+    config = replace(config, weights="random" if transfer else None)
     with tempfile.TemporaryDirectory() as name:
         folder, turn = Path(name), count()
         other: dict[str, str] = {}
@@ -70,10 +71,10 @@ def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
         np.save(folder / "labels.npy", manifest.labels[rows])
 
         def ours() -> float:
-            for file in folder.glob("prefix-*.npy"):
+            for file in folder.glob(FEATURES_FILE.format("*")):
                 file.unlink()
             start = time.perf_counter()
-            train(manifest, config, folder / f"run-{next(turn)}", cache_dir=folder)
+            run_training(manifest, config, folder / f"run-{next(turn)}", cache_dir=folder)
             return time.perf_counter() - start
 
         def keras() -> float:

@@ -20,8 +20,8 @@ from common import add_row, alternate, load_faces
 
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
-from threeages.training.recipes import create_recipe
-from threeages.training.run import train
+from threeages.studies.recipes import create_recipe
+from threeages.training.run import run_training
 
 RECIPES = {"reference-cnn": "four-block CNN", "reference-attention": "channel attention CNN"}
 EPOCHS = 2  # the last one counts
@@ -51,7 +51,7 @@ def measure(recipe: str, args: argparse.Namespace) -> None:
 
         def ours() -> float:
             run = folder / f"run-{next(turn)}"
-            train(manifest, config, run, cache_dir=folder)
+            run_training(manifest, config, run, cache_dir=folder)
             with (run / "metrics.csv").open(encoding="utf-8") as file:
                 return float(list(csv.DictReader(file))[-1]["images_per_second"])
 

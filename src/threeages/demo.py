@@ -14,7 +14,7 @@ from threeages.faces.yunet import YuNet
 from threeages.inference.predictor import Predictor
 from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.training.recipes import create_recipe
-from threeages.training.run import train
+from threeages.training.run import run_training
 
 # portraits of free use: Grace Hopper (US Navy, public domain), Eileen Collins (NASA, public domain)
 PORTRAITS = (
@@ -33,7 +33,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> None:
     manifest, origin = _faces(out)
     say(f"2. Training the four-block CNN on {len(manifest):,} {origin}, people disjoint, two epochs")
     run = out / f"run-{origin.split()[0]}"
-    table = train(manifest, replace(create_recipe("reference-cnn"), epochs=2, split="identity"), run)
+    table = run_training(manifest, replace(create_recipe("reference-cnn"), epochs=2, split="identity"), run)
     assert table is not None
     result = write_report(table, run)
     accuracy, (low, high) = result.metrics["accuracy"], result.intervals["accuracy"]

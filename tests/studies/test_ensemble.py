@@ -12,7 +12,7 @@ from threeages.studies import ensemble
 from threeages.studies.ensemble import predict_ensemble
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
-from threeages.training.run import train
+from threeages.training.run import run_training
 
 SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="identity", precision="32-true")
 
@@ -28,10 +28,10 @@ def runs(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     configs = {
         "first": SMALL,
         "second": replace(SMALL, seed=43),
-        "smaller": replace(SMALL, input_size=64, tasks={"years": 0.5}),
+        "smaller": replace(SMALL, input_size=64, extra_heads={"years": 0.5}),
         "other fold": replace(SMALL, fold=1),
     }
-    tables = {name: train(manifest, c, folder / name, cache_dir=folder) for name, c in configs.items()}
+    tables = {name: run_training(manifest, c, folder / name, cache_dir=folder) for name, c in configs.items()}
     assert all(isinstance(table, PredictionTable) for table in tables.values())
     return {name: folder / name for name in configs}
 
@@ -67,7 +67,7 @@ def test_a_model_of_whole_images_runs_once_for_each_distinct_augmentation(
 
 def test_frozen_features_of_the_training_are_used(manifest: Manifest, tmp_path: Path) -> None:
     config = replace(SMALL, epochs=0, head_epochs=1)
-    held = train(manifest, config, tmp_path / "frozen", cache_dir=tmp_path)
+    held = run_training(manifest, config, tmp_path / "frozen", cache_dir=tmp_path)
     assert held is not None
     kept, computed = (
         predict_ensemble(manifest, [tmp_path / "frozen"], ["plain"], cache_dir=folder)
@@ -105,7 +105,7 @@ def test_an_unknown_augmentation_is_refused(
 
 
 def test_a_folder_that_is_no_run_is_refused(manifest: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no run"):
+    with pytest.raises(ConfigError, match="Give a run folder"):
         predict_ensemble(manifest, [tmp_path])
 
 

@@ -7,9 +7,9 @@ import pytest
 from threeages.data.manifest import load_manifest
 from threeages.errors import ConfigError
 from threeages.studies import reference as studying
+from threeages.studies.recipes import RECIPES, create_recipe
 from threeages.studies.reference import Study, add_rows, run_study, summarize
 from threeages.training.config import TrainConfig
-from threeages.training.recipes import RECIPES, create_recipe
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
     plan: Study, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained: list[Path] = []
-    original = studying.train
+    original = studying.run_training
 
     def stop_at_the_third(manifest, config, run, **kwargs):  # type: ignore[no-untyped-def]
         if len(trained) == 2:
@@ -36,10 +36,10 @@ def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
         trained.append(run)
         return original(manifest, config, run, **kwargs)
 
-    monkeypatch.setattr(studying, "train", stop_at_the_third)
+    monkeypatch.setattr(studying, "run_training", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run_study(plan)
-    monkeypatch.setattr(studying, "train", original)
+    monkeypatch.setattr(studying, "run_training", original)
     caplog.clear()
     with caplog.at_level("INFO", "threeages.studies"):
         rows = run_study(plan)
@@ -83,9 +83,11 @@ def test_rows_of_other_runs_are_kept(tmp_path: Path) -> None:
 def test_every_recipe_of_the_study_exists_and_its_parts_are_understood() -> None:
     for name in (*studying.RECIPES, *studying.ABLATION):
         create_recipe(name)
-    assert create_recipe("frozen-features+alone+gender").tasks == {"gender": 0.3}
+    assert create_recipe("frozen-features+alone+gender").extra_heads == {"gender": 0.3}
     config = create_recipe("corrected-mobilenet-v2+gender+corn")
-    assert config == replace(create_recipe("corrected-mobilenet-v2"), tasks={"gender": 0.3}, head="corn")
+    assert config == replace(
+        create_recipe("corrected-mobilenet-v2"), extra_heads={"gender": 0.3}, head="corn"
+    )
     with pytest.raises(ConfigError, match="no split 'peple'"):
         studying.parse_splits("random,peple")
 

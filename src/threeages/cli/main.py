@@ -10,7 +10,7 @@ from threeages.cli.data import data_app
 from threeages.cli.evaluate import card, compare, evaluate, judge, thresholds
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.studies import ensemble, study, tune
-from threeages.cli.train import adapt, export, train
+from threeages.cli.train import distill, export, train
 from threeages.errors import MissingDependencyError, ThreeAgesError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -20,7 +20,7 @@ COMMANDS = (
     serve,
     demo,
     train,
-    adapt,
+    distill,
     export,
     evaluate,
     judge,

@@ -1,7 +1,7 @@
 """Options that several commands share, and how NAME=VALUE is read."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,19 +19,7 @@ CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels
 
 ModelName = Annotated[str, typer.Option("--model", help="'default', an ONNX file or a run folder.")]
 
-RecipeName = Annotated[str, typer.Option("--recipe", help="A name of training.recipes, such as default.")]
-
-Weights = Annotated[
-    str | None, typer.Option(help="Pretrained weights: a safetensors file, a folder of them, or 'random'.")
-]
-
-InputSize = Annotated[int | None, typer.Option(help="Pixels on each side of what the model sees.")]
-
-FaceAlignment = Annotated[
-    float | None, typer.Option(help="How closely faces are cut out, as a share of the landmarks' template.")
-]
-
-SplitKind = Annotated[str | None, typer.Option("--split", help="random, identity or none (all rows train).")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="Name of a recipe, a json file or a run folder.")]
 
 MaxError = Annotated[
     float | None, typer.Option(help="Answer only where the error stays at this rate, such as 0.15.")
@@ -54,12 +42,9 @@ def parse_weighted(text: str) -> tuple[str, float]:
     try:
         return name, float(weight or 1)
     except ValueError as error:
-        raise ConfigError(f"--task was '{text}'.", hint="Give a column and a weight: gender=0.3.") from error
-
-
-def drop_none(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
+        raise ConfigError(
+            f"--extra-head was '{text}'.", hint="Give a column and a weight: gender=0.3."
+        ) from error
 
 
 def parse_pair(text: str) -> tuple[str, str]:

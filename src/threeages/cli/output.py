@@ -1,6 +1,5 @@
 """What the commands print: tables, progress and evaluations."""
 
-import logging
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -21,10 +20,16 @@ WATCH_FROM = 100  # images; fewer are answered before a bar is read
 WIDE = 240  # columns of a table that no terminal shows
 
 
-def log_on_stderr() -> None:
-    """Let the library's log lines of level INFO and above appear on stderr, without a prefix."""
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("threeages").setLevel(logging.INFO)
+def show_log() -> None:
+    """Show on stderr what the library logs, a line each; at most once."""
+    import logging
+
+    logger = logging.getLogger("threeages")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
 
 
 def say_on_stderr(text: str) -> None:

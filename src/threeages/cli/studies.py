@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from threeages.cli.options import CacheFolder, ManifestFile, Only, OutFolder, RootFolder, parse_pair
-from threeages.cli.output import log_on_stderr, print_evaluation, print_rows
+from threeages.cli.output import print_evaluation, print_rows, show_log
 
 
 def ensemble(
@@ -39,7 +39,9 @@ def study(
     recipes: Annotated[str, typer.Option(help="Names with commas between them; 'all', 'ablation'.")] = "all",
     splits: Annotated[str, typer.Option(help="random, identity or both with a comma.")] = "random,identity",
     folds: Annotated[int, typer.Option(help="How many of the five identity-disjoint folds to run.")] = 5,
-    weights: Annotated[str, typer.Option(help="Pretrained weights: a folder of safetensors files.")] = "",
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights: a folder of safetensors files.")
+    ] = None,
     seed: Annotated[int, typer.Option()] = 42,
     epochs: Annotated[int | None, typer.Option(help="Cut every phase to this many epochs.")] = None,
     only: Only = None,
@@ -59,7 +61,7 @@ def study(
         summarize,
     )
 
-    log_on_stderr()
+    show_log()
     plan = Study(
         load_manifest(manifest, root=root, need_label=False),
         out,
@@ -93,10 +95,10 @@ def tune(
 ) -> None:
     """Search the reference study's space of CNN settings; writes the best recipe; resumes."""
     from threeages.data.manifest import load_manifest
+    from threeages.studies.recipes import create_recipe
     from threeages.studies.tune import Search, run_search
-    from threeages.training.recipes import create_recipe
 
-    log_on_stderr()
+    show_log()
     given: dict[str, Any] = {"split": split, "epochs": epochs, "input_size": size, "seed": seed}
     base = replace(create_recipe("reference-cnn"), **given)
     run_search(Search(load_manifest(manifest, root=root), out, base, trials, processes, cache_dir))

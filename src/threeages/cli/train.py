@@ -2,137 +2,132 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from threeages.cli.options import (
     CacheFolder,
-    FaceAlignment,
-    InputSize,
     ManifestFile,
-    OutFolder,
     RecipeName,
     RootFolder,
-    SplitKind,
-    Weights,
-    drop_none,
     parse_pair,
     parse_weighted,
 )
-from threeages.cli.output import print_evaluation
+from threeages.cli.output import print_evaluation, show_log
+from threeages.cli.settings import with_settings
+from threeages.training.config import DistillConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from threeages.data.manifest import Manifest
+
+RUNS = Path("runs")
+# what a distillation takes of a recipe beside its own settings
+DISTILL_FIELDS = (
+    "model", "weights", "input_size", "alignment", "split", "fold", "folds", "batch_size", "seed",
+    "precision", "max_cache_gb",
+)  # fmt: skip
 
 
+@with_settings(given=TrainConfig)
 def train(
     manifest: ManifestFile,
-    out: OutFolder,
-    recipe: RecipeName = "reference-cnn",
-    split: SplitKind = None,
-    fold: Annotated[int | None, typer.Option(help="Which fold of people is judged.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of the main phase.")] = None,
-    head_epochs: Annotated[int | None, typer.Option(help="Before it, with the backbone frozen.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without gain that end a phase.")] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    lr: Annotated[float | None, typer.Option()] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, 32-true or bf16-mixed.")] = None,
-    model: Annotated[str | None, typer.Option(help="Another model in the recipe, also timm/NAME.")] = None,
-    weights: Weights = None,
-    head: Annotated[str | None, typer.Option(help="softmax, soft_ordinal, coral or corn.")] = None,
-    task: Annotated[
-        list[str] | None, typer.Option(help="A further head, COLUMN or years, with its weight: gender=0.3.")
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run: runs/MANIFEST-RECIPE.")
     ] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="Weights of CLIP's image tower, to learn what it sees too.")
-    ] = None,
-    prefix_cache: Annotated[
-        bool | None, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what is frozen once.")
-    ] = None,
-    max_cache_gb: Annotated[float | None, typer.Option(help="Most disk space that may take.")] = None,
-    size: InputSize = None,
-    alignment: FaceAlignment = None,
-    temperature: Annotated[float | None, typer.Option(help="Calibrates where none is fitted.")] = None,
+    recipe: RecipeName = "default",
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard too.")
     ] = False,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
+    *,
+    given: dict[str, Any],
 ) -> None:
-    """Train a recipe into a run folder and judge it on the rows held out; goes on where it was stopped."""
+    """Train a model and evaluate it on held-out rows; a stopped training resumes.
+
+    Without options it starts from the pretrained network of faces in the package and holds out identities.
+    """
     from threeages.data.manifest import load_manifest
     from threeages.evaluation.report import write_report
-    from threeages.training.recipes import TEACHER_WEIGHT, create_recipe
-    from threeages.training.run import train as run_training
+    from threeages.studies.recipes import create_recipe
+    from threeages.training.malloc import keep_freed_memory
+    from threeages.training.run import run_training
     from threeages.training.tensorboard import open_tensorboard
 
-    given: dict[str, Any] = {
-        "split": split, "fold": fold, "epochs": epochs, "head_epochs": head_epochs, "patience": patience,
-        "seed": seed, "lr": lr, "precision": precision, "model": model, "weights": weights, "head": head,
-        "tasks": dict(parse_weighted(text) for text in task) if task else None, "prefix_cache": prefix_cache,
-        "max_cache_gb": max_cache_gb, "input_size": size, "alignment": alignment, "temperature": temperature,
-    }  # fmt: skip
-    config = create_recipe(recipe)
-    if teacher:
-        tasks = given["tasks"] or config.tasks
-        given |= {"teacher": teacher, "tasks": {"teacher": TEACHER_WEIGHT, **tasks}}
-    config = replace(config, **drop_none(given))
-    table = run_training(
-        load_manifest(manifest, root=root, need_label=False),
-        config,
-        out,
-        cache_dir=cache_dir,
-        log=open_tensorboard(out) if tensorboard else None,
-    )
+    show_log()
+    keep_freed_memory()
+    rows = load_manifest(manifest, root=root, need_label=False)
+    config = _adjust(create_recipe(recipe), given, rows)
+    out = out or RUNS / f"{manifest.stem}-{Path(recipe).stem}"
+    log = open_tensorboard(out) if tensorboard else None
+    table = run_training(rows, config, out, cache_dir=cache_dir, log=log)
     if table is None:
-        typer.echo(f"Trained on every row; nothing was judged. Model: {out}")
+        typer.echo(f"Trained on every row; none was left to evaluate. Model: {out}")
         return
     print_evaluation(write_report(table, out), out)
+    print_split(out)
 
 
-def adapt(
+def print_split(run: Path) -> None:
+    """How the test rows were held out, and what makes the numbers above too good."""
+    import json
+
+    split = json.loads((run / "config.json").read_text(encoding="utf-8"))["split"]
+    if split["mode"] == "identity":
+        typer.echo("Split by identity: no test identity was trained on, and none chose the epoch.")
+        return
+    shared = split["shared_identities"]
+    known = (
+        "identities, where there are several images of one," if shared is None else f"{shared:,} identities"
+    )
+    typer.echo(
+        f"Random split: {known} are on both sides, and {split['leaked_duplicates']:,} exact duplicates."
+    )
+    if split["selected_on_test"]:
+        typer.echo("The epoch was chosen on the rows evaluated, so these numbers are too good twice over.")
+
+
+def _adjust(config: TrainConfig, given: dict[str, Any], rows: "Manifest") -> TrainConfig:
+    """A recipe with the options given; its own heads need their column, those given must have it."""
+    from threeages.training.build import drop_missing_heads
+
+    config = drop_missing_heads(config, rows)
+    if "extra_heads" in given:
+        given["extra_heads"] = dict(parse_weighted(text) for text in given["extra_heads"])
+    return replace(config, **given)
+
+
+@with_settings(distillation=DistillConfig, given=(TrainConfig, DISTILL_FIELDS))
+def distill(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option("--out", help="Weights to write (.safetensors), for --weights.")],
     recipe: RecipeName = "default",
-    weights: Weights = None,
-    size: InputSize = None,
-    alignment: FaceAlignment = None,
-    split: SplitKind = None,
-    fold: Annotated[int | None, typer.Option(help="The fold of people that is not learnt from.")] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Learn from the rows with this value: source=faces.")
-    ] = None,
-    teacher: Annotated[
-        Path | None, typer.Option(help="Weights of CLIP's image tower, to learn its patches too.")
-    ] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="What an earlier adapt wrote, to go on from; --weights still teach.")
-    ] = None,
-    mix: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the views that show two faces in one; for a GPU.")
-    ] = 0.0,
-    epochs: Annotated[int, typer.Option(min=1)] = 4,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Faces a step.")] = None,
+    only: Annotated[str | None, typer.Option(help="Train on the rows with this value: source=faces.")] = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
+    *,
+    distillation: dict[str, Any],
+    given: dict[str, Any],
 ) -> None:
-    """Make a pretrained network fit for small and poor faces, without labels; goes on where stopped."""
-    from threeages.data.manifest import load_manifest
-    from threeages.training.distill import adapt as run_adapting
-    from threeages.training.recipes import create_recipe
+    """Adapt a pretrained network to small and poor images of faces, without labels.
 
-    given = {
-        "weights": weights, "input_size": size, "alignment": alignment, "split": split, "fold": fold,
-        "batch_size": batch_size,
-    }  # fmt: skip
-    config = replace(create_recipe(recipe), **drop_none(given))
-    losses = run_adapting(
+    Its teacher is the network as published, on larger images; CLIP's image encoder may be a second one.
+    A stopped distillation resumes.
+    """
+    from threeages.data.manifest import load_manifest
+    from threeages.studies.recipes import create_recipe
+    from threeages.training.distill import run_distillation
+    from threeages.training.malloc import keep_freed_memory
+
+    show_log()
+    keep_freed_memory()
+    losses = run_distillation(
         load_manifest(manifest, root=root, need_label=False),
-        config,
+        replace(create_recipe(recipe), **given),
+        DistillConfig(**distillation),
         out,
         only=parse_pair(only) if only else None,
-        teacher=teacher,
-        start=start,
-        mix=mix,
-        epochs=epochs,
         cache_dir=cache_dir,
     )
     for epoch, loss in enumerate(losses, start=1):

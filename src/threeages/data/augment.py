@@ -1,4 +1,8 @@
-"""Views of a face for training: as in use, whole, and turned, shifted and spoiled as poor photos are."""
+"""Augmented copies of faces for training: moved, mirrored and degraded as faces of poor photos are.
+
+The geometry follows the usual recipe of affine jitter; the degradations (fewer pixels, blur, JPEG, colour and
+light) are those between a studio portrait and a frame of a film.
+"""
 
 from dataclasses import replace
 
@@ -6,141 +10,149 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.augmentation import Augmentation
 from threeages.faces.crop import Face, Landmarks, align_crop, whole
 from threeages.faces.images import Pixels, resize
 
-PLAIN, WHOLE = 0, 1  # the view of use with a detector, and without; every further one is drawn
-SEED = 7
-TURN, ZOOM = np.deg2rad(10), 0.15  # radians; log of a factor
-SHIFT = 0.25  # of the landmarks' mean distance from their middle: 5 % of the cut's side
-DRIFT = 0.1  # of half a cut's side, which is that again
-FRAMED = 0.12  # of the box's longer side: how far each of its sides lies elsewhere, in or out
-SURROUNDED = 0.5  # share of the drawn views in which it may reach into other surroundings
-MIRRORED = 0.5
-SPOILED = 0.5  # share of the whole views that are spoiled; drawn ones all are
+PLAIN, WHOLE = 0, 1  # the copy as in use with a detector, and without one; every further copy is augmented
 
 Random = np.random.Generator
 
 
-def cut_view(
-    pixels: Pixels, face: Face, view: int, row: int, size: int, *, margin: float, alignment: float
+def create_copy(
+    pixels: Pixels,
+    face: Face,
+    copy: int,
+    row: int,
+    size: int,
+    *,
+    margin: float,
+    alignment: float,
+    augmentation: Augmentation,
 ) -> Pixels:
-    """View number `view` of the face in an image, uint8 RGB `(size, size, 3)`; the same at every call.
+    """Copy number `copy` of the face in an image, uint8 RGB `(size, size, 3)`; the same at every call.
 
-    `row` names the image among others, so that each is drawn differently.
+    Copy 0 is the crop that the model is given in use, copy 1 the whole image as it is given without a
+    detector, further ones are augmented crops. `row` seeds the randomness, so that images differ.
     """
-    if view == PLAIN:
+    if copy == PLAIN:
         return align_crop(pixels, face, size, margin=margin, alignment=alignment)
-    rng = np.random.default_rng((SEED, row, view))
-    if view == WHOLE:
-        return vary(align_crop(pixels, whole(pixels), size), rng)
-    pixels, face = _frame(pixels, _jitter(face, rng), rng)
-    moved = align_crop(pixels, face, size, margin=margin, alignment=alignment)
-    return _mirror(spoil(moved, rng), rng)
+    rng = np.random.default_rng((augmentation.seed, row, copy))
+    if copy == WHOLE:
+        return augment_whole(align_crop(pixels, whole(pixels), size), augmentation, rng)
+    moved = _move_landmarks(face, augmentation, rng)
+    pixels, moved = _move_box(pixels, moved, augmentation, rng)
+    crop = align_crop(pixels, moved, size, margin=margin, alignment=alignment)
+    return _mirror(degrade(crop, augmentation, rng), augmentation, rng)
 
 
-def vary(pixels: Pixels, rng: Random) -> Pixels:
-    """Spoiled in some draws, mirrored in some."""
-    return _mirror(spoil(pixels, rng) if rng.random() < SPOILED else pixels, rng)
+def augment_whole(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
+    """A whole image, degraded and mirrored each with its probability."""
+    if rng.random() < augmentation.whole_degrade:
+        pixels = degrade(pixels, augmentation, rng)
+    return _mirror(pixels, augmentation, rng)
 
 
-def redraw(pixels: Pixels, rng: Random) -> tuple[Pixels, NDArray[np.float32]]:
-    """A square cut turned, zoomed, shifted, mirrored at times and spoiled, and the move that makes it.
+def random_affine(
+    pixels: Pixels, augmentation: Augmentation, rng: Random
+) -> tuple[Pixels, NDArray[np.float32]]:
+    """A square crop turned, zoomed, shifted and perhaps mirrored, and the transform that does it.
 
-    The move `(2, 3)` takes a point (x, y, 1) of the new view to one of the cut, both from -1 to 1 along each
-    side (torch's affine_grid).
+    The transform `(2, 3)` takes a point (x, y, 1) of the result to one of the crop, both from -1 to 1 along
+    each side, as torch's affine_grid does.
     """
-    turn = _turn(rng)
-    mirror = -1 if rng.random() < MIRRORED else 1
-    turned = np.array([[turn.real * mirror, -turn.imag], [turn.imag * mirror, turn.real]])
-    shift = rng.uniform(-DRIFT, DRIFT, 2)
+    factor = _random_rotation(augmentation, rng)
+    mirror = -1 if rng.random() < augmentation.mirror else 1
+    turned = np.array([[factor.real * mirror, -factor.imag], [factor.imag * mirror, factor.real]])
+    shift = rng.uniform(-augmentation.crop_shift, augmentation.crop_shift, 2)
     side = pixels.shape[0]
     middle = (side - 1) / 2
     in_pixels = np.column_stack([turned, shift * side / 2 + middle - turned.sum(axis=1) * middle])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(pixels, in_pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return spoil(_pixels(moved), rng), np.column_stack([turned, shift]).astype(np.float32)
+    return _to_pixels(moved), np.column_stack([turned, shift]).astype(np.float32)
 
 
-def spoil(pixels: Pixels, rng: Random) -> Pixels:
-    """Some of: fewer pixels, blur, JPEG's blocks, grey or a cast of colour, other light.
-
-    The film faces' median side is 75 pixels, UTKFace's 200, and cameras in use lie anywhere between.
-    """
-    if rng.random() < 0.6:
-        pixels = _coarsen(pixels, rng)
-    if rng.random() < 0.25:
-        pixels = _pixels(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.8)))
-    if rng.random() < 0.5:
-        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
-        pixels = _pixels(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return _tint(pixels, rng)
+def degrade(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
+    """Fewer pixels, blur, JPEG's blocks, other colours and light, each with its probability."""
+    if rng.random() < augmentation.resize:
+        pixels = _resize_and_back(pixels, augmentation, rng)
+    if rng.random() < augmentation.blur:
+        pixels = _to_pixels(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(*augmentation.blur_sigma)))
+    if rng.random() < augmentation.jpeg:
+        quality = int(rng.integers(*augmentation.jpeg_quality))
+        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        pixels = _to_pixels(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return _change_colors(pixels, augmentation, rng)
 
 
-def _jitter(face: Face, rng: Random) -> Face:
-    """The face with its landmarks turned, zoomed and shifted, so that its cut is."""
+def _move_landmarks(face: Face, augmentation: Augmentation, rng: Random) -> Face:
+    """The face with its landmarks turned, zoomed and shifted, which moves the aligned crop."""
     if face.landmarks is None:
         return face
     points = np.asarray(face.landmarks @ (1, 1j), dtype=np.complex128)
     middle = points.mean()
-    shift = np.abs(points - middle).mean() * complex(*rng.uniform(-SHIFT, SHIFT, 2))
-    moved = middle + shift + _turn(rng) * (points - middle)
+    farthest = augmentation.landmark_shift
+    shift = np.abs(points - middle).mean() * complex(*rng.uniform(-farthest, farthest, 2))
+    moved = middle + shift + _random_rotation(augmentation, rng) * (points - middle)
     landmarks: Landmarks = np.stack([moved.real, moved.imag], axis=1).astype(np.float32)
     return replace(face, landmarks=landmarks)
 
 
-def _frame(pixels: Pixels, face: Face, rng: Random) -> tuple[Pixels, Face]:
-    """The box as a detector may find it in a photo: its sides moved, and strips of the photo in it.
-
-    The training sets' images are boxes of their own kinds: in a photo the detector's lies by a median of 11 %
-    above the top of UTKFace's, and by 3 to 7 % off the film faces' on each side in half of the cases.
-    """
-    pixels, shift = _surround(pixels, rng) if rng.random() < SURROUNDED else (pixels, 0)
+def _move_box(pixels: Pixels, face: Face, augmentation: Augmentation, rng: Random) -> tuple[Pixels, Face]:
+    """The box with its sides moved; in some images it may reach into a border around them."""
+    border = 0
+    if rng.random() < augmentation.surround:
+        pixels, border = _add_border(pixels, augmentation, rng)
     x1, y1, x2, y2 = face.box
-    box = np.array(face.box) + shift + max(x2 - x1, y2 - y1) * rng.uniform(-FRAMED, FRAMED, 4)
-    landmarks = None if face.landmarks is None else face.landmarks + np.float32(shift)
+    shifts = rng.uniform(-augmentation.box_shift, augmentation.box_shift, 4)
+    box = np.array(face.box) + border + max(x2 - x1, y2 - y1) * shifts
+    landmarks = None if face.landmarks is None else face.landmarks + np.float32(border)
     return pixels, replace(face, box=tuple(box.tolist()), landmarks=landmarks)
 
 
-def _surround(pixels: Pixels, rng: Random) -> tuple[Pixels, int]:
-    """The image inside a border, mirrored or of blots of colour, and the border's width."""
-    border = 1 + round(2 * FRAMED * max(pixels.shape[:2]))
+def _add_border(pixels: Pixels, augmentation: Augmentation, rng: Random) -> tuple[Pixels, int]:
+    """The image inside a border, mirrored or of blots of colour, and the border's width in pixels."""
+    border = 1 + round(2 * augmentation.box_shift * max(pixels.shape[:2]))
     framed = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_REFLECT)
-    if rng.random() < 0.5:
+    if rng.random() < augmentation.surround_colors:
         blots = rng.uniform(0, 255, 3) + rng.normal(0, 60, (*rng.integers(1, 16, 2), 3))
         around = cv2.resize(blots, framed.shape[1::-1], interpolation=cv2.INTER_CUBIC).clip(0, 255)
         around[border:-border, border:-border] = pixels
         framed = around
-    return _pixels(framed), border
+    return _to_pixels(framed), border
 
 
-def _turn(rng: Random) -> complex:
-    """What a view's points are multiplied by: it turns and zooms them."""
-    return complex(np.exp(complex(rng.uniform(-ZOOM, ZOOM), rng.uniform(-TURN, TURN))))
+def _random_rotation(augmentation: Augmentation, rng: Random) -> complex:
+    """The complex number that turns and zooms points it is multiplied with."""
+    scale = rng.uniform(-augmentation.log_scale, augmentation.log_scale)
+    angle = np.deg2rad(augmentation.rotation)
+    return complex(np.exp(complex(scale, rng.uniform(-angle, angle))))
 
 
-def _mirror(pixels: Pixels, rng: Random) -> Pixels:
-    return pixels[:, ::-1] if rng.random() < MIRRORED else pixels
+def _mirror(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
+    return pixels[:, ::-1] if rng.random() < augmentation.mirror else pixels
 
 
-def _coarsen(pixels: Pixels, rng: Random) -> Pixels:
+def _resize_and_back(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
     side = pixels.shape[0]
-    small = round(float(np.exp(rng.uniform(np.log(20), np.log(110)))))
+    small = round(float(np.exp(rng.uniform(*np.log(augmentation.resize_side)))))
     back = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
-    return _pixels(cv2.resize(resize(pixels, small), (side, side), interpolation=back))
+    return _to_pixels(cv2.resize(resize(pixels, small), (side, side), interpolation=back))
 
 
-def _tint(pixels: Pixels, rng: Random) -> Pixels:
+def _change_colors(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
     values: NDArray[np.floating] = pixels.astype(np.float32)
     kind = rng.random()
-    if kind < 0.12:
+    if kind < augmentation.grey:
         values = np.repeat(values.mean(axis=2, keepdims=True), 3, axis=2)
-    elif kind < 0.4:
-        values = values * rng.uniform(0.8, 1.2, (1, 1, 3))
-    if rng.random() < 0.7:
-        values = (values - 128) * rng.uniform(0.7, 1.3) + 128 + rng.uniform(-30, 30)
+    elif kind < augmentation.grey + augmentation.color_cast:
+        values = values * rng.uniform(*augmentation.color_gain, (1, 1, 3))
+    if rng.random() < augmentation.light:
+        values = (values - 128) * rng.uniform(*augmentation.contrast) + 128
+        values = values + rng.uniform(*augmentation.brightness)
     return values.clip(0, 255).astype(np.uint8)
 
 
-def _pixels(values: object) -> Pixels:
+def _to_pixels(values: object) -> Pixels:
     return np.asarray(values, dtype=np.uint8)

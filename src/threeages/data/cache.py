@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
-from threeages.data.augment import cut_view
+from threeages.data.augment import create_copy
+from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
 from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
@@ -22,9 +22,10 @@ from threeages.faces.crop import whole
 from threeages.faces.detect import find_faces
 from threeages.faces.images import load_image, pixel_digest
 from threeages.faces.yunet import YuNet
+from threeages.progress import track_progress
 from threeages.signature import Signature
 
-VERSION = 3  # raise it when decoding, resizing or a view changes, so that no stale pixels are used
+VERSION = 3  # raise it when decoding, resizing or an augmentation changes, so that no stale pixels are used
 CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar
 
 LEFTOVER_SECONDS = 24 * 3600
@@ -32,25 +33,28 @@ LEFTOVER_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Shape:
-    """What is kept of every image."""
+    """What is kept of every image; the augmentation only where it decides about pixels."""
 
     size: int
     margin: float
     alignment: float
-    views: int
+    copies: int
+    augmentation: Augmentation | None
 
 
 @dataclass(frozen=True)
 class PixelCache:
-    """uint8 `pixels` `(views * n, size, size, 3)` in a file, `digests` `(n, 16)`, and the rows that failed.
+    """uint8 `pixels` `(copies * n, size, size, 3)` in a file, `digests` `(n, 16)`, and the rows that failed.
 
-    Row `view * n + i` is a view of image `i` (data.views).
+    Row `copy * n + i` is a copy of image `i` (data.augment.create_copy). `key` names the pixels' content
+    but for the preprocessing: the images and, where there are copies, their augmentation.
     """
 
     file: Path
     pixels: NDArray[np.uint8]
     digests: NDArray[np.uint8]
     failed: dict[int, str]
+    key: bytes = b""
 
 
 def open_cache(
@@ -59,42 +63,53 @@ def open_cache(
     *,
     margin: float = 0.0,
     alignment: float = 0.0,
-    views: int = 1,
+    copies: int = 1,
+    augmentation: Augmentation = DEFAULT_AUGMENTATION,
     folder: Path | None = None,
     workers: int | None = None,
 ) -> PixelCache:
     """Open the cache of a manifest's images at `size` px, building it first where it is not there.
 
-    With an `alignment` above 0 each image's largest face is looked for and cut as in use (faces.cut); an
-    image in which none is found is taken whole, and with 0 every one. Further `views` are drawn for training.
+    With an `alignment` above 0 each image's largest face is found and cropped as in use (faces.crop); an
+    image without a face is taken whole, and with 0 every image is. More than one of `copies` are for
+    training: those behind the first follow `augmentation` (data.augment.create_copy).
 
-    The key digests every path, file size and time of change, and the settings. A build is written beside
-    its final place and renamed when whole, by processes: a script that calls this needs the usual
-    `if __name__ == "__main__":`. Raises DataError when the disk cannot hold it.
+    The cache's folder is named by a digest of every path, file size and time of change, and of the settings.
+    It is written beside its final place and renamed when complete, by worker processes: a script that calls
+    this needs the usual `if __name__ == "__main__":`. Raises DataError when the disk cannot hold it.
     """
-    shape = Shape(size, margin if alignment else 0.0, alignment, views)
+    shape = Shape(size, margin if alignment else 0.0, alignment, copies, augmentation if copies > 1 else None)
     place = (folder or PIXELS_FOLDER) / _key(manifest, shape)
     if not place.exists():
         _build(manifest, shape, place, workers or os.cpu_count() or 1)
     failed = json.loads((place / "failed.json").read_text(encoding="utf-8"))
+    digests = np.load(place / "digests.npy")
+    key = digests.tobytes() * copies + (b"" if shape.augmentation is None else repr(augmentation).encode())
     return PixelCache(
         place / PIXELS_FILE,
         np.load(place / PIXELS_FILE, mmap_mode="r"),
-        np.load(place / "digests.npy"),
+        digests,
         {int(row): status for row, status in failed.items()},
+        key,
     )
 
 
 def open_faces(
-    manifest: Manifest, signature: Signature, *, views: int = 1, folder: Path | None = None
+    manifest: Manifest,
+    signature: Signature,
+    *,
+    copies: int = 1,
+    augmentation: Augmentation = DEFAULT_AUGMENTATION,
+    folder: Path | None = None,
 ) -> PixelCache:
-    """`open_cache` of what a model of that signature is given of every image."""
+    """`open_cache` with the preprocessing that a model's signature states."""
     return open_cache(
         manifest,
         signature.input_size,
         margin=signature.margin,
         alignment=signature.alignment,
-        views=views,
+        copies=copies,
+        augmentation=augmentation,
         folder=folder,
     )
 
@@ -114,7 +129,7 @@ def _key(manifest: Manifest, shape: Shape) -> str:
 
 def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
     part = place.with_name(f"{place.name}.{os.getpid()}{PART}")
-    need = len(manifest) * shape.views * shape.size**2 * 3
+    need = len(manifest) * shape.copies * shape.size**2 * 3
     try:
         part.mkdir(parents=True)
         remove_leftovers(place.parent)
@@ -137,7 +152,7 @@ def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Parts that a killed build left: none takes a day, so that no other process is at work on them."""
+    """Delete the parts that killed builds left: no build takes a day, so older parts have no process."""
     for part in folder.glob(f"*{PART}"):
         if time.time() - part.stat().st_mtime > LEFTOVER_SECONDS:
             shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
@@ -145,13 +160,13 @@ def remove_leftovers(folder: Path) -> None:
 
 def _fill(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:
     n = len(manifest)
-    whole_shape = (shape.views * n, shape.size, shape.size, 3)
+    whole_shape = (shape.copies * n, shape.size, shape.size, 3)
     np.lib.format.open_memmap(part / PIXELS_FILE, mode="w+", dtype=np.uint8, shape=whole_shape).flush()
     files = manifest.files()
     tasks = [(part / PIXELS_FILE, start, files[start : start + CHUNK], shape) for start in range(0, n, CHUNK)]
     digests: list[NDArray[np.uint8]] = []
     failed: dict[int, str] = {}
-    for found, faults in track(_map(tasks, workers), total=len(tasks), description=f"Caching {n:,} images"):
+    for found, faults in track_progress(_map(tasks, workers), f"Caching {n:,} images", len(tasks)):
         digests.append(found)
         failed |= faults
     np.save(part / "digests.npy", np.concatenate(digests))
@@ -173,7 +188,7 @@ def _map(tasks: list[Task], workers: int) -> Iterator[Filled]:
 def _fill_chunk(task: Task) -> Filled:
     path, start, files, shape = task
     pixels = np.load(path, mmap_mode="r+")
-    pixels = pixels.reshape(shape.views, -1, *pixels.shape[1:])
+    pixels = pixels.reshape(shape.copies, -1, *pixels.shape[1:])
     detector = YuNet() if shape.alignment else None
     digests = np.zeros((len(files), 16), dtype=np.uint8)
     failed: dict[int, str] = {}
@@ -182,13 +197,20 @@ def _fill_chunk(task: Task) -> Filled:
             image = load_image(file)
         except ImageError as error:
             failed[start + i] = error.status
-            digests[i] = np.frombuffer((start + i).to_bytes(16, "big"), dtype=np.uint8)  # no twin of another
+            digests[i] = np.frombuffer((start + i).to_bytes(16, "big"), dtype=np.uint8)  # unlike any other
             continue
         faces = find_faces(image, detector) if detector else []
         face = faces[0] if faces else whole(image)
-        for view in range(shape.views):
-            pixels[view, start + i] = cut_view(
-                image, face, view, start + i, shape.size, margin=shape.margin, alignment=shape.alignment
+        for copy in range(shape.copies):
+            pixels[copy, start + i] = create_copy(
+                image,
+                face,
+                copy,
+                start + i,
+                shape.size,
+                margin=shape.margin,
+                alignment=shape.alignment,
+                augmentation=shape.augmentation or DEFAULT_AUGMENTATION,
             )
         digests[i] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
     return digests, failed

@@ -5,9 +5,10 @@ from multiprocessing import get_context
 
 
 def start_processes(number: int, module: str) -> ProcessPoolExecutor:
-    """So many, for functions of the module of this name; what that imports is imported once, not by each.
+    """A pool of `number` processes that run functions of the module of this name.
 
-    From a server, not by a fork: who calls may hold threads of onnxruntime or torch.
+    They come from a fork server, which imports the module once: a plain fork would copy the threads that
+    onnxruntime or torch hold in the caller.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload([module])

@@ -11,7 +11,7 @@ from platformdirs import user_cache_path
 PIXELS_FOLDER, FEATURES_FOLDER = (user_cache_path("threeages") / name for name in ("pixels", "features"))
 PIXELS_FILE = "pixels.npy"  # in a folder named by its key
 PART = ".part"  # ends the name of what is still being written
-FEATURES_FILE = "prefix-{}.npy"  # named by its key
+FEATURES_FILE = "features-{}.npy"  # named by its key
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Stored:
 
 
 def find_stored(folder: Path | None = None) -> list[Stored]:
-    """What is cached in `folder`, or where the caches lie by default, the largest first."""
+    """The caches in `folder`, or in their default folders, the largest first."""
     whole = (path.parent for path in (folder or PIXELS_FOLDER).glob(f"*/{PIXELS_FILE}"))
     paths = [path for path in whole if path.suffix != PART]  # another process may be at work on a part
     paths += (folder or FEATURES_FOLDER).glob(FEATURES_FILE.format("*"))
@@ -32,7 +32,7 @@ def find_stored(folder: Path | None = None) -> list[Stored]:
 
 
 def remove_stored(entries: Iterable[Stored]) -> None:
-    """Delete them; nothing else in their folders is touched, and whatever needs them computes them anew."""
+    """Delete the entries and nothing else in their folders; they are computed again when needed."""
     for stored in entries:
         shutil.rmtree(stored.path) if stored.path.is_dir() else stored.path.unlink(missing_ok=True)
 

@@ -24,11 +24,14 @@ class Backbone:
 class Network(nn.Module):
     """Normalised float `(n, 3, size, size)` to logits by task."""
 
+    prefers_bfloat16 = False  # whether bfloat16, where a device has it, is the fastest way to run it
+
     def __init__(self, backbone: Backbone, heads: Sequence[HeadSpec] = DEFAULT_HEADS) -> None:
         super().__init__()
         assert heads[0].name == MAIN
         self.features = backbone.features
         self.pool = backbone.pool
+        self.num_features = backbone.num_features
         self.neck = backbone.neck
         self.head = create_head(heads[0], backbone.num_features)
         self.tasks = nn.ModuleDict({h.name: create_head(h, backbone.num_features) for h in heads[1:]})
@@ -46,10 +49,18 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, start: int = 0) -> dict[str, Tensor]:
         """Logits by task; `x` is what enters stage `start`, activations of a frozen prefix where not 0."""
+        return self.classify(self.embed(x, start))
+
+    def embed(self, x: Tensor, start: int = 0) -> Tensor:
+        """Features `(n, num_features)` that the heads take."""
         for stage in self.stages[start:]:
             x = stage(x)
-        x = self.neck(x)
-        return {name: head(x) for name, head in self.heads.items()}
+        out: Tensor = self.neck(x)
+        return out
+
+    def classify(self, features: Tensor) -> dict[str, Tensor]:
+        """Logits by task from the neck's features."""
+        return {name: head(features) for name, head in self.heads.items()}
 
     def freeze(self, depth: int) -> None:
         """Hold the first `depth` stages: no gradient, and no batch-norm statistic of theirs moves."""

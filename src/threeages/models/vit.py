@@ -21,6 +21,8 @@ class VisionTransformer(Network):
     The features are the class token beside the mean of the patches. `hidden` and `dropout`: see small_neck.
     """
 
+    prefers_bfloat16 = True  # nearly all of it is linear layers
+
     def __init__(
         self,
         input_size: int,

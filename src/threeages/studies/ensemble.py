@@ -1,6 +1,5 @@
 """Ensembles with test-time augmentation (TTA): the mean of several runs' outputs on the same test rows."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -25,9 +24,9 @@ from threeages.labels import YEARS
 from threeages.models.classifier import Classifier
 from threeages.training.build import create_data, open_data
 from threeages.training.checkpoint import load_checkpoint
-from threeages.training.config import TrainConfig
-from threeages.training.frozen import find_activations, gains_by_bfloat16
-from threeages.training.loop import compute_logits
+from threeages.training.frozen import find_features, gains_by_bfloat16
+from threeages.training.loop import compute_outputs
+from threeages.training.recipes import read_config
 
 TTA = ("plain", "mirrored", "whole", "whole-mirrored")
 Outputs = dict[str, NDArray[np.float32]]
@@ -61,19 +60,11 @@ def predict_ensemble(
     return answer_table(manifest, rows, {name: np.mean(v, axis=0) for name, v in by_output.items()})
 
 
-def read_config(run: Path) -> TrainConfig:
-    """The settings of a run folder; raises ConfigError where it holds none."""
-    try:
-        return TrainConfig(**json.loads((run / "config.json").read_text(encoding="utf-8"))["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{run} holds no run: {error}.", hint="Give folders of threeages train.") from error
-
-
 def _common_rows(
     manifest: Manifest, runs: Sequence[Path], only: tuple[str, str] | None, cache_dir: Path | None
 ) -> tuple[list[PixelCache], Rows]:
     """The pixels of every run, and the test rows that all of them have."""
-    opened = [open_data(manifest, replace(read_config(run), views=1), cache_dir) for run in runs]
+    opened = [open_data(manifest, replace(read_config(run), augmented_copies=1), cache_dir) for run in runs]
     rows = opened[0][1].test
     for run, (_, split) in zip(runs, opened, strict=True):
         if not np.array_equal(rows, split.test):
@@ -106,10 +97,10 @@ def _predict_tta(
 ) -> Iterator[Outputs]:
     """Outputs for each augmentation; `plain` uses the frozen features of the training where they are kept."""
     data = create_data(manifest, model, cache, cache_dir)
-    kept = find_activations(model, data.key, len(model.net.stages), data.folder)
+    kept = find_features(model, data.key, len(model.net.stages), data.folder)
     if "plain" in tta and kept:
         fabric = Fabric(accelerator="auto", devices=1)
-        logits = compute_logits(fabric, model.to(fabric.device), kept, rows)
+        logits = compute_outputs(fabric, model.to(fabric.device), kept, rows)
         yield {name: values.numpy() for name, values in model.to_answers(logits).items()}
     rest = [name for name in tta if not (name == "plain" and kept)]
     if not rest:

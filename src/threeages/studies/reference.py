@@ -15,11 +15,11 @@ from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
 from threeages.files import atomic_path, replace_rows
 from threeages.models.registry import find_model
+from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
-from threeages.training.recipes import create_recipe
-from threeages.training.run import train
+from threeages.training.run import run_training
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Study:
     recipes: Sequence[str] = RECIPES
     splits: Sequence[SplitMode] = ("random", "identity")
     folds: int = 5
-    weights: str = ""
+    weights: str | None = None
     seed: int = 42
     epochs: int | None = None
     only: tuple[str, str] | None = None
@@ -73,7 +73,7 @@ def run_study(study: Study) -> list[Row]:
         for run, part in runs:
             if not (run / DONE).exists():
                 logger.info("%s, %s split, fold %d -> %s", name, split, part.fold, run)
-                table = train(study.manifest, part, run, cache_dir=study.cache_dir)
+                table = run_training(study.manifest, part, run, cache_dir=study.cache_dir)
                 assert table is not None
                 write_report(table, run)
         rows.append(_evaluate(study, name, split, [run for run, _ in runs], config))

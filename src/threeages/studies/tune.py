@@ -19,6 +19,8 @@ from threeages.files import atomic_path, write_rows
 from threeages.training.build import create_data, create_model, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.loop import train_epochs
+from threeages.training.malloc import keep_freed_memory
+from threeages.training.tasks import ClassificationTask
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +121,7 @@ def _write_trials(trials: Sequence[optuna.trial.FrozenTrial], path: Path) -> Non
 
 def _work(search: Search, worker: int) -> None:
     if search.processes > 1:
+        keep_freed_memory()  # a process of its own
         torch.set_num_threads(max(1, torch.get_num_threads() // search.processes))
     study = _open_study(search, worker)
     cache, split = open_data(search.manifest, search.base, search.cache_dir)
@@ -131,7 +134,8 @@ def _work(search: Search, worker: int) -> None:
         data = create_data(search.manifest, model, cache, search.cache_dir)
         best = 0.0
         with tempfile.TemporaryDirectory(dir=search.out) as run:
-            for row in train_epochs(model, data, split, config, Path(run)):
+            task = ClassificationTask(model, config.extra_heads)
+            for row in train_epochs(task, data, split, config, Path(run)):
                 best = max(best, row["val_accuracy"])
                 trial.report(row["val_accuracy"], row["epoch"])
                 if trial.should_prune():

@@ -1,5 +1,7 @@
-"""What a training is built of: the data, the split and the model."""
+"""What a training is built of: the data, the split, the model and the task."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,19 +16,29 @@ from threeages.models.classifier import Architecture, Classifier, create_classif
 from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.signature import Signature
-from threeages.training import loop as fitting
 from threeages.training.config import TrainConfig
-from threeages.training.losses import collect_targets, create_heads
+from threeages.training.loop import TrainingData
+from threeages.training.losses import collect_targets, create_heads, find_column
+from threeages.training.tasks import TEACHER, ClassificationTask, DistillationTask
+from threeages.training.teachers import open_encoder_features
+
+logger = logging.getLogger(__name__)
 
 
 def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
-    """The images at the model's size, and how they are split; raises DataError where one cannot be read."""
-    cache = open_faces(manifest, configured_signature(config), views=config.views, folder=cache_dir)
+    """The images as the model takes them, and how they are split; raises DataError where one is unreadable."""
+    cache = open_faces(
+        manifest,
+        configured_signature(config),
+        copies=config.augmented_copies,
+        augmentation=config.augmentation,
+        folder=cache_dir,
+    )
     if cache.failed:
         first = next(iter(cache.failed))
         raise DataError(
             f"{len(cache.failed)} images cannot be read: {manifest.paths[first]} ({cache.failed[first]}) ...",
-            hint="Run: threeages data audit MANIFEST, then leave their rows out.",
+            hint="Run: threeages data audit MANIFEST, then remove their rows.",
         )
     split = create_split(
         manifest, cache.digests, config.split, fold=config.fold, folds=config.folds, seed=config.seed
@@ -36,20 +48,41 @@ def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -
 
 def create_data(
     manifest: Manifest, model: Classifier, cache: PixelCache, cache_dir: Path | None
-) -> fitting.TrainingData:
-    """What the training loop needs of the images: pixels, and targets for the model's heads."""
+) -> TrainingData:
+    """Pixels, and targets for the model's heads."""
     targets = collect_targets(manifest, tuple(model.architecture.heads))
-    folder = cache_dir or FEATURES_FOLDER
-    key = cache.digests.tobytes() * (len(cache.pixels) // len(cache.digests))  # once a view
-    return fitting.TrainingData(cache.pixels, targets, key, folder)
+    return TrainingData(cache.pixels, targets, cache.key, cache_dir or FEATURES_FOLDER)
 
 
-def create_model(config: TrainConfig, manifest: Manifest) -> Classifier:
-    """The model that the settings name, with its pretrained weights and a head for each task."""
+def create_task(
+    model: Classifier,
+    manifest: Manifest,
+    config: TrainConfig,
+    split: Split,
+    data: TrainingData,
+    cache_dir: Path | None,
+) -> tuple[ClassificationTask, TrainingData]:
+    """The task that the settings name for a model, and the data with what the task compares it to."""
+    if config.teacher is None:
+        return ClassificationTask(model, config.extra_heads), data
+    features = open_encoder_features(
+        manifest, config.teacher, model.signature.alignment, cache_dir, max_gb=config.max_cache_gb
+    )
+    task = DistillationTask(model, config.extra_heads, features[split.train], config.teacher_weight)
+    return task, replace(data, targets={**data.targets, TEACHER: features})
+
+
+def create_model(config: TrainConfig, manifest: Manifest | None = None) -> Classifier:
+    """The model that the settings name, with its pretrained weights and a head for each label.
+
+    Without a manifest it has the age groups' head alone.
+    """
     torch.manual_seed(config.seed)
     signature = replace(configured_signature(config), temperature=config.temperature)
-    model = create_classifier(signature, Architecture(create_heads(config, manifest), config.options))
-    load_pretrained(model, config.weights)
+    heads = create_heads(config.head, config.extra_heads, manifest) if manifest else None
+    architecture = Architecture(heads, config.options) if heads else Architecture(options=config.options)
+    model = create_classifier(signature, architecture)
+    load_pretrained(model, config.weights or "")
     return model
 
 
@@ -59,5 +92,17 @@ def configured_signature(config: TrainConfig) -> Signature:
         config.model,
         config.input_size,
         alignment=config.alignment,
-        double_scaling=config.double_scaling,
+        double_scaling=config.preprocessing == "scaled_twice",
     )
+
+
+def drop_missing_heads(config: TrainConfig, manifest: Manifest) -> TrainConfig:
+    """The settings without the further heads whose column the manifest lacks; a warning is logged for each."""
+    kept: Mapping[str, float] = {
+        name: weight for name, weight in config.extra_heads.items() if find_column(name) in manifest.columns
+    }
+    for name in config.extra_heads.keys() - kept.keys():
+        logger.warning(
+            "The manifest has no column %s: the model gets no head for %s.", find_column(name), name
+        )
+    return replace(config, extra_heads=dict(kept))

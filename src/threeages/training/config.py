@@ -1,118 +1,227 @@
-"""The settings of one training, checked all at once and saved with its weights."""
+"""The settings of a training and of a distillation: each one checked, and documented beside its value.
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+The command line makes its options of these fields (cli.settings), so this module imports nothing heavy.
+"""
 
-from threeages.data.split import SplitMode
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
 from threeages.errors import ConfigError
 
-ALL = -1
-CHOICES = {
-    "split": ("random", "identity", "none"),
-    "precision": ("auto", "32-true", "bf16-mixed"),
-    "optimizer": ("adam", "rmsprop"),
-    "head": ("softmax", "soft_ordinal", "coral", "corn"),
-}
+MODEL, SPLIT, AUGMENTATION, DISTILLATION = "Model", "Split", "Augmentation", "Distillation"
+SCHEDULE, OPTIMIZER, RESULT, HARDWARE = "Epochs", "Optimization", "What is kept", "Cache and precision"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is said of a field: its help, its section there, its bounds, and the word that stands for None.
+
+    `at_least` and `at_most` are allowed, `above` and `below` are not. `option` is False for what only a
+    recipe or a json file sets.
+    """
+
+    help: str
+    section: str = ""
+    none: str = "none"
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    option: bool = True
+
+    def find_problem(self, name: str, value: Any) -> str | None:
+        """What is wrong with a number, in words; None where nothing is."""
+        if self.at_least is not None and value < self.at_least:
+            return f"{name} is {value}, at least {self.at_least:g} is needed"
+        if self.above is not None and value <= self.above:
+            return f"{name} is {value}, above {self.above:g} is needed"
+        if self.at_most is not None and value > self.at_most:
+            return f"{name} is {value}, at most {self.at_most:g} is needed"
+        if self.below is not None and value >= self.below:
+            return f"{name} is {value}, below {self.below:g} is needed"
+        return None
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of epochs; all but the last `unfreeze` blocks are frozen (-1: none)."""
+    """Some epochs in which the last `unfreeze` stages of the backbone train; None: all of them."""
 
     name: Literal["train", "head", "finetune"]
     epochs: int
     lr: float
     neck_lr: float  # of neck and heads
-    unfreeze: int
+    unfreeze: int | None
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a training's result, besides the data."""
 
-    model: str = "cnn"
-    weights: str = ""  # '' the hub where the model has pretrained weights, a file, a folder, or 'random'
-    input_size: int = 128
-    alignment: float | None = None  # of faces to the template (Signature); None: the model's own
-    double_scaling: bool = False  # the reference study's mistake: preprocess what is divided by 255 already
-    options: dict[str, Any] = field(default_factory=dict)  # of the model: filters, kernels, dense
-    head: str = "softmax"
-    teacher: str = ""  # weights of CLIP's image tower, what the task `teacher` learns from
-    tasks: dict[str, float] = field(default_factory=dict)  # further heads and their weight in the loss
-    epochs: int = 10
-    lr: float = 1e-3  # Keras' default for Adam, which the reference study uses
-    unfreeze: int = ALL  # blocks trained in the main phase, counted from the end
-    head_epochs: int = 0  # epochs before it in which only neck and heads train
-    head_lr: float = 1e-4
-    neck_lr: float = 0.0  # of neck and heads in the main phase; 0: lr
-    lr_decay: float = 1.0  # factor an epoch, applied step by step
-    optimizer: str = "adam"
-    batch_size: int = 32
-    patience: int = 0  # epochs without a better one after which a phase ends; 0: never
-    flip: bool = False  # mirror images at random; rules out the prefix cache
-    views: int = 1  # of each image, of which an epoch shows one: as in use, whole, drawn (data.views)
-    average: float = 0.0  # decay of the moving average of the weights that is judged and kept; 0: none
-    prefix_cache: bool = True  # compute what is frozen once
-    max_cache_gb: float = 8.0
-    split: SplitMode = "random"
-    fold: int = 0
-    folds: int = 5
-    seed: int = 42
-    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    keep_last: bool = False  # the last epoch's model, not that of the best epoch on the select rows
-    calibrate: bool = False  # fit the temperature on the select people, which needs split people
-    temperature: float = 1.0  # of the answers where it is not fitted
+    # the network, how its input is prepared, and its heads
+    model: Annotated[str, Setting("Network, or timm/NAME.", MODEL)] = "cnn"
+    weights: Annotated[
+        str | None, Setting("Pretrained FILE or FOLDER, or 'random'.", MODEL, none="published")
+    ] = None
+    input_size: Annotated[int, Setting("Pixels on a side of its input.", MODEL, at_least=32)] = 128
+    alignment: Annotated[
+        float | None, Setting("How closely faces are cropped.", MODEL, none="own", at_least=0)
+    ] = None
+    preprocessing: Annotated[
+        Literal["published", "scaled_twice"],
+        Setting("The second is the reference study's error: /255, then the published one.", option=False),
+    ] = "published"
+    options: Annotated[
+        dict[str, Any], Setting("Arguments of the network, such as hidden and dropout.", option=False)
+    ] = field(default_factory=dict)
+    head: Annotated[Literal["softmax", "soft_ordinal", "coral", "corn"], Setting("", MODEL)] = "softmax"
+    extra_heads: Annotated[dict[str, float], Setting("Further head: 'years' or COLUMN=WEIGHT.", MODEL)] = (
+        field(default_factory=dict)
+    )
+
+    # which rows train, and how their images are augmented
+    split: Annotated[Literal["random", "identity", "none"], Setting("How rows are split", SPLIT)] = "identity"
+    fold: Annotated[int, Setting("Fold of identities held out.", SPLIT, at_least=0)] = 0
+    folds: Annotated[int, Setting("Number of folds.", SPLIT, at_least=3)] = 5
+    flip: Annotated[bool, Setting("Mirror at random; needs pixels.", AUGMENTATION)] = (
+        False  # rules out the frozen-feature cache
+    )
+    augmented_copies: Annotated[
+        int, Setting("Of each image; 1: none augmented.", AUGMENTATION, at_least=1)
+    ] = 1  # the first as in use, the second the whole image, further ones augmented; an epoch shows one
+    augmentation: Annotated[Augmentation, Setting("Its probabilities and ranges.", option=False)] = (
+        DEFAULT_AUGMENTATION
+    )
+
+    # the epochs: a first phase for neck and heads, then the main one
+    epochs: Annotated[int, Setting("Epochs of the main phase.", SCHEDULE, at_least=0)] = 10
+    head_epochs: Annotated[int, Setting("Epochs before it, backbone frozen.", SCHEDULE, at_least=0)] = 0
+    unfreeze: Annotated[
+        int | None, Setting("Last stages the main phase trains.", SCHEDULE, none="all", at_least=0)
+    ] = None
+    patience: Annotated[
+        int | None, Setting("Epochs without gain that end a phase.", SCHEDULE, at_least=1)
+    ] = None
+
+    # the steps
+    optimizer: Annotated[Literal["adam", "rmsprop"], Setting("", OPTIMIZER)] = "adam"
+    lr: Annotated[float, Setting("Learning rate of the main phase.", OPTIMIZER, above=0)] = 1e-3
+    neck_lr: Annotated[
+        float | None, Setting("There, of neck and heads; else --lr.", OPTIMIZER, none="same", above=0)
+    ] = None
+    head_lr: Annotated[float, Setting("Of the epochs before it.", OPTIMIZER, above=0)] = 1e-4
+    lr_decay: Annotated[float, Setting("Factor an epoch.", OPTIMIZER, above=0, at_most=1)] = 1.0
+    batch_size: Annotated[int, Setting("Images a step.", OPTIMIZER, at_least=1)] = 32
+    seed: Annotated[int, Setting("Of weights, order and split.", OPTIMIZER, at_least=0)] = 42
+
+    # a teacher's features as further targets
+    teacher: Annotated[str | None, Setting("Weights of CLIP's image encoder.", DISTILLATION)] = None
+    teacher_weight: Annotated[float, Setting("Of the loss of its features.", DISTILLATION, above=0)] = 0.5
+
+    # which weights are kept, and their probabilities
+    keep_last: Annotated[bool, Setting("Last epoch, not the best.", RESULT)] = False
+    ema: Annotated[float | None, Setting("Decay of averaged weights.", RESULT, at_least=0, below=1)] = None
+    calibrate: Annotated[bool, Setting("Fit the temperature.", RESULT)] = False
+    temperature: Annotated[float, Setting("Where none is fitted.", RESULT, above=0)] = 1.0
+
+    # what decides about speed and disk space
+    precision: Annotated[Literal["auto", "32-true", "bf16-mixed"], Setting("", HARDWARE)] = "auto"
+    frozen_cache: Annotated[bool, Setting("Compute what is frozen once.", HARDWARE)] = True
+    max_cache_gb: Annotated[float, Setting("Most that may take on disk.", HARDWARE, above=0)] = 8.0
 
     def __post_init__(self) -> None:
-        if faults := [*self._choice_faults(), *self._faults()]:
-            raise ConfigError("The settings cannot be used: " + "; ".join(faults) + ".", hint="Change them.")
+        problems = find_problems(self)
+        if self.epochs + self.head_epochs == 0:
+            problems.append("epochs is 0 and head_epochs too, at least 1 is needed")
+        if not 0 <= self.fold < self.folds:
+            problems.append(f"fold is {self.fold}, allowed are 0 to {self.folds - 1}")
+        if min(self.extra_heads.values(), default=1) <= 0:
+            problems.append(f"extra_heads have the weights {self.extra_heads}, above 0 is needed")
+        _raise_problems(problems)
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of the training, in order."""
         name: Literal["finetune", "train"] = "finetune" if self.head_epochs else "train"
-        main = Phase(name, self.epochs, self.lr, self.neck_lr or self.lr, self.unfreeze)
+        neck_lr = self.lr if self.neck_lr is None else self.neck_lr
+        main = Phase(name, self.epochs, self.lr, neck_lr, self.unfreeze)
         head = Phase("head", self.head_epochs, self.head_lr, self.head_lr, 0)
         return tuple(phase for phase in (head, main) if phase.epochs)
-
-    def _choice_faults(self) -> list[str]:
-        return [
-            f"{name} is '{getattr(self, name)}', allowed are {', '.join(allowed)}"
-            for name, allowed in CHOICES.items()
-            if getattr(self, name) not in allowed
-        ]
-
-    def _faults(self) -> list[str]:
-        least = {
-            "input_size": 32,
-            "batch_size": 1,
-            "epochs": 0,
-            "head_epochs": 0,
-            "patience": 0,
-            "folds": 3,
-            "views": 1,
-        }
-        checks = {
-            f"{name} is {getattr(self, name)}, at least {low} is needed": getattr(self, name) >= low
-            for name, low in least.items()
-        }
-        checks |= {
-            f"epochs is {self.epochs}, at least 1 is needed": self.epochs + self.head_epochs >= 1,
-            f"lr is {self.lr} and head_lr {self.head_lr}, above 0 is needed": min(self.lr, self.head_lr) > 0,
-            f"alignment is {self.alignment}, at least 0 is needed": (self.alignment or 0) >= 0,
-            f"neck_lr is {self.neck_lr}, at least 0 is needed": self.neck_lr >= 0,
-            f"lr_decay is {self.lr_decay}, above 0 and at most 1 is needed": 0 < self.lr_decay <= 1,
-            f"unfreeze is {self.unfreeze}, allowed are -1 (all) or a number of blocks": self.unfreeze >= ALL,
-            f"tasks have the weights {self.tasks}, above 0 is needed": all(
-                w > 0 for w in self.tasks.values()
-            ),
-            "the task `teacher` and the setting teacher go together": bool(self.teacher)
-            == ("teacher" in self.tasks),
-            f"average is {self.average}, at least 0 and below 1 is needed": 0 <= self.average < 1,
-            f"temperature is {self.temperature}, above 0 is needed": self.temperature > 0,
-            f"fold is {self.fold}, allowed are 0 to {self.folds - 1}": 0 <= self.fold < self.folds,
-        }
-        return [fault for fault, fine in checks.items() if not fine]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for json and for the checkpoint."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`, after json too; what is absent has its default.
+
+        Raises ConfigError on a name that is no setting.
+        """
+        config: Self = _from_dict(cls, values)
+        return config
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """The settings of a distillation, beside the network, the split and the batches of a TrainConfig."""
+
+    epochs: Annotated[int, Setting("Epochs.", DISTILLATION, at_least=1)] = 4
+    teacher: Annotated[str | None, Setting("CLIP's image encoder, second teacher.", DISTILLATION)] = None
+    lr: Annotated[float, Setting("Learning rate, for batches of 64.", DISTILLATION, above=0)] = 4e-4
+    projection_lr: Annotated[float, Setting("Of layers that predict the teacher.", DISTILLATION, above=0)] = (
+        1e-3
+    )
+    warm_up: Annotated[
+        float, Setting("Share of the steps in which it rises.", DISTILLATION, above=0, below=1)
+    ] = 0.05
+
+    def __post_init__(self) -> None:
+        _raise_problems(find_problems(self))
+
+
+def read_settings(config: type) -> dict[str, tuple[Any, Setting]]:
+    """Type and description of every documented field of a class of settings, in order."""
+    hints = get_type_hints(config, include_extras=True)
+    return {f.name: get_args(hints[f.name])[:2] for f in fields(config)}
+
+
+def find_choices(kind: Any) -> tuple[str, ...]:
+    """The values of a Literal; none of any other type."""
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def find_problems(config: Any) -> list[str]:
+    """Every field whose value is not among its choices or outside its bounds, in words."""
+    return list(_find_problems(config))
+
+
+def _find_problems(config: Any) -> Iterator[str]:
+    for name, (kind, setting) in read_settings(type(config)).items():
+        value = getattr(config, name)
+        choices = find_choices(kind)
+        if choices and value not in choices:
+            yield f"{name} is '{value}', allowed are {', '.join(choices)}"
+        if isinstance(value, int | float) and (problem := setting.find_problem(name, value)):
+            yield problem
+
+
+def _raise_problems(problems: list[str]) -> None:
+    if problems:
+        raise ConfigError("The settings cannot be used: " + "; ".join(problems) + ".", hint="Change them.")
+
+
+def _from_dict(config: Any, values: Mapping[str, Any]) -> Any:
+    """An instance of a dataclass, its nested dataclasses and tuples included."""
+    known = {f.name: f.default for f in fields(config)}
+    if unknown := [name for name in values if name not in known]:
+        raise ConfigError(
+            f"There is no setting {', '.join(map(repr, unknown))}.", hint=f"Allowed: {', '.join(known)}."
+        )
+    found = {}
+    for name, value in values.items():
+        default = known[name]
+        if is_dataclass(default) and isinstance(value, Mapping):
+            value = _from_dict(type(default), value)
+        found[name] = tuple(value) if isinstance(value, list) and isinstance(default, tuple) else value
+    return config(**found)

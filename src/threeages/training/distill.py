@@ -1,184 +1,238 @@
-"""A pretrained network made fit for small and poor faces, from what larger ones make of clear faces."""
+"""Distillation: a network adapted to small and poor images of faces, without labels, by larger teachers."""
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from rich.progress import track
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from threeages.data.cache import open_cache
 from threeages.data.manifest import Manifest, find_rows
-from threeages.data.mixup import Mixture, draw_mixture
-from threeages.data.online_views import Drawing, Moves, create_pool
+from threeages.data.online_augment import AugmentedBatch, OnlineAugmenter, create_pool
+from threeages.data.split import Rows
 from threeages.errors import ConfigError
-from threeages.faces.images import Pixels
 from threeages.files import atomic_path
 from threeages.models.classifier import Classifier
-from threeages.models.registry import SIGNATURES
+from threeages.progress import track_progress
 from threeages.training.build import create_model, open_data
-from threeages.training.config import TrainConfig
-from threeages.training.distill_losses import FeatureLesson, TokenLesson
-from threeages.training.frozen import Stretch
+from threeages.training.config import DistillConfig, TrainConfig
+from threeages.training.distill_losses import FeatureLoss, TokenLoss
+from threeages.training.frozen import StageSlice
 from threeages.training.loop import batches, choose_precision
-from threeages.training.malloc import keep_freed_memory
-from threeages.training.teachers import Teacher, open_network, open_tower
+from threeages.training.teachers import open_encoder_tokens, open_network_features
 
-LR, LESSON_LR = 4e-4, 1e-3  # of batches of 64 faces; of others by the root of their size
-LR_BATCH = 64
-WARM_UP = 0.05  # of all steps
+REFERENCE_BATCH = 64  # images a step that the learning rates are meant for; they grow by the batch's root
 
 
-def adapt(
+@dataclass(frozen=True)
+class DistillationRows:
+    """`faces` are the manifest's rows that teachers see, whatever the fold; `train` counts within these."""
+
+    faces: Rows
+    train: Rows
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Features of every face: of the network as published `(n, f)`, and an encoder's tokens `(n, p, t)`."""
+
+    network: NDArray[np.float16]
+    encoder: NDArray[np.float16] | None
+
+    def select(self, rows: Rows, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """float32 features, and tokens, of some faces."""
+        network, encoder = (
+            None if kept is None else torch.from_numpy(kept[rows]).to(device).float()
+            for kept in (self.network, self.encoder)
+        )
+        assert network is not None
+        return network, encoder
+
+
+def run_distillation(
     manifest: Manifest,
     config: TrainConfig,
+    distillation: DistillConfig,
     out: Path,
     *,
     only: tuple[str, str] | None = None,
-    teacher: Path | None = None,
-    start: Path | None = None,
-    mix: float = 0.0,
-    epochs: int = 4,
     cache_dir: Path | None = None,
 ) -> Iterator[float]:
-    """Teach the recipe's network to see in any view of a face what larger ones see in it; written to `out`.
+    """Train the backbone that `config` names to reproduce its teachers' features; written to `out`.
 
-    One teacher is the network itself as published, on each face at the size and as closely cut as its
-    signature says.
-    A second is CLIP's image tower, where `teacher` names its weights: the student learns what the tower
-    makes of every patch of the same cut (training.lessons), most of which no label would teach it. The
-    student is given views of the face at the recipe's size, each drawn anew (data.drawing), of which the
-    share `mix` shows two faces in one (data.mixture). It begins as published, or with what an earlier call
-    wrote to `start`. No label is used, and no row that the fold of `config` holds out is learnt from; `only`
-    leaves the rows with a value in a column, and raises DataError where none may be learnt from. The
-    teachers are asked about all of these once, for every fold, and about two faces in one whenever they are
-    drawn. Yields the loss of every epoch; stopped, it goes on from the last whole one, kept beside `out`.
-    The file is for `--weights`; what it brings is in results/experiments.csv.
+    The first teacher is the same network as published, on each face at its published size; the second,
+    where `distillation.teacher` names its weights, CLIP's image encoder. The student sees augmented crops at
+    the size of `config`, and never a row that its fold holds out; `only` (column, value) restricts both to
+    some rows. Yields the mean loss of every epoch. A stopped distillation resumes from the last complete
+    epoch, which is kept beside `out`. The file is for `--weights` (results/experiments.csv).
+
+    Raises DataError where no row is left to train on, ConfigError where the progress beside `out` is of
+    other settings.
     """
-    keep_freed_memory()
-    cache, split = open_data(manifest, replace(config, views=1), cache_dir)
-    every = np.arange(len(manifest))
-    rows, train = (find_rows(manifest.columns, *only, r) if only else r for r in (every, split.train))
-    faces, learnt = manifest.select(rows), np.flatnonzero(np.isin(rows, train))
-    student = create_model(replace(config, weights=str(start)) if start else config, faces)
-    teachers = [open_network(faces, _as_published(config), cache_dir)]
-    lessons: list[nn.Module] = [FeatureLesson(teachers[0].kept, learnt)]
-    if teacher:
-        teachers.append(open_tower(faces, str(teacher), student.signature.alignment, cache_dir))
-        lessons.append(TokenLesson(teachers[1].kept, learnt, teachers[0].kept.shape[1]))
-
-    steps = epochs * -(-len(learnt) // config.batch_size)
-    course = _create_course(student, nn.ModuleList(lessons), config, steps)
+    crops, split = open_data(manifest, replace(config, augmented_copies=1), cache_dir)
+    wholes = open_cache(manifest, config.input_size, folder=cache_dir)
+    rows = select_rows(manifest, split.train, only)
+    student = create_model(config)
+    teachers = open_teachers(manifest.select(rows.faces), config, distillation, student, cache_dir)
+    state = _create_state(student, teachers, rows.train, config, distillation)
+    settings = {"config": config.to_dict(), "distillation": asdict(distillation), "only": only}
     progress = out.with_name(out.name + ".progress")
-    settings = {"config": config.to_dict(), "epochs": epochs, "only": only and list(only), "mix": mix}
-    settings |= {"teacher": teacher and str(teacher), "start": start and str(start)}
-    losses = _load_progress(progress, settings, course)
+    losses = _load_progress(progress, settings, state)
     yield from losses
-    drawing = Drawing(cache.file, open_cache(manifest, config.input_size, folder=cache_dir).file)
+    augmenter = OnlineAugmenter(crops.file, wholes.file, config.augmentation)
     with create_pool() as pool:
-        for epoch in range(len(losses), epochs):
-            rng = np.random.default_rng((config.seed, epoch))
-            order = [
-                draw_mixture(batch, learnt, mix, rng)
-                for batch in batches(rng.permutation(learnt), config.batch_size)
-            ]
-            views = drawing.draw(pool, (shown.numbered(rows) for shown in order), (config.seed, epoch))
-            seen = track(zip(order, views, strict=True), f"Epoch {epoch + 1}", total=len(order))
-            losses.append(_learn_epoch(course, teachers, seen))
-            _save_progress(progress, settings, course, losses)
+        for epoch in range(len(losses), distillation.epochs):
+            seed = (config.seed, epoch)
+            order = list(batches(np.random.default_rng(seed).permutation(rows.train), config.batch_size))
+            images = augmenter.augment_batches(pool, (rows.faces[batch] for batch in order), seed)
+            steps = track_progress(zip(order, images, strict=True), f"Epoch {epoch + 1}", len(order))
+            losses.append(_train_epoch(state, teachers, steps))
+            _save_progress(progress, settings, state, losses)
             yield losses[-1]
     with atomic_path(out) as part:
         save_file({k: v.contiguous().cpu() for k, v in student.net.features.state_dict().items()}, part)
     progress.unlink()
 
 
-def _as_published(config: TrainConfig) -> TrainConfig:
-    """The settings with the preprocessing that the network was published for."""
-    published = SIGNATURES[config.model].input_size
-    return replace(config, input_size=published, alignment=None, double_scaling=False)
+def select_rows(manifest: Manifest, train: Rows, only: tuple[str, str] | None) -> DistillationRows:
+    """All rows and those in `train`, of the rows with a value in a column where `only` gives both.
+
+    Raises DataError where none is left in either.
+    """
+    faces: Rows = np.arange(len(manifest))
+    if only:
+        faces, train = (find_rows(manifest.columns, *only, rows) for rows in (faces, train))
+    return DistillationRows(faces, np.flatnonzero(np.isin(faces, train)))
+
+
+def open_teachers(
+    faces: Manifest,
+    config: TrainConfig,
+    distillation: DistillConfig,
+    student: Classifier,
+    cache_dir: Path | None,
+) -> Teachers:
+    """Their features of every face; the encoder sees faces aligned as the student's."""
+    network = open_network_features(
+        faces, config.model, config.weights, cache_dir, seed=config.seed, max_gb=config.max_cache_gb
+    )
+    encoder = None
+    if distillation.teacher is not None:
+        alignment = student.signature.alignment
+        encoder = open_encoder_tokens(
+            faces, distillation.teacher, alignment, cache_dir, max_gb=config.max_cache_gb
+        )
+    return Teachers(network, encoder)
+
+
+class DistillationLoss(nn.Module):
+    """What the student's last maps `(b, f, h, w)` lack of both teachers' features."""
+
+    def __init__(self, teachers: Teachers, train: Rows) -> None:
+        super().__init__()
+        channels = teachers.network.shape[1]
+        self.features = FeatureLoss(teachers.network, train)
+        self.tokens = None if teachers.encoder is None else TokenLoss(channels, teachers.encoder, train)
+
+    def forward(
+        self, maps: Tensor, network: Tensor, encoder: Tensor | None, is_crop: Tensor, transforms: Tensor
+    ) -> Tensor:
+        """The sum of the losses of a batch (training.distill_losses)."""
+        loss: Tensor = self.features(maps.mean(dim=(2, 3)), network)
+        if self.tokens is not None and encoder is not None:
+            loss = loss + self.tokens(maps, encoder, is_crop, transforms)
+        return loss
 
 
 @dataclass(frozen=True)
-class _Course:
-    """What learns, and what it learns by."""
+class _State:
+    """What training changes; the progress file holds all of it."""
 
     fabric: Fabric
-    to_maps: nn.Module  # the student before its pooling
-    lessons: nn.ModuleList
+    backbone: nn.Module  # the student before its pooling
+    loss: DistillationLoss
     optimizer: torch.optim.Optimizer
-    rate: torch.optim.lr_scheduler.LRScheduler
+    schedule: torch.optim.lr_scheduler.LRScheduler
 
-    def states(self) -> dict[str, Any]:
-        """The parts that change, by name."""
-        return {name: getattr(self, name) for name in ("to_maps", "lessons", "optimizer", "rate")}
+    def parts(self) -> dict[str, Any]:
+        """Everything with a state, by name."""
+        return {
+            "backbone": self.backbone,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
 
 
-def _create_course(student: Classifier, lessons: nn.ModuleList, config: TrainConfig, steps: int) -> _Course:
+def _create_state(
+    student: Classifier, teachers: Teachers, train: Rows, config: TrainConfig, distillation: DistillConfig
+) -> _State:
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
-    lessons = lessons.to(fabric.device)
-    faster = math.sqrt(config.batch_size / LR_BATCH)
-    groups = [{"params": list(student.net.features.parameters()), "lr": LR * faster}]
-    if own := list(lessons.parameters()):
-        groups.append({"params": own, "lr": LESSON_LR * faster})
+    loss = DistillationLoss(teachers, train).to(fabric.device)
+    scale = math.sqrt(config.batch_size / REFERENCE_BATCH)
+    groups = [{"params": list(student.net.features.parameters()), "lr": distillation.lr * scale}]
+    if projections := list(loss.parameters()):
+        groups.append({"params": projections, "lr": distillation.projection_lr * scale})
     optimizer = torch.optim.Adam(groups, fused=True)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rates, steps, pct_start=WARM_UP, cycle_momentum=False
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        [group["lr"] for group in optimizer.param_groups],
+        distillation.epochs * -(-len(train) // config.batch_size),
+        pct_start=distillation.warm_up,
+        cycle_momentum=False,
     )
-    to_maps, optimizer = fabric.setup(Stretch(student, 0, len(student.net.features)).train(), optimizer)
-    return _Course(fabric, to_maps, lessons, optimizer, rate)
+    backbone = StageSlice(student, 0, len(student.net.features)).train()
+    backbone, optimizer = fabric.setup(backbone, optimizer)
+    return _State(fabric, backbone, loss, optimizer, schedule)
 
 
-def _learn_epoch(
-    course: _Course, teachers: list[Teacher], seen: Iterable[tuple[Mixture, tuple[Pixels, Moves]]]
-) -> float:
-    """The mean loss of the faces in every batch seen, of which views and moves are given."""
+def _train_epoch(state: _State, teachers: Teachers, steps: Iterable[tuple[Rows, AugmentedBatch]]) -> float:
+    """The mean loss over the images of every step."""
     total, n = 0.0, 0
-    for faces, view in seen:
-        pixels, moves = map(torch.from_numpy, view)
-        wanted = [teacher.answer(faces, course.fabric.device) for teacher in teachers]
-        total += _learn(course, pixels, moves, wanted) * len(pixels)
-        n += len(pixels)
+    for rows, batch in steps:
+        total += _train_step(state, teachers, rows, batch) * len(rows)
+        n += len(rows)
     return total / n
 
 
-def _learn(course: _Course, pixels: Tensor, moves: Tensor, wanted: list[Tensor]) -> float:
-    """The loss of one step."""
-    device = course.fabric.device
-    maps: Tensor = course.to_maps(pixels.to(device)).float()
-    moves = moves.to(device)
-    taught = zip(course.lessons, wanted, strict=True)
-    loss = torch.stack([lesson(maps, answer, moves) for lesson, answer in taught]).sum()
-    course.optimizer.zero_grad()
-    course.fabric.backward(loss)
-    course.optimizer.step()
-    course.rate.step()
-    return loss.item()
+def _train_step(state: _State, teachers: Teachers, rows: Rows, batch: AugmentedBatch) -> float:
+    device = state.fabric.device
+    pixels, is_crop, transforms = (
+        torch.from_numpy(values).to(device) for values in (batch.pixels, batch.is_crop, batch.transforms)
+    )
+    maps = state.backbone(pixels).float()
+    loss = state.loss(maps, *teachers.select(rows, device), is_crop, transforms)
+    state.optimizer.zero_grad()
+    state.fabric.backward(loss)
+    state.optimizer.step()
+    state.schedule.step()
+    return float(loss.item())
 
 
-def _save_progress(path: Path, settings: dict[str, Any], course: _Course, losses: list[float]) -> None:
-    states = {name: part.state_dict() for name, part in course.states().items()}
+def _save_progress(path: Path, settings: dict[str, Any], state: _State, losses: list[float]) -> None:
+    states = {name: part.state_dict() for name, part in state.parts().items()}
     with atomic_path(path) as part:
         torch.save({"settings": settings, "losses": losses, **states}, part)
 
 
-def _load_progress(path: Path, settings: dict[str, Any], course: _Course) -> list[float]:
-    """Losses of the epochs done before, which the course goes on from; raises ConfigError."""
+def _load_progress(path: Path, settings: dict[str, Any], state: _State) -> list[float]:
+    """Losses of the epochs done before, whose state is loaded; raises ConfigError."""
     if not path.exists():
         return []
     held = torch.load(path, map_location="cpu", weights_only=True)
     if held["settings"] != settings:
         raise ConfigError(
             f"{path} holds the progress of other settings.",
-            hint="Go on with those, give another --out, or remove it.",
+            hint="Continue with those, give another --out, or remove it.",
         )
-    for name, part in course.states().items():
+    for name, part in state.parts().items():
         part.load_state_dict(held[name])
     losses: list[float] = held["losses"]
     return losses

@@ -1,6 +1,6 @@
-"""Several tasks at once: targets from a manifest, and a loss that skips what a row does not know."""
+"""Heads, targets and the joint loss of several labels, which skips what a row does not know."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,35 +12,38 @@ from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.heads import MAIN, MAX_AGE, Head, HeadSpec, years_spec
-from threeages.models.vit import NUM_FEATURES
-from threeages.training.config import TrainConfig
 
 Targets = dict[str, NDArray[Any]]
 MAX_CLASSES = 50  # a column of more distinct values holds names or numbers, not classes
 YEARS_COLUMN = "age"
-TEACHER = "teacher"  # the task that learns what CLIP's image tower makes of the face
 
 
-def create_heads(config: TrainConfig, manifest: Manifest) -> tuple[HeadSpec, ...]:
-    """The age group's head and one for each task of the settings.
+def create_heads(head: str, extra: Iterable[str], manifest: Manifest) -> tuple[HeadSpec, ...]:
+    """The age groups' head of kind `head`, and one for each further name.
 
-    `years` reads the column `age`, `teacher` asks CLIP's image tower (training.teacher); any other task is a
-    column whose distinct values are its classes.
+    `years` reads the column `age`; any other name is a column whose distinct values are its classes. Raises
+    ConfigError where the manifest lacks the column or it holds no classes.
     """
-    return (HeadSpec(kind=config.head), *(_spec(task, manifest) for task in config.tasks))
+    return (HeadSpec(kind=head), *(_create_spec(name, manifest) for name in extra))
 
 
-def collect_targets(manifest: Manifest, heads: tuple[HeadSpec, ...]) -> Targets:
-    """Class index int64 `(n,)` by task, UNKNOWN (-1) where the row has no label for it; none of a teacher."""
-    targets = {MAIN: manifest.labels}
-    for spec in heads[1:]:
-        if spec.name == TEACHER:
-            continue
-        if spec.name == YEARS:
-            targets[YEARS] = np.asarray([_year(v) for v in _column(manifest, YEARS_COLUMN)], dtype=np.int64)
+def find_column(head: str) -> str:
+    """The manifest's column that a further head reads."""
+    return YEARS_COLUMN if head == YEARS else head
+
+
+def collect_targets(manifest: Manifest, heads: Iterable[HeadSpec]) -> Targets:
+    """Class index int64 `(n,)` by head, UNKNOWN (-1) where the row has no label for it."""
+    targets: Targets = {}
+    for spec in heads:
+        if spec.name == MAIN:
+            targets[MAIN] = manifest.labels
+        elif spec.name == YEARS:
+            values = [_parse_age(v) for v in _read_column(manifest, YEARS_COLUMN)]
+            targets[YEARS] = np.asarray(values, dtype=np.int64)
         else:
             index = {name: i for i, name in enumerate(spec.classes)}
-            values = [index.get(v, UNKNOWN) for v in _column(manifest, spec.name)]
+            values = [index.get(v, UNKNOWN) for v in _read_column(manifest, spec.name)]
             targets[spec.name] = np.asarray(values, dtype=np.int64)
     return targets
 
@@ -51,52 +54,52 @@ def joint_loss(
     targets: Mapping[str, Tensor],
     weights: Mapping[str, float],
 ) -> Tensor:
-    """Weighted sum over the tasks of the mean loss of the rows that have a label for it.
+    """Weighted sum over the heads of the mean loss of the rows that have a label for it.
 
-    A task that no row of the batch is labelled for adds nothing; the age group has the weight 1.
+    A head without a label in the batch adds nothing; the age groups have the weight 1.
     """
     total = torch.zeros((), device=logits[MAIN].device)
     for name, head in heads.items():
-        known = is_known(targets[name])
+        known = targets[name] != UNKNOWN
         if known.any():
             loss = head.loss(logits[name][known].float(), targets[name][known])
             total = total + weights.get(name, 1.0) * loss
     return total
 
 
-def judge_tasks(
+def head_metrics(
     heads: Mapping[str, Head], logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """The figure of every further task over the rows that know it, such as `gender_accuracy`; NaN without."""
-    found = {}
-    for name in list(heads)[1:]:
-        known = is_known(targets[name])
-        figure, value = heads[name].judge(logits[name][known], targets[name][known])
-        found[f"{name}_{figure}"] = value
+    """Loss and accuracy of the age groups, and of every further head its metric, such as `years_mae`.
+
+    Each over the rows that have a label for it; NaN where there is none.
+    """
+    found: dict[str, float] = {}
+    for name, head in heads.items():
+        known = targets[name] != UNKNOWN
+        scores, labels = logits[name][known], targets[name][known]
+        metric, value = head.judge(scores, labels)
+        if name == MAIN:
+            found |= {"loss": float(head.loss(scores, labels)), metric: value}
+        else:
+            found[f"{name}_{metric}"] = value
     return found
 
 
-def is_known(target: Tensor) -> Tensor:
-    """Which rows `(n,)` have a label; features are known of every row."""
-    return target != UNKNOWN if target.ndim == 1 else torch.ones_like(target[:, 0], dtype=torch.bool)
-
-
-def _spec(task: str, manifest: Manifest) -> HeadSpec:
-    if task == TEACHER:
-        return HeadSpec(TEACHER, "features", tuple(map(str, range(NUM_FEATURES))))
-    if task == YEARS:
-        _column(manifest, YEARS_COLUMN)
+def _create_spec(name: str, manifest: Manifest) -> HeadSpec:
+    values = _read_column(manifest, find_column(name))
+    if name == YEARS:
         return years_spec()
-    classes = tuple(sorted({v for v in _column(manifest, task) if v}))
+    classes = tuple(sorted({value for value in values if value}))
     if not 2 <= len(classes) <= MAX_CLASSES:
         raise ConfigError(
-            f"The column {task} has {len(classes)} distinct values, which are no classes to learn.",
-            hint=f"A task needs 2 to {MAX_CLASSES}; the apparent age is the task '{YEARS}'.",
+            f"The column {name} has {len(classes)} distinct values, which are no classes to learn.",
+            hint=f"A head needs 2 to {MAX_CLASSES}; that of the apparent age is '{YEARS}'.",
         )
-    return HeadSpec(task, "softmax", classes)
+    return HeadSpec(name, "softmax", classes)
 
 
-def _column(manifest: Manifest, name: str) -> tuple[str, ...]:
+def _read_column(manifest: Manifest, name: str) -> tuple[str, ...]:
     if name not in manifest.columns:
         raise ConfigError(
             f"The manifest has no column {name}.", hint=f"It has {', '.join(manifest.columns) or 'none'}."
@@ -104,7 +107,7 @@ def _column(manifest: Manifest, name: str) -> tuple[str, ...]:
     return manifest.columns[name]
 
 
-def _year(text: str) -> int:
+def _parse_age(text: str) -> int:
     try:
         age = round(float(text))
     except (ValueError, OverflowError):

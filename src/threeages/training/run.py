@@ -1,4 +1,4 @@
-"""One training from manifest to a judged run folder."""
+"""One training from manifest to an evaluated run folder."""
 
 import json
 import platform
@@ -19,80 +19,94 @@ from threeages.evaluation.collect import answer_table
 from threeages.evaluation.plots import plot_curves, save_figure
 from threeages.evaluation.predictions import PredictionTable
 from threeages.files import atomic_path
-from threeages.models.classifier import Classifier
-from threeages.training import loop as fitting
-from threeages.training.build import create_data, create_model, open_data
+from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.checkpoint import LAST, load_checkpoint
 from threeages.training.config import TrainConfig
-from threeages.training.losses import TEACHER
-from threeages.training.teachers import open_tower, standardize
+from threeages.training.loop import Epoch, TrainingData, compute_outputs, fit_model, open_source
+from threeages.training.recipes import CONFIG_FILE, read_config
+from threeages.training.tasks import ClassificationTask, select_targets
+
+PACKAGES = ("threeages", "torch", "numpy", "opencv-python-headless", "pillow")
 
 
-def train(
+def run_training(
     manifest: Manifest,
     config: TrainConfig,
     run: Path,
     *,
     cache_dir: Path | None = None,
-    log: Callable[[fitting.Epoch], None] | None = None,
+    log: Callable[[Epoch], None] | None = None,
 ) -> PredictionTable | None:
-    """Train as `config` says into the folder `run`; the predictions on the test rows, or None without any.
+    """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
-    `log` is given the figures of every epoch, where the recipe trains by epochs.
-
-    Images that cannot be read raise DataError: train on what `threeages data audit` finds sound.
+    Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
+    every epoch. Raises DataError where an image cannot be read (`threeages data audit` finds them) and
+    ConfigError where the folder holds another training.
     """
     model = create_model(config, manifest)
     cache, split = open_data(manifest, config, cache_dir)
-    notes = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
-    _start_run(run, config, notes | {"straddling_duplicates": split.straddling})
+    _start_run(run, config, describe_split(manifest, split, config))
     data = create_data(manifest, model, cache, cache_dir)
-    if config.teacher:
-        alignment = model.signature.alignment
-        tower = open_tower(manifest, config.teacher, alignment, cache_dir, whole=True)
-        data.targets[TEACHER] = standardize(tower.kept, split.train)
-    model = fitting.fit(model, data, split, config, run, log)
-    _draw_curves(run)
+    task, data = create_task(model, manifest, config, split, data, cache_dir)
+    task = fit_model(task, data, split, config, run, log)
+    _plot_history(run)
     if not len(split.test):
         return None
-    return answer_table(manifest, split.test, _test(model, data, split, config, run))
+    return answer_table(manifest, split.test, _test(task, data, split, config, run))
+
+
+def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dict[str, Any]:
+    """What `config.json` says of a split: its rows, and what of the test rows the training saw.
+
+    `shared_identities` are those with rows on both sides, None where the manifest has no identities.
+    """
+    names = manifest.identities()
+    shared = None if names is None else len(set(names[split.train]) & set(names[split.test]) - {""})
+    return {
+        "mode": config.split,
+        "train": len(split.train),
+        "validation": len(split.validation),
+        "test": len(split.test),
+        "leaked_duplicates": split.straddling,
+        "shared_identities": shared,
+        "selected_on_test": config.split == "random" and not config.keep_last,
+    }
 
 
 def _test(
-    model: Classifier, data: fitting.TrainingData, split: Split, config: TrainConfig, run: Path
+    task: ClassificationTask, data: TrainingData, split: Split, config: TrainConfig, run: Path
 ) -> dict[str, NDArray[np.float32]]:
-    """Answers for the test rows by output; the figures of further tasks on them go to `tasks.json`."""
+    """Answers for the test rows by output; every head's metric on them goes to `test_metrics.json`."""
     fabric = Fabric(accelerator="auto", devices=1)
-    inputs = fitting.open_inputs(model, data, config.phases()[-1], config)
-    logits = fitting.compute_logits(fabric, model.to(fabric.device), inputs, split.test)
-    if config.tasks:
-        found = fitting.judge(model, logits, data, split.test)
-        _write_json(run / "tasks.json", {name.removeprefix("val_"): value for name, value in found.items()})
-    return {name: values.numpy() for name, values in model.to_answers(logits).items()}
+    source = open_source(task.model, data, config.phases()[-1], config)
+    outputs = compute_outputs(fabric, task.to(fabric.device), source, split.test)
+    metrics = task.metrics(outputs, select_targets(data.targets, split.test))
+    _write_json(run / "test_metrics.json", metrics)
+    return {name: values.numpy() for name, values in task.model.to_answers(outputs).items()}
 
 
-def _draw_curves(run: Path) -> None:
+def _plot_history(run: Path) -> None:
     history = load_checkpoint(run / LAST)[1]["history"]
     start = next((row["epoch"] for row in history if row["phase"] == "finetune"), None)
     save_figure(plot_curves(history, {"fine-tuning": start} if start else None), run / "curves.png")
 
 
-def _start_run(run: Path, config: TrainConfig, notes: dict[str, int]) -> None:
+def _start_run(run: Path, config: TrainConfig, split: dict[str, Any]) -> None:
     """Write config and environment; a folder of another configuration is not written over."""
-    path = run / "config.json"
-    held = json.loads(path.read_text(encoding="utf-8"))["config"] if path.exists() else {}
-    known = {name: value for name, value in held.items() if name in config.to_dict()}  # of an older version
-    if held and TrainConfig().to_dict() | known != config.to_dict():
+    path = run / CONFIG_FILE
+    saved = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))  # json turns tuples into lists
+    if path.exists() and read_config(path) != saved:
         raise ConfigError(f"{run} holds a run of another configuration.", hint="Give another --out folder.")
-    _write_json(path, {"config": config.to_dict(), "split": notes})
-    packages = {
-        name: version(name) for name in ("threeages", "torch", "numpy", "opencv-python-headless", "pillow")
-    }
+    _write_json(path, {"config": config.to_dict(), "split": split})
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu"
-    environment = {"python": platform.python_version(), "platform": platform.platform(), "device": device}
-    _write_json(
-        run / "environment.json", environment | {"threads": torch.get_num_threads(), "packages": packages}
-    )
+    environment = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+    _write_json(run / "environment.json", environment)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

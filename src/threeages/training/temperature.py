@@ -1,4 +1,4 @@
-"""The temperature that makes a model's probabilities honest on people it was not trained on."""
+"""Temperature scaling: probabilities that hold for identities the model was not trained on."""
 
 from dataclasses import replace
 
@@ -13,10 +13,11 @@ from threeages.models.classifier import Classifier
 TEMPERATURES = np.geomspace(0.5, 3.0, 61)
 
 
-def calibrate(model: Classifier, logits: Tensor, labels: NDArray[np.int64]) -> Classifier:
-    """The model with the temperature that minimises the log loss of the rows whose label is known.
+def fit_temperature(model: Classifier, logits: Tensor, labels: NDArray[np.int64]) -> Classifier:
+    """The model with the temperature of the least log loss over the rows whose label is known.
 
-    Temperature scaling (Guo et al., 2017): `logits` `(n, classes)` are those of people outside training.
+    `logits` `(n, classes)` are those of held-out identities. Guo et al. (2017), On Calibration of Modern
+    Neural Networks.
     """
     known = labels != UNKNOWN
 

@@ -1,4 +1,4 @@
-"""Epochs shown in TensorBoard, for whoever has it installed."""
+"""The metrics of a training's epochs for TensorBoard, where it is installed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from threeages.errors import MissingDependencyError
 
 
 def open_tensorboard(run: Path) -> Callable[[dict[str, Any]], None]:
-    """A function that writes the figures of one epoch into `run/tensorboard`.
+    """A function that writes the metrics of one epoch into `run/tensorboard`.
 
     Raises MissingDependencyError where TensorBoard is not installed.
     """
