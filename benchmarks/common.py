@@ -30,7 +30,7 @@ def load_faces(count: int, folder: Path) -> tuple[Manifest, str]:
     if (source / "train.csv").exists():
         manifest = import_source(str(source), out=folder / "film.csv").manifest
         return manifest.select(range(0, len(manifest), len(manifest) // count)[:count]), "film faces"
-    path = write_face_set(folder / "drawn", people=-(-count // PER_IDENTITY), per_person=PER_IDENTITY)
+    path = write_face_set(folder / "drawn", identities=-(-count // PER_IDENTITY), per_identity=PER_IDENTITY)
     return load_manifest(path).select(range(count)), "drawn faces"
 
 

@@ -182,11 +182,11 @@ def make_calls(predictor: Predictor) -> dict[str, tuple[float, Call]]:
     as_json = {"images": [{"data": base64.b64encode(images[name]).decode()} for name in mixed]}
     text = json.dumps(as_json).encode()
     kinds["all as JSON"] = (RARE, Call(post("/v1/predict", text, "application/json"), 200, expected, "json"))
-    whole = [r.to_dict() for r in Predictor(predictor.model, None).predict([good["photo 0"]])]
+    whole = [r.to_dict() for r in Predictor(predictor.classifier.model, None).predict([good["photo 0"]])]
     path = "/v1/predict?detect=false"
     kinds["whole"] = (2, Call(post(path, good["photo 0"], "image/jpeg"), 200, whole, "whole"))
     for name, status, raw in make_refused(good["photo 0"]):
-        kinds[name] = (RARE if name in {"heatmap", "too large"} else 1, Call(raw, status, name=name))
+        kinds[name] = (RARE if name in {"occlusion", "too large"} else 1, Call(raw, status, name=name))
     return kinds
 
 
@@ -204,8 +204,8 @@ def make_refused(photo: bytes) -> Iterator[tuple[str, int, bytes]]:
     yield "wrong path", 404, post("/v2/predict", photo, "image/jpeg")
     yield "wrong host", 421, post("/v1/predict", photo, "image/jpeg", host="evil.example")
     yield "health", 200, post("/healthz", b"", "text/plain", method="GET")
-    yield "figures", 200, post("/metrics", b"", "text/plain", method="GET")
-    yield "heatmap", 200, post("/v1/heatmap", photo, "image/jpeg")
+    yield "metrics", 200, post("/metrics", b"", "text/plain", method="GET")
+    yield "occlusion", 200, post("/v1/occlusion", photo, "image/jpeg")
 
 
 def make_odd_images() -> dict[str, bytes]:
@@ -263,7 +263,8 @@ def offline_median(predictor: Predictor, photos: list[bytes], count: int) -> flo
     seconds = []
     for i in range(count):
         start = time.perf_counter()
-        list(predictor.answer([predictor.prepare("", photos[i % len(photos)])]))
+        prepared = predictor.preparer.prepare("", photos[i % len(photos)])
+        list(predictor.classifier.answer([prepared]))
         seconds.append(time.perf_counter() - start)
     return 1e3 * statistics.median(seconds)
 

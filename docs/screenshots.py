@@ -13,7 +13,7 @@ FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "-
 
 
 def main(address: str) -> None:
-    """Take every picture of the service at the address."""
+    """Take every picture of the page at the address."""
     portraits = find_portraits()
     gallery = [*portraits, *(p for p in [portraits[-1].with_name("coffee.png")] if p.exists())]
     with sync_playwright() as play:
@@ -34,8 +34,8 @@ def _take(browser: Browser, address: str, photos: list[Path], scheme: str, width
         page.wait_for_selector("progress.done", state="attached")
         page.wait_for_function("() => !document.querySelector('.waiting')")
     if name == "page-light.jpg":
-        page.click(".heat")
-        page.wait_for_selector(".heatmap canvas")
+        page.click(".occlude")
+        page.wait_for_selector(".occlusion canvas")
     page.screenshot(path=OUT / name, full_page=True, type="jpeg", quality=88)
     page.close()
 

@@ -14,7 +14,7 @@ from threeages.data.synthetic import draw_face, write_face_set
 
 @pytest.fixture(scope="session")
 def faces_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_face_set(tmp_path_factory.mktemp("set") / "faces", people=24, per_person=5)
+    return write_face_set(tmp_path_factory.mktemp("set") / "faces", identities=24, per_identity=5)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def _problem(status: int, **headers: str) -> httpx.Response:
     return httpx.Response(status, json={"detail": "No.", "hint": "Wait."}, headers=headers)
 
 
-def test_importing_it_is_asked_for() -> None:
+def test_it_is_imported_on_first_use() -> None:
     code = "import sys, threeages; assert 'httpx' not in sys.modules; from threeages import Client;"
     code += "print(*[m for m in ('onnxruntime', 'cv2', 'numpy', 'fastapi') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -84,7 +84,7 @@ def test_large_images_go_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes == [1, 2, 1]
 
 
-def test_a_busy_service_is_asked_again(waits: list[float]) -> None:
+def test_requests_to_a_busy_service_are_repeated(waits: list[float]) -> None:
     replies = [_problem(503, **{"Retry-After": "7"}), _problem(429), httpx.Response(502, text="bad gateway")]
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -108,7 +108,7 @@ def test_it_gives_up_and_says_why(waits: list[float]) -> None:
         list(_client(refuse, retries=1).predict([b"x"]))
 
 
-def test_what_cannot_get_better_is_not_tried_again(waits: list[float]) -> None:
+def test_a_lasting_refusal_is_not_repeated(waits: list[float]) -> None:
     with pytest.raises(ServiceError) as caught:
         list(_client(lambda _: _problem(401)).predict([b"x"]))
     assert (caught.value.status, waits) == (401, [])

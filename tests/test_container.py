@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 STEPS = re.sub(r"\\\n", "", (ROOT / "Dockerfile").read_text()).splitlines()
 

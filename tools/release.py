@@ -203,7 +203,7 @@ def _parse() -> Release:
 
 def _draw(folder: Path, seed: int) -> Path:
     """The manifest of a drawn set, a csv that `data import` reads."""
-    return write_face_set(folder.with_name(f"drawn-{folder.name}"), per_person=5, seed=seed)
+    return write_face_set(folder.with_name(f"drawn-{folder.name}"), per_identity=5, seed=seed)
 
 
 if __name__ == "__main__":

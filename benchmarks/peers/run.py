@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from threeages.demo import find_portraits
-from threeages.evaluation.evaluate import evaluate
+from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable, join_predictions, load_predictions
 from threeages.faces.images import load_image
 from threeages.inference.predictor import load_predictor
@@ -111,7 +111,7 @@ def to_groups(table: PredictionTable, years: Years, bounds: tuple[int, int]) -> 
 
 
 def measure(name: str, model: str, note: str, table: PredictionTable) -> dict[str, str]:
-    result = evaluate(table)
+    result = evaluate_table(table)
     row = {"set": name, "model": model, "note": note, "n": str(result.n)}
     for metric in METRICS:
         low, high = result.intervals[metric]

@@ -1,4 +1,4 @@
-"""A client of the service: many images in few requests, tried again where that helps."""
+"""A client of the service: sends images in batches and repeats requests that may succeed later."""
 
 import random
 import time
@@ -17,12 +17,12 @@ except ImportError as error:
 
 BATCH_BYTES = 8 * 2**20  # a quarter of what the service takes by default
 RETRIED = frozenset({429, 502, 503, 504})
-LONGEST_WAIT = 30.0  # seconds between two tries
+MAX_WAIT = 30.0  # seconds between two requests
 
 
 @dataclass(frozen=True)
 class _Image:
-    """One image: its path in the answer, and its bytes or the record that says why there are none."""
+    """One image: its path in the records, and its bytes or the record that says why there are none."""
 
     path: str
     data: bytes = b""
@@ -30,10 +30,27 @@ class _Image:
 
 
 class Client:
-    """Asks a running `threeages serve`; a context manager, and safe to share between threads.
+    """Predicts age groups by a running `threeages serve`. Needs the extra `threeages[client]`.
 
-    A request that fails to connect or is answered 429, 502, 503 or 504 is sent again up to `retries` times,
-    after what Retry-After says, else after waits that double from half a second.
+    A request that cannot connect, or that gets the status 429, 502, 503 or 504, is repeated: after the time
+    in Retry-After, else after waits that double from half a second. Threads may share a client. It is a
+    context manager; outside a `with` block call `close`.
+
+    Args:
+        url: Address of the service.
+        api_key: Key for a service that runs with `--api-keys`.
+        timeout: Seconds to wait for a connection and for each part of an answer.
+        retries: Most repetitions of a request.
+        batch: Most images in a request.
+        transport: A transport of httpx, such as one for tests.
+
+    Raises:
+        MissingDependencyError: The package httpx is not installed.
+
+    Example:
+        >>> with Client("http://127.0.0.1:8000") as client:
+        ...     for record in client.predict(["photo.jpg"]):
+        ...         print(record.status, record.age_group)
     """
 
     def __init__(
@@ -57,14 +74,22 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self._http.close()
 
     def predict(self, images: Iterable[Path | str | bytes], *, detect: bool = True) -> Iterator[Record]:
-        """One record a face in the order of the images, as of `Predictor.predict`.
+        """Yield the records of images, in their order, as `Predictor.predict` does.
 
-        An image that cannot be read, here or there, becomes a record with a status. Only an image's bytes are
-        sent, never its path. Raises ServiceError where the service cannot be reached or refuses.
+        Args:
+            images: Any number of paths or of files' bytes. Only bytes are sent, never a path.
+            detect: False takes every image whole, as one face crop.
+
+        Yields:
+            One record a face; for an image without a face, or one that cannot be read, a single record that
+            says so in `status` and `message`.
+
+        Raises:
+            ServiceError: The service cannot be reached or refuses the request.
         """
         waiting: list[_Image] = []
         size = 0
@@ -77,20 +102,23 @@ class Client:
         yield from self._predict(waiting, detect)
 
     def model(self) -> dict[str, Any]:
-        """Card, signature and versions of what answers there."""
+        """The answer of `/v1/model`: product, version, model, signature, card and limits.
+
+        Raises ServiceError where the service cannot be reached or refuses.
+        """
         answer: dict[str, Any] = self._send("GET", "/v1/model").json()
         return answer
 
     def _predict(self, images: Sequence[_Image], detect: bool) -> Iterator[Record]:
         sent = {str(i): image for i, image in enumerate(images) if image.failed is None}
         answers: dict[str, list[Record]] = {key: [] for key in sent}
-        for raw in self._ask(sent, detect):
+        for raw in self._request(sent, detect):
             record = Record.from_dict(raw)
             answers[record.path].append(replace(record, path=sent[record.path].path))
         for i, image in enumerate(images):
             yield from [image.failed] if image.failed else answers[str(i)]
 
-    def _ask(self, sent: dict[str, _Image], detect: bool) -> list[dict[str, Any]]:
+    def _request(self, sent: dict[str, _Image], detect: bool) -> list[dict[str, Any]]:
         if not sent:
             return []
         files = [("images", (key, image.data)) for key, image in sent.items()]
@@ -99,12 +127,12 @@ class Client:
         except ServiceError as error:
             if error.status != 413:
                 raise
-            if len(sent) == 1:  # one image too large must not lose the others' answers
+            if len(sent) == 1:  # one image that is too large must not cost the others their answers
                 (key,) = sent
                 return [Record(key, "too_large", message=str(error)).to_dict()]
             keys = list(sent)
-            halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
-            return [raw for half in halves for raw in self._ask({key: sent[key] for key in half}, detect)]
+            parts = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+            return [raw for part in parts for raw in self._request({key: sent[key] for key in part}, detect)]
         records: list[dict[str, Any]] = reply.json()["records"]
         return records
 
@@ -152,5 +180,5 @@ def _refusal(reply: httpx.Response) -> ServiceError:
 
 def _seconds(retry_after: str | None, attempt: int) -> float:
     if retry_after and retry_after.isdecimal():
-        return min(float(retry_after), LONGEST_WAIT)
-    return float(min(0.5 * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1))
+        return min(float(retry_after), MAX_WAIT)
+    return float(min(0.5 * 2**attempt, MAX_WAIT) * random.uniform(0.5, 1))

@@ -88,9 +88,9 @@ def _open_faces(out: Path) -> tuple[Manifest, str]:
     """The rows to train on, and what they are in words."""
     source = Path(os.environ.get("THREEAGES_DATA", "../shared/data")) / "faces-age-detection"
     if not (source / "train.csv").exists():
-        drawn = write_face_set(out / "drawn", people=IDENTITIES, per_person=PER_IDENTITY)
+        drawn = write_face_set(out / "drawn", identities=IDENTITIES, per_identity=PER_IDENTITY)
         return load_manifest(drawn), "drawn faces"
     path = out / "faces.csv"
-    import_source(str(source), out=path, people=source / "train_people.csv")
+    import_source(str(source), out=path, identities=source / "train_people.csv")
     manifest = load_manifest(path)
     return manifest.select(range(0, len(manifest), len(manifest) // ROWS)[:ROWS]), "film faces"

@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from threeages.data import cache
+from threeages.data.augmentation import DEFAULT_AUGMENTATION as DEFAULT
+from threeages.data.augmentation import Augmentation
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.demo import find_portraits
 from threeages.errors import DataError
@@ -77,12 +79,34 @@ def test_a_full_disk_is_said_before_the_start(
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_views_stand_behind_one_another(faces_csv: Path, tmp_path: Path) -> None:
+def test_copies_stand_behind_one_another(faces_csv: Path, tmp_path: Path) -> None:
     manifest = load_manifest(faces_csv)
     plain = cache.open_cache(manifest, 32, folder=tmp_path)
-    three = cache.open_cache(manifest, 32, views=3, folder=tmp_path)
+    three = cache.open_cache(manifest, 32, copies=3, folder=tmp_path)
     n = len(manifest)
     assert three.pixels.shape == (3 * n, 32, 32, 3)
     assert (three.pixels[:n] == plain.pixels).all()
     assert (three.pixels[n : 2 * n] != plain.pixels).any()
     assert (three.digests == plain.digests).all()
+
+
+def test_another_augmentation_is_another_cache_but_not_of_plain_pixels(
+    faces_csv: Path, tmp_path: Path
+) -> None:
+    manifest = load_manifest(faces_csv)
+    other = Augmentation(mirror=1.0)
+    plain, same = (cache.open_cache(manifest, 32, augmentation=a, folder=tmp_path) for a in (DEFAULT, other))
+    assert (plain.file, plain.key) == (same.file, same.key)
+    first, second = (
+        cache.open_cache(manifest, 32, copies=3, augmentation=a, folder=tmp_path) for a in (DEFAULT, other)
+    )
+    assert first.file != second.file
+    assert len({plain.key, first.key, second.key}) == 3  # what is computed of the pixels has another name too
+    assert (first.pixels != second.pixels).any()
+
+
+def test_its_bar_is_on_stderr(faces_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache.open_cache(load_manifest(faces_csv), 32, folder=tmp_path)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Caching 120 images" in captured.err

@@ -1,53 +1,55 @@
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from threeages.data.mixup import Mixture, draw_mixture
-from threeages.data.online_views import NOWHERE, WHOLE_SHARE, Drawing, create_pool
+from threeages.data.augmentation import DEFAULT_AUGMENTATION
+from threeages.data.online_augment import IDENTITY_TRANSFORM, OnlineAugmenter, create_pool
 
 N, SIZE = 40, 24
 
 
 @pytest.fixture
-def drawing(tmp_path: Path) -> Drawing:
+def augmenter(tmp_path: Path) -> OnlineAugmenter:
     rng = np.random.default_rng(0)
-    for name in ("cuts", "wholes"):
+    for name in ("crops", "wholes"):
         np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (N, SIZE, SIZE, 3), dtype=np.uint8))
-    return Drawing(tmp_path / "cuts.npy", tmp_path / "wholes.npy")
+    return OnlineAugmenter(tmp_path / "crops.npy", tmp_path / "wholes.npy")
 
 
-def test_every_batch_is_drawn_in_turn_and_the_same_by_any_process(drawing: Drawing) -> None:
-    rng = np.random.default_rng(0)
-    order = [draw_mixture(np.arange(10) + start, np.arange(N), 0.3, rng) for start in range(0, N, 10)]
+def test_batches_come_in_order_and_the_same_from_any_process(augmenter: OnlineAugmenter) -> None:
+    order = [np.arange(10) + start for start in range(0, N, 10)]
     with create_pool() as pool:
-        drawn = list(drawing.draw(pool, order, (1, 2)))
-    for number, (pixels, moves) in enumerate(drawn):
-        alone = drawing.draw_batch(order[number], (1, 2, number))
-        assert np.array_equal(pixels, alone[0])
-        assert np.array_equal(moves, alone[1], equal_nan=True)
-    assert not np.array_equal(drawing.draw_batch(order[0], (1, 3, 0))[0], drawn[0][0])
+        found = list(augmenter.augment_batches(pool, order, (1, 2)))
+    assert len(found) == len(order)
+    for number, batch in enumerate(found):
+        alone = augmenter.augment_batch(order[number], (1, 2, number))
+        assert np.array_equal(batch.pixels, alone.pixels)
+        assert np.array_equal(batch.transforms, alone.transforms)
+        assert np.array_equal(batch.is_crop, alone.is_crop)
+    assert not np.array_equal(augmenter.augment_batch(order[0], (1, 3, 0)).pixels, found[0].pixels)
 
 
-def test_some_views_show_the_whole_image_and_have_no_move(drawing: Drawing) -> None:
-    rows = np.tile(np.arange(N), 25)
-    pixels, moves = drawing.draw_batch(draw_mixture(rows, rows, 0, np.random.default_rng(0)), (0,))
-    assert pixels.shape == (1000, SIZE, SIZE, 3)
-    assert pixels.dtype == np.uint8
-    assert moves.shape == (1000, *NOWHERE.shape)
-    assert np.isnan(moves).all(axis=(1, 2)).mean() == pytest.approx(WHOLE_SHARE, abs=0.05)
+def test_the_pixels_are_those_before_the_ranges_became_settings(augmenter: OnlineAugmenter) -> None:
+    batch = augmenter.augment_batch(np.arange(N), (1, 2, 3))
+    digest = hashlib.blake2b(batch.pixels.tobytes(), digest_size=8)
+    digest.update(batch.transforms[batch.is_crop].tobytes() + batch.is_crop.tobytes())
+    assert digest.hexdigest() == "7992ab092b615c11"  # at commit 3e78ea4
 
 
-def test_two_faces_in_one_are_drawn_from_their_cuts(drawing: Drawing) -> None:
-    np.save(
-        drawing.cuts,
-        np.repeat([[[[0] * 3]], [[[250] * 3]]], SIZE, axis=1).repeat(SIZE, axis=2).astype(np.uint8),
-    )
-    rows = np.zeros(400, dtype=np.int64)
-    shares = np.where(rows + np.arange(400) < 200, 1, 0.5).astype(np.float32)
-    pixels, moves = drawing.draw_batch(Mixture(rows, rows + 1, shares), (0,))
-    shown = pixels.mean(axis=(1, 2, 3))
-    cuts = ~np.isnan(moves).any(axis=(1, 2))
-    assert cuts[200:].all()  # two faces have no image in common
-    assert np.median(shown[:200][cuts[:200]]) < 30
-    assert np.median(shown[200:]) == pytest.approx(125, abs=20)
+def test_some_images_are_shown_whole_and_are_not_moved(augmenter: OnlineAugmenter) -> None:
+    batch = augmenter.augment_batch(np.tile(np.arange(N), 25), (0,))
+    assert batch.pixels.shape == (1000, SIZE, SIZE, 3)
+    assert batch.pixels.dtype == np.uint8
+    assert 1 - batch.is_crop.mean() == pytest.approx(DEFAULT_AUGMENTATION.whole_image, abs=0.05)
+    assert (batch.transforms[~batch.is_crop] == IDENTITY_TRANSFORM).all()
+    assert (batch.transforms[batch.is_crop] != IDENTITY_TRANSFORM).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_share_of_whole_images_is_a_setting(augmenter: OnlineAugmenter, share: float) -> None:
+    augmentation = replace(augmenter.augmentation, whole_image=share)
+    batch = replace(augmenter, augmentation=augmentation).augment_batch(np.arange(N), (0,))
+    assert batch.is_crop.mean() == 1 - share

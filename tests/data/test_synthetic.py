@@ -61,13 +61,13 @@ def test_set_is_balanced_and_labels_follow_ages(faces_csv: Path, faces_dir: Path
 
 def test_same_seed_same_bytes_and_a_set_is_kept(tmp_path: Path) -> None:
     sets = [
-        write_face_set(tmp_path / n, people=3, per_person=1, seed=s)
+        write_face_set(tmp_path / n, identities=3, per_identity=1, seed=s)
         for n, s in (("a", 1), ("b", 1), ("c", 2))
     ]
     images = [[f.read_bytes() for f in load_manifest(s).files()] for s in sets]
     assert images[0] == images[1] != images[2]
     load_manifest(sets[0]).files()[0].write_bytes(b"mine")
-    assert write_face_set(tmp_path / "a", people=3, per_person=1) == sets[0]
+    assert write_face_set(tmp_path / "a", identities=3, per_identity=1) == sets[0]
     assert load_manifest(sets[0]).files()[0].read_bytes() == b"mine"
 
 
@@ -75,13 +75,13 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").write_bytes(b"x")
     with pytest.raises(DataError, match="other files"):
-        write_face_set(tmp_path / "mine", people=3, per_person=1)
+        write_face_set(tmp_path / "mine", identities=3, per_identity=1)
     assert (tmp_path / "mine" / "photo.jpg").read_bytes() == b"x"
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    assert len(load_manifest(write_face_set(tmp_path / "new", people=3, per_person=1))) == 3
+    assert len(load_manifest(write_face_set(tmp_path / "new", identities=3, per_identity=1))) == 3
 
 
 def test_stopped_midway_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,11 +90,11 @@ def test_stopped_midway_nothing_is_left(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("threeages.data.synthetic.save_manifest", lambda *_, **__: stop())
     with pytest.raises(KeyboardInterrupt):
-        write_face_set(tmp_path / "a", people=3, per_person=1)
+        write_face_set(tmp_path / "a", identities=3, per_identity=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="Cannot write"):
-        write_face_set(tmp_path / "file" / "a", people=3, per_person=1)
+        write_face_set(tmp_path / "file" / "a", identities=3, per_identity=1)

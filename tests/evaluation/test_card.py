@@ -1,27 +1,30 @@
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from threeages.cli.main import app
 from threeages.data.manifest import Manifest, load_manifest
-from threeages.errors import DataError
 from threeages.evaluation.card import CardSet, with_image_columns, write_card
-from threeages.evaluation.predictions import PredictionTable, save_predictions
+from threeages.evaluation.evaluate import SLICE_METRICS, evaluate_table
+from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.provenance import Provenance
+from threeages.evaluation.tables import format_with_interval
 from threeages.signature import Signature
+
+SIGNATURE = Signature("tiny", 32, error_thresholds=((0.1, 0.875),), set_thresholds=((0.9, 0.25),))
+Rows = dict[str, list[str]]  # the other cells of a row by its first
 
 
 @pytest.fixture
 def manifest(faces_csv: Path, tmp_path: Path) -> Manifest:
-    """The drawn faces, every second one shrunk to 40 pixels and without colour."""
+    """The synthetic faces, every second one reduced to 40 pixels and without colour."""
     manifest = load_manifest(faces_csv)
     for i, (name, file) in enumerate(zip(manifest.paths, manifest.files(), strict=True)):
         image = Image.open(file)
-        image = image.resize((40, 40)).convert("L") if i % 2 else image
-        image.save(tmp_path / name)
+        (image.resize((40, 40)).convert("L") if i % 2 else image).save(tmp_path / name)
     return replace(manifest, root=tmp_path)
 
 
@@ -34,24 +37,65 @@ def table(manifest: Manifest) -> PredictionTable:
     return PredictionTable(manifest.paths, manifest.labels, ("ok",) * n, probs, probs.max(axis=1), columns)
 
 
-def test_card_holds_the_measured_figures_and_the_limits(
+def _card(table: PredictionTable, root: Path | None, out: Path, *, is_default: bool = True) -> str:
+    sets = [CardSet("Synthetic", table, root)]
+    write_card(
+        sets, SIGNATURE, out, name="test model", megabytes=1.25, has_years=False, is_default=is_default
+    )
+    return out.read_text(encoding="utf-8")
+
+
+def _tables(text: str) -> list[Rows]:
+    """Every Markdown table of a card."""
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    cells = [[[c.strip() for c in line.strip("|").split("|")] for line in block] for block in blocks]
+    return [{row[0]: row[1:] for row in (block[0], *block[2:])} for block in cells]
+
+
+def test_the_numbers_are_those_of_the_evaluation(
     table: PredictionTable, manifest: Manifest, tmp_path: Path
 ) -> None:
-    signature = Signature("tiny", 32, error_thresholds=((0.1, 0.875),))
-    out = tmp_path / "card.md"
-    write_card([CardSet("Drawn", table, manifest.root)], signature, out, megabytes=1.25, has_years=False)
-    text = out.read_text()
-    accuracy = (table.probs.argmax(axis=1) == table.labels).mean()
-    assert f"| Drawn | {len(table)} | 24 | {accuracy:.3f} (" in text
-    for heading in ("Intended use", "Not for", "Data and its terms", "What was measured", "Not tested"):
-        assert f"## {heading}\n" in text
-    sure = table.confidence >= 0.875
-    wrong = (table.probs.argmax(axis=1) != table.labels)[sure].mean()
-    bound = f"| 10% | 0.875 | {sure.mean():.3f} | {wrong:.3f} |"
-    for cell in ("| OLD |", "| FEMALE | 60 |", "By shorter side in pixels", bound, "1.2 MB"):
-        assert cell in text
-    assert "$" not in text
-    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 120
+    summary, classes, *slices, risk, sets = _tables(_card(table, manifest.root, tmp_path / "card.md"))
+    result = evaluate_table(with_image_columns(table, manifest.root))
+    metrics = [format_with_interval(result, name) for name in (*SLICE_METRICS, "ece")]
+    assert summary["Synthetic"] == ["120", "24", *metrics, ""]
+    old = result.per_class["OLD"]
+    assert classes["OLD"] == [*(f"{old[k]:.3f}" for k in ("precision", "recall", "f1")), f"{old['support']}"]
+    by_column = {next(iter(rows)): rows for rows in slices}
+    for title, column in (("By gender", "gender"), ("By shorter side in pixels", "image_size")):
+        for value, found in result.slices[column].items():
+            expected = [f"{found['n']:,}", *(f"{found[name]:.3f}" for name in SLICE_METRICS)]
+            assert by_column[title][value] == expected
+    covered = table.confidence >= 0.875
+    wrong = (table.probs.argmax(axis=1) != table.labels)[covered].mean()
+    assert risk["10%"] == ["0.875", f"{covered.mean():.3f}", f"{wrong:.3f}"]
+    assert sets["90%"] == ["0.250"]
+
+
+def test_product_version_and_terms_come_first_and_lines_are_short(
+    table: PredictionTable, tmp_path: Path
+) -> None:
+    title, _, first, *lines = _card(table, None, tmp_path / "card.md").splitlines()
+    assert title == f"# Model card: threeages {version('threeages')} test model"
+    assert "may not be used commercially" in first
+    assert max(len(line) for line in lines if not line.startswith("|")) <= 120
+    own = _card(table, None, tmp_path / "own.md", is_default=False)
+    assert "does not know what data" in own
+    assert "UTKFace" not in own
+
+
+def test_a_random_split_is_warned_of(table: PredictionTable, tmp_path: Path) -> None:
+    random = replace(table, provenance=Provenance("random"))
+    assert Provenance("random").notes()[0] in _card(random, None, tmp_path / "card.md")
+    assert "Warning" not in _card(table, None, tmp_path / "card.md")
+
+
+def test_the_shipped_card_names_the_version_and_the_terms() -> None:
+    root = Path(__file__).parents[2] / "src" / "threeages"
+    title, _, first, *_ = (root / "assets" / "default.md").read_text(encoding="utf-8").splitlines()
+    assert title == f"# Model card: threeages {version('threeages')} default model"
+    terms = (root / "evaluation" / "templates" / "terms_default.md").read_text(encoding="utf-8")
+    assert first == terms.splitlines()[0]
 
 
 def test_images_are_described(table: PredictionTable, manifest: Manifest) -> None:
@@ -60,14 +104,3 @@ def test_images_are_described(table: PredictionTable, manifest: Manifest) -> Non
     assert columns["image_size"][1] == "32-63"
     assert columns["image_size"][0] != "32-63"
     assert set(with_image_columns(table, Path("/nowhere")).columns["color"]) == {""}
-
-
-def test_command(table: PredictionTable, manifest: Manifest, tmp_path: Path) -> None:
-    save_predictions(table, tmp_path / "predictions.csv")
-    out = tmp_path / "card.md"
-    given = ["card", "--set", f"Drawn={tmp_path / 'predictions.csv'}", "--root", f"Drawn={manifest.root}"]
-    result = CliRunner().invoke(app, [*given, "--out", str(out)])
-    assert result.exit_code == 0, result.output
-    assert "By shorter side in pixels" in out.read_text()
-    refused = CliRunner().invoke(app, ["card", "--set", "Drawn", "--out", str(out)])
-    assert isinstance(refused.exception, DataError)

@@ -1,15 +1,26 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from threeages.errors import DataError
-from threeages.evaluation.predictions import PredictionTable, load_predictions, save_predictions
+from threeages.evaluation.predictions import (
+    PredictionTable,
+    is_predictions,
+    join_predictions,
+    load_predictions,
+    save_predictions,
+)
+from threeages.evaluation.provenance import Provenance
 
 HEADER = "path,label,prob_young,prob_middle,prob_old\n"
 
 
-def _table():
+def _table() -> PredictionTable:
     probs = np.array([[0.7, 0.2, 0.1], [np.nan] * 3, [1 / 3, 1 / 3 + 1e-9, 1 / 3 - 1e-9]])
-    columns = {"identity": ("a", "a", ""), "gender": ("MALE", 'x"y,z', "")}
+    columns: dict[str, tuple[str, ...]] = {"identity": ("a", "a", ""), "gender": ("MALE", 'x"y,z', "")}
     return PredictionTable(
         ("a.jpg", "b, c.jpg", "ü.jpg"),
         np.array([0, 2, -1]),
@@ -20,7 +31,7 @@ def _table():
     )
 
 
-def test_comes_back_as_it_was(tmp_path):
+def test_comes_back_as_it_was(tmp_path: Path) -> None:
     table = _table()
     save_predictions(table, tmp_path / "p.csv")
     back = load_predictions(tmp_path / "p.csv")
@@ -28,10 +39,10 @@ def test_comes_back_as_it_was(tmp_path):
     np.testing.assert_array_equal(back.labels, table.labels)
     np.testing.assert_array_equal(back.probs, table.probs)
     np.testing.assert_array_equal(back.confidence, table.confidence)
-    assert back.answered().tolist() == [True, False, True]
+    assert back.scored().tolist() == [True, False, False]  # the last row has an answer and no label
 
 
-def test_the_rows_with_a_value_are_those_and_no_others():
+def test_the_rows_with_a_value_are_those_and_no_others() -> None:
     assert _table().where("identity", "a").paths == ("a.jpg", "b, c.jpg")
     assert _table().where("gender", "MALE").columns["identity"] == ("a",)
     for column, value in (("gender", "F"), ("sex", "F")):
@@ -39,7 +50,7 @@ def test_the_rows_with_a_value_are_those_and_no_others():
             _table().where(column, value)
 
 
-def test_rows_are_taken_in_the_order_asked_for():
+def test_rows_are_taken_in_the_given_order() -> None:
     table = _table().take([2, 0])
     assert table.paths == ("ü.jpg", "a.jpg")
     assert table.columns["gender"] == ("", "MALE")
@@ -47,7 +58,7 @@ def test_rows_are_taken_in_the_order_asked_for():
     np.testing.assert_array_equal(table.confidence, table.probs.max(axis=1))
 
 
-def test_header_and_answer(tmp_path):
+def test_header_and_answer(tmp_path: Path) -> None:
     save_predictions(_table(), tmp_path / "p.csv")
     lines = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()
     names = "path,label,status,age_group,prob_young,prob_middle,prob_old,confidence,identity,gender"
@@ -55,7 +66,7 @@ def test_header_and_answer(tmp_path):
     assert lines[1] == "a.jpg,YOUNG,ok,YOUNG,0.7,0.2,0.1,0.7,a,MALE"
 
 
-def test_a_peers_file_needs_five_columns_only(tmp_path):
+def test_a_peers_file_needs_five_columns_only(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(HEADER + "a.jpg,young,0.33,0.33,0.33\nb.jpg,2,,,\n")
     table = load_predictions(tmp_path / "p.csv")
     assert table.status == ("ok", "no_answer")
@@ -71,18 +82,43 @@ def test_a_peers_file_needs_five_columns_only(tmp_path):
         ("a.jpg,OLD,-0.2,0.8,0.4", "line 2: The probabilities"),
         ("a.jpg,OLD,x,0.6,0.4", "line 2: The probabilities"),
         ("a.jpg,ANCIENT,0,0.6,0.4", "line 2: Unknown label"),
-        ("a.jpg,OLD,0,0.6,0.4\na.jpg,OLD,0,0.6,0.4", "line 3: 'a.jpg' stands in line 2"),
+        ("a.jpg,OLD,0,0.6,0.4\na.jpg,OLD,0,0.6,0.4", "line 3: 'a.jpg' is in line 2"),
     ],
 )
-def test_names_the_faulty_line(tmp_path, row, message):
+def test_names_the_faulty_line(tmp_path: Path, row: str, message: str) -> None:
     (tmp_path / "p.csv").write_text(HEADER + row + "\n")
     with pytest.raises(DataError, match=message):
         load_predictions(tmp_path / "p.csv")
 
 
-def test_names_missing_columns_and_files(tmp_path):
+def test_names_missing_columns_and_files(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("path,label,prob_young\n")
     with pytest.raises(DataError, match="no column prob_middle, prob_old"):
         load_predictions(tmp_path / "p.csv")
     with pytest.raises(DataError, match="Cannot read"):
         load_predictions(tmp_path / "none.csv")
+
+
+def test_predictions_are_told_from_a_manifest_by_their_columns(tmp_path: Path) -> None:
+    save_predictions(_table(), tmp_path / "p.csv")
+    (tmp_path / "m.csv").write_text("path,label,probability\na.jpg,OLD,1\n")
+    (tmp_path / "peer.csv").write_text("path,label,prob_young\n")
+    assert is_predictions(tmp_path / "p.csv")
+    assert is_predictions(tmp_path / "peer.csv")  # its missing columns are named when it is loaded
+    assert not is_predictions(tmp_path / "m.csv")
+    assert not is_predictions(tmp_path / "m.parquet")
+
+
+def test_the_split_of_the_run_beside_the_file_stays_with_its_rows(tmp_path: Path) -> None:
+    save_predictions(_table(), tmp_path / "run" / "predictions.csv")
+    save_predictions(_table(), tmp_path / "peer.csv")
+    config = {"config": {"split": "random", "seed": 3}, "split": {"train": 5}}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    run, peer = (
+        load_predictions(tmp_path / "run" / "predictions.csv"),
+        load_predictions(tmp_path / "peer.csv"),
+    )
+    assert run.take([0]).provenance == Provenance("random", 3)
+    assert peer.provenance == Provenance()
+    renamed = replace(peer, paths=tuple(f"x{path}" for path in peer.paths))
+    assert join_predictions([renamed, run]).provenance == Provenance("random", None)

@@ -1,5 +1,8 @@
+import csv
 import html.parser
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,12 +10,14 @@ import pytest
 from threeages.errors import DataError, MissingDependencyError
 from threeages.evaluation import plots
 from threeages.evaluation.predictions import PredictionTable, load_predictions
-from threeages.evaluation.report import write_report
+from threeages.evaluation.provenance import Provenance
+from threeages.evaluation.report import add_result, write_report
+from threeages.machine import describe_commit, describe_machine
 
 FILES = {"metrics.json", "predictions.csv", "confusion.png", "reliability.png", "report.html"}
 
 
-def _table():
+def _table() -> PredictionTable:
     n = 40
     rng = np.random.default_rng(1)
     labels = rng.integers(3, size=n)
@@ -27,16 +32,17 @@ def _table():
 
 
 class _Outline(html.parser.HTMLParser):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.tags, self.links = [], []
+        self.tags: list[str] = []
+        self.links: list[str] = []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.links += [v for k, v in attrs if k in {"src", "href"}]
+        self.links += [value for name, value in attrs if name in {"src", "href"} and value]
 
 
-def test_writes_every_file(tmp_path):
+def test_writes_every_file(tmp_path: Path) -> None:
     table = _table()
     result = write_report(table, tmp_path / "out")
     assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
@@ -44,7 +50,7 @@ def test_writes_every_file(tmp_path):
     np.testing.assert_array_equal(load_predictions(tmp_path / "out" / "predictions.csv").probs, table.probs)
 
 
-def test_page_is_self_contained_and_escaped(tmp_path):
+def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
     result = write_report(_table(), tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     outline = _Outline()
@@ -55,15 +61,15 @@ def test_page_is_self_contained_and_escaped(tmp_path):
     assert "&lt;i&gt;0&amp;" in text
     assert "&lt;bad&gt;: 1" in text
     low, high = result.intervals["accuracy"]
-    assert f"<td>{result.metrics['accuracy']:.3f}</td><td>{low:.3f} to {high:.3f}</td>" in text
-    assert "8 values of identity" in text
+    assert f"<td>{result.metrics['accuracy']:.3f}</td><td>{low:.3f}-{high:.3f}</td>" in text
+    assert "8 identities" in text
     assert "prefers-color-scheme: dark" in text
 
 
-def test_without_matplotlib_one_line_says_so(tmp_path, monkeypatch):
+def test_without_matplotlib_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_report(_table(), tmp_path)
 
-    def absent(_):
+    def absent(_: object) -> None:
         raise MissingDependencyError("matplotlib", "plots")
 
     monkeypatch.setattr(plots, "plot_confusion", absent)
@@ -74,7 +80,39 @@ def test_without_matplotlib_one_line_says_so(tmp_path, monkeypatch):
     assert "No pictures: " in text
 
 
-def test_folder_that_cannot_be_written(tmp_path):
+def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="Cannot write"):
         write_report(_table(), tmp_path / "file" / "out")
+
+
+def test_the_split_of_the_run_is_warned_of_on_the_page_and_in_the_metrics(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"split": "random"}, "split": {}}))
+    result = write_report(_table(), tmp_path)
+    (note,) = Provenance("random").notes()
+    assert result.notes == (note,)
+    assert f'<p class="warning">{note}</p>' in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "metrics.json").read_text())["notes"] == [note]
+    write_report(_table(), tmp_path / "other")
+    assert 'class="warning"' not in (tmp_path / "other" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_row_of_results_says_where_it_was_measured(tmp_path: Path) -> None:
+    result = write_report(replace(_table(), provenance=Provenance("identity", 7)), tmp_path / "out")
+    for name in ("a", "b", "a"):
+        add_result(result, tmp_path / "results.csv", name)
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["b", "a"]
+    row = rows[0]
+    assert (row["n"], row["units"], row["unit"], row["seed"]) == ("39", "8", "identity", "7")
+    assert row["accuracy"] == f"{result.metrics['accuracy']:.4f}"
+    assert (row["machine"], row["commit"]) == (describe_machine(), describe_commit())
+
+
+def test_a_row_fits_the_results_of_this_repository(tmp_path: Path) -> None:
+    path = tmp_path / "models.csv"
+    path.write_bytes((Path(__file__).parents[2] / "results" / "models.csv").read_bytes())
+    before = len(path.read_text().splitlines())
+    add_result(write_report(_table(), tmp_path / "out"), path, "new")
+    assert len(path.read_text().splitlines()) == before + 1

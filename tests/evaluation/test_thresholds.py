@@ -7,21 +7,21 @@ import pytest
 
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.predictions import PredictionTable
-from threeages.evaluation.thresholds import measure_answers, measure_thresholds
+from threeages.evaluation.thresholds import measure_selective_risk, measure_thresholds
 from threeages.inference.predictor import load_predictor
 from threeages.inference.runtime import OnnxModel, default_model_path, replace_signature
 from threeages.signature import Signature
 
 
-def make_table(persons: int = 100, per_person: int = 20) -> PredictionTable:
-    """Calibrated answers: the label is drawn from the probabilities themselves."""
+def make_table(identities: int = 100, images: int = 20) -> PredictionTable:
+    """Calibrated answers: the label is sampled from the probabilities themselves."""
     rng = np.random.default_rng(0)
-    n = persons * per_person
+    n = identities * images
     probs = rng.dirichlet((0.5, 0.5, 0.5), n)
     labels = (rng.random((n, 1)) > probs.cumsum(axis=1)[:, :2]).sum(axis=1)
     age = rng.normal(40, 10, n)
     columns = {
-        "identity": tuple(f"p{i // per_person}" for i in range(n)),
+        "identity": tuple(f"p{i // images}" for i in range(n)),
         "age": tuple(map(str, age)),
         "predicted_low": ("35.0",) * n,
         "predicted_high": ("45.0",) * n,
@@ -29,38 +29,38 @@ def make_table(persons: int = 100, per_person: int = 20) -> PredictionTable:
     return PredictionTable(tuple(map(str, range(n))), labels, ("ok",) * n, probs, probs.max(axis=1), columns)
 
 
-def test_what_is_promised_holds_on_persons_left_out() -> None:
+def test_thresholds_hold_on_held_out_identities() -> None:
     report = measure_thresholds(make_table())
-    assert (report.persons, report.n) == (100, 2000)
+    assert (report.identities, report.n) == (100, 2000)
     assert report.errors
     for error in report.errors:
-        assert error.error <= error.rate + 0.02
-    assert [s.coverage for s in report.sets] == [0.8, 0.9, 0.95]
+        assert error.risk <= error.target_error + 0.02
+    assert [s.target_coverage for s in report.sets] == [0.8, 0.9, 0.95]
     for measured in report.sets:
-        assert measured.covered >= measured.coverage - 0.01
+        assert measured.coverage >= measured.target_coverage - 0.01
     assert report.age_margin == pytest.approx(11.5, abs=1)
 
 
-def test_what_thresholds_come_to_is_told_of_persons_left_out_where_they_were_chosen() -> None:
+def test_coverage_and_risk_are_cross_fitted_where_the_thresholds_were_chosen() -> None:
     table = make_table()
     report = measure_thresholds(table)
     signature = report.apply(Signature("x", 8))
-    assert measure_answers(table, signature) == [(e.answered, e.error) for e in report.errors]
+    assert measure_selective_risk(table, signature) == [(e.coverage, e.risk) for e in report.errors]
     others = table.take(np.arange(0, len(table), 2))
     wrong = others.probs.argmax(axis=1) != others.labels
-    for (_, bound), (answered, error) in zip(
-        signature.error_thresholds, measure_answers(others, signature), strict=True
+    for (_, bound), (coverage, risk) in zip(
+        signature.error_thresholds, measure_selective_risk(others, signature), strict=True
     ):
         sure = others.confidence >= bound
-        assert (answered, error) == (sure.mean(), wrong[sure].mean())
-    ((answered, error),) = measure_answers(table, Signature("x", 8, error_thresholds=((0.1, 1.1),)))
-    assert answered == 0
-    assert np.isnan(error)
+        assert (coverage, risk) == (sure.mean(), wrong[sure].mean())
+    ((coverage, risk),) = measure_selective_risk(table, Signature("x", 8, error_thresholds=((0.1, 1.1),)))
+    assert coverage == 0
+    assert np.isnan(risk)
 
 
-def test_few_persons_are_refused() -> None:
-    with pytest.raises(DataError, match="12 persons"):
-        measure_thresholds(make_table(persons=12))
+def test_few_identities_are_refused() -> None:
+    with pytest.raises(DataError, match="12 identities"):
+        measure_thresholds(make_table(identities=12))
 
 
 def test_thresholds_travel_with_the_model(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_thresholds_travel_with_the_model(tmp_path: Path) -> None:
     assert record.age_set
 
 
-def test_a_wish_is_rounded_to_the_stricter_measured_one() -> None:
+def test_a_target_is_rounded_to_the_stricter_measured_one() -> None:
     signature = Signature(
         "x", 8, error_thresholds=((0.1, 0.9), (0.2, 0.6)), set_thresholds=((0.8, 0.3), (0.9, 0.2))
     )

@@ -26,14 +26,14 @@ def test_answer() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "status"),
     [
-        ({"fault": "blurred"}, "blurred"),
-        ({"fault": "face_too_small"}, "face_too_small"),
+        ({"rejection": "blurred"}, "blurred"),
+        ({"rejection": "face_too_small"}, "face_too_small"),
         ({"policy": Policy(min_confidence=0.8)}, "uncertain"),
         ({"years": years(8)}, "looks_under_13"),
         ({"years": years(8), "policy": Policy(min_confidence=0.8)}, "looks_under_13"),
     ],
 )
-def test_abstentions_say_why_and_name_no_group(kwargs: dict[str, object], status: str) -> None:
+def test_rejections_have_a_reason_and_no_age_group(kwargs: dict[str, object], status: str) -> None:
     found = record([0.7, 0.2, 0.1], **kwargs)
     assert found.status == status
     assert status in ABSTAINED
@@ -54,13 +54,13 @@ def test_age_and_interval() -> None:
     assert found.age_low < found.age < found.age_high
 
 
-def test_sets_are_given_when_asked_for() -> None:
+def test_a_coverage_adds_prediction_sets() -> None:
     assert record([0.5, 0.4, 0.1], policy=Policy(set_probability=0.3)).age_set == ["YOUNG", "MIDDLE"]
     roundtrip = record([0.5, 0.4, 0.1], policy=Policy(set_probability=0.3), years=years(30))
     assert Record.from_dict(roundtrip.to_dict()) == roundtrip
 
 
-def test_answers_for_one_person_are_pooled_by_their_geometric_mean() -> None:
+def test_probabilities_are_pooled_by_their_geometric_mean() -> None:
     sure, torn = np.array([0.9, 0.08, 0.02]), np.array([0.4, 0.5, 0.1])
     found = pooled_probs(log_probs(np.stack([sure, torn])).mean(axis=0))
     expected = np.sqrt(sure * torn)

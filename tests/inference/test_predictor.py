@@ -1,6 +1,5 @@
 import io
-import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,16 +13,14 @@ import threeages
 from threeages.cli.inputs import expand_sources
 from threeages.data.manifest import InvalidRow, load_manifest
 from threeages.demo import find_portraits
-from threeages.errors import ConfigError, DataError, ModelError
+from threeages.errors import ConfigError, DataError, ModelError, ThreeAgesError
 from threeages.evaluation.collect import predict_table
 from threeages.faces.crop import Face, crop_box, whole
 from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image, load_reduced
 from threeages.faces.yunet import YUNET_PATH, YuNet
 from threeages.inference.predictor import Predictor
-from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
-from threeages.inference.writers import write_records
 from threeages.labels import AGE_GROUPS
 
 
@@ -141,7 +138,7 @@ def test_faces_too_small_or_blurred_get_a_reason(model: OnnxModel) -> None:
     assert whole_image.status == "ok"
 
 
-def test_a_judged_table_keeps_faces_that_got_no_answer(model: OnnxModel, tmp_path: Path) -> None:
+def test_a_table_keeps_rejected_faces(model: OnnxModel, tmp_path: Path) -> None:
     pixels = load_image(find_portraits()[0])
     face = find_faces(pixels, YuNet())[0]
     tiny = cv2.resize(pixels, None, fx=13 / face.shorter, fy=13 / face.shorter, interpolation=cv2.INTER_AREA)
@@ -152,14 +149,23 @@ def test_a_judged_table_keeps_faces_that_got_no_answer(model: OnnxModel, tmp_pat
     (tmp_path / "m.csv").write_text("path,label\ntiny.png,OLD\nclear.png,OLD\n")
     table = predict_table(Predictor(model, YuNet()), load_manifest(tmp_path / "m.csv"))
     assert table.status == ("ok", "ok")
-    assert table.columns["abstained"] == ("face_too_small", "")
+    assert table.columns["rejection_reason"] == ("face_too_small", "")
 
 
-def test_load_predictor_is_the_way_in() -> None:
-    (record,) = threeages.load_predictor().predict(find_portraits()[:1])
+def test_load_predictor() -> None:
+    predictor, portrait = threeages.load_predictor(), find_portraits()[0]
+    (record,) = predictor.predict([portrait])
+    assert list(predictor.predict([str(portrait)])) == [record]
     assert isinstance(record, threeages.Record)
     with pytest.raises(ConfigError, match="error rate"):
         threeages.load_predictor(max_error=0.0)
+
+
+def test_public_names() -> None:
+    assert threeages.ThreeAgesError is ThreeAgesError
+    for name in threeages.__all__:
+        assert getattr(threeages, name).__doc__
+    assert {*threeages.__all__, "__version__"} <= set(dir(threeages))
     with pytest.raises(AttributeError):
         threeages.nothing  # noqa: B018
 
@@ -177,7 +183,7 @@ def test_bad_images_lose_no_others_answer(
         assert found.probs == pytest.approx(expected, abs=1e-4)
 
 
-def test_images_of_one_person_are_answered_together_last(model: OnnxModel) -> None:
+def test_images_of_the_same_person_are_answered_together_last(model: OnnxModel) -> None:
     predictor = Predictor(model, YuNet())
     first, second = find_portraits()[:2]
     flat = np.full((100, 100, 3), 90, dtype=np.uint8)
@@ -197,7 +203,9 @@ def test_images_of_one_person_are_answered_together_last(model: OnnxModel) -> No
     assert [r.status for r in (*single, together)] == ["no_face"] * 3
 
 
-def test_together_a_faulty_face_weighs_little_and_faulty_ones_alone_get_a_reason(model: OnnxModel) -> None:
+def test_together_a_rejected_face_weighs_little_and_rejected_ones_alone_get_a_reason(
+    model: OnnxModel,
+) -> None:
     predictor = Predictor(model, YuNet())
     clear = load_image(find_portraits()[0])
     small = _far_away(clear)
@@ -225,20 +233,6 @@ def test_table_keeps_every_row(predictor: Predictor, faces_csv: Path) -> None:
     table = predict_table(predictor, manifest, [InvalidRow(9, "x.jpg", "bad_label", "")])
     assert table.status == ("ok", "ok", "ok", "bad_label")
     assert np.isnan(table.probs[3]).all()
-
-
-def test_records_are_written_as_jsonl_and_csv(
-    predictor: Predictor, bad_images: dict[str, Path], faces_csv: Path
-) -> None:
-    records = list(predictor.predict([load_manifest(faces_csv).files()[0], bad_images["empty"]]))
-    text = io.StringIO()
-    write_records(records, text, "jsonl")
-    rows = [json.loads(line) for line in text.getvalue().splitlines()]
-    assert [row["status"] for row in rows] == ["ok", "empty"]
-    assert set(rows[0]) == {field.name for field in fields(Record)}
-    text = io.StringIO()
-    write_records(records, text, "csv")
-    assert len(text.getvalue().splitlines()) == 3
 
 
 def test_sources(tmp_path: Path, faces_csv: Path) -> None:

@@ -10,7 +10,10 @@ from threeages.cli.main import app
 from threeages.demo import find_portraits
 from threeages.errors import ConfigError, DataError
 from threeages.faces.images import Pixels, load_image
-from threeages.inference.predictor import Predictor, Prepared, load_predictor
+from threeages.inference.answer import Policy
+from threeages.inference.classify import FaceClassifier, Output
+from threeages.inference.predictor import load_predictor
+from threeages.inference.prepare import FacePreparer, PreparedFace, PreparedImage
 from threeages.inference.video import (
     Frame,
     Tracker,
@@ -42,20 +45,36 @@ def clip(portrait: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Scripted(Predictor):
-    """Boxes and probabilities from a list, one entry a frame."""
+Script = list[list[tuple[tuple[int, int, int, int], list[float]]]]
 
-    def __init__(self, script: list[list[tuple[tuple[int, int, int, int], list[float]]]]) -> None:
-        self.policy = load_predictor(detect=False).policy
-        self.script = script
-        self.at = -1
 
-    def prepare(self, path: str, image: object) -> Prepared:
-        self.at += 1
-        return Prepared(path, tuple(box for box, _ in self.script[self.at]))
+class ScriptedPreparer(FacePreparer):
+    """Gives the boxes of a list, one entry a frame."""
 
-    def outputs(self, items: object) -> object:  # type: ignore[override]
-        return iter([(np.asarray(probs, dtype=np.float32), None) for _, probs in self.script[self.at]])
+    def __init__(self, script: Script) -> None:
+        self.script = iter(script)
+
+    def prepare(self, path: str, image: object) -> PreparedImage:
+        nothing = np.zeros((1, 1, 3), dtype=np.uint8)
+        return PreparedImage(path, tuple(PreparedFace(box, nothing) for box, _ in next(self.script)))
+
+
+class ScriptedClassifier(FaceClassifier):
+    """Gives the probabilities of a list, one entry a frame."""
+
+    def __init__(self, script: Script) -> None:
+        self.policy = Policy()
+        self.script = iter(script)
+
+    def outputs(self, images: object) -> list[Output]:
+        return [(np.asarray(probs, dtype=np.float32), None) for _, probs in next(self.script)]
+
+
+def scripted(script: Script) -> Tracker:
+    """A tracker of a predictor with the boxes and probabilities of a list, one entry a frame."""
+    predictor = load_predictor(detect=False)
+    predictor.preparer, predictor.classifier = ScriptedPreparer(script), ScriptedClassifier(script)
+    return Tracker(predictor)
 
 
 def frame(number: int, seconds: float) -> Frame:
@@ -78,7 +97,7 @@ def test_a_moving_face_is_one_track_and_its_video_is_annotated(clip: Path, tmp_p
 def test_flicker_is_smoothed() -> None:
     young, middle, box = [0.9, 0.1, 0.0], [0.1, 0.9, 0.0], (0, 0, 50, 50)
     script = [[(box, young)]] * 6 + [[(box, middle)]] + [[(box, young)]] * 3
-    tracker = Tracker(Scripted(script))
+    tracker = scripted(script)
     answers = [tracker.update(frame(i, i / 10))[0].record for i in range(len(script))]
     assert {r.age_group for r in answers} == {"YOUNG"}
     assert answers[6].confidence < answers[5].confidence
@@ -88,14 +107,14 @@ def test_flicker_is_smoothed() -> None:
 def test_a_lasting_change_wins() -> None:
     box = (0, 0, 50, 50)
     script = [[(box, [0.9, 0.1, 0.0])]] * 10 + [[(box, [0.1, 0.9, 0.0])]] * 20
-    tracker = Tracker(Scripted(script))
+    tracker = scripted(script)
     assert [tracker.update(frame(i, i / 10)) for i in range(30)][-1][0].record.age_group == "MIDDLE"
 
 
 def test_two_faces_keep_their_numbers_when_their_order_changes() -> None:
     left, right = (0, 0, 50, 50), (100, 0, 150, 50)
     young, old = [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]
-    tracker = Tracker(Scripted([[(left, young), (right, old)], [(right, old), (left, young)]]))
+    tracker = scripted([[(left, young), (right, old)], [(right, old), (left, young)]])
     tracker.update(frame(0, 0))
     assert [(f.track, f.record.age_group) for f in tracker.update(frame(1, 0.1))] == [
         (1, "OLD"),
@@ -105,7 +124,7 @@ def test_two_faces_keep_their_numbers_when_their_order_changes() -> None:
 
 def test_a_hidden_face_goes_on_and_a_lost_one_is_new() -> None:
     entry = [((0, 0, 50, 50), [1.0, 0.0, 0.0])]
-    tracker = Tracker(Scripted([entry, [], entry, entry]))
+    tracker = scripted([entry, [], entry, entry])
     found = [tracker.update(frame(i, seconds)) for i, seconds in enumerate((0, 0.5, 0.9, 2.5))]
     assert [[f.track for f in faces] for faces in found] == [[0], [], [0], [1]]
 

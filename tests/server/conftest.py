@@ -16,7 +16,7 @@ from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.server.app import create_app
 from threeages.server.settings import Settings
 
-COMMAND = Path(sys.executable).with_name("threeages")
+COMMAND = [sys.executable, "-m", "threeages"]
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def tight_client() -> Iterator[TestClient]:
 @contextmanager
 def running_service(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Address and process of `threeages serve` on a free port; ended with the block."""
-    command = [str(COMMAND), "serve", "--port", "0", "--workers", "1", *options]
+    command = [*COMMAND, "serve", "--port", "0", "--workers", "1", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:

@@ -2,6 +2,7 @@ import base64
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,18 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
+from pydantic import ValidationError
 
-from threeages.inference.occlusion import CELLS, cover_patches, fall_grid
+import threeages
+from threeages.inference.occlusion import CELLS
 from threeages.inference.predictor import Predictor
+from threeages.inference.records import REJECTION_REASONS, Record
 from threeages.inference.runtime import default_model_path
+from threeages.inference.writers import format_records
+from threeages.labels import AGE_GROUPS
 from threeages.server.app import create_app
+from threeages.server.schemas import PredictResponse, RecordOut
+from threeages.server.settings import Settings
 
 
 def _form(client: TestClient, path: Path) -> Response:
@@ -66,6 +74,23 @@ def test_lines_have_the_shape_of_jsonl(client: TestClient, offline: Predictor, p
     _same(json.loads(line), next(iter(offline.predict([portrait]))).to_dict())
 
 
+def test_rows_are_the_csv_of_the_library(client: TestClient, offline: Predictor, portrait: Path) -> None:
+    reply = client.post(
+        "/v1/predict",
+        content=portrait.read_bytes(),
+        headers={"Content-Type": "image/jpeg", "Accept": "text/csv"},
+    )
+    records = [replace(record, path="image-0") for record in offline.predict([portrait])]
+    assert reply.headers["content-type"].startswith("text/csv")
+    assert reply.text == format_records(records, "csv")
+
+
+def test_the_format_of_records_is_served(client: TestClient) -> None:
+    served = client.get("/v1/model").json()["records"]
+    assert ",".join(column["name"] for column in served["columns"]) + "\n" == format_records([], "csv")
+    assert served["rejection_reasons"] == REJECTION_REASONS
+
+
 def test_bad_images_lose_no_others_answer(
     client: TestClient, portrait: Path, bad_images: dict[str, Path]
 ) -> None:
@@ -102,8 +127,8 @@ def test_without_detection_an_image_is_taken_whole(client: TestClient, faces_dir
         ("POST", "/v1/predict", b'{"images": [{"data": "", "size": 3}]}', "application/json", 422),
         ("POST", "/v1/predict", b"x", "multipart/form-data", 400),
         ("POST", "/v1/predict", b"--x", "multipart/form-data; boundary=x", 422),
-        ("POST", "/v1/heatmap", b"x", "image/jpeg", 422),
-        ("POST", "/v1/heatmap?face=-1", b"x", "image/jpeg", 422),
+        ("POST", "/v1/occlusion", b"x", "image/jpeg", 422),
+        ("POST", "/v1/occlusion?face=-1", b"x", "image/jpeg", 422),
     ],
 )
 def test_refusals_are_problems(
@@ -135,7 +160,8 @@ def test_headers_and_states(client: TestClient) -> None:
 def test_model_and_metrics_say_what_is_there(client: TestClient, portrait: Path) -> None:
     model = client.get("/v1/model").json()
     assert model["signature"]["class_names"] == ["YOUNG", "MIDDLE", "OLD"]
-    assert model["features"]["heatmap"] is True
+    assert model["description"] == f"threeages {threeages.__version__}, model {model['signature']['name']}"
+    assert model["features"] == {"age": True}
     _form(client, portrait)
     text = client.get("/metrics").text
     assert 'threeages_requests_total{path="/v1/predict",status="200"}' in text
@@ -154,19 +180,40 @@ def test_the_log_holds_size_and_status_only(
     ]
 
 
-def test_a_fault_inside_tells_nothing(
+def test_an_error_inside_reveals_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret")
 
     monkeypatch.setattr("threeages.server.engine.Engine.predict", fail)
-    app = TestClient(create_app(default_model_path()))  # not started: the engine is not asked
+    app = TestClient(create_app(default_model_path()))  # not started: it needs no engine
     reply = app.post("/v1/predict", content=b"x", headers={"Content-Type": "image/png"})
     assert (reply.status_code, reply.headers["content-type"]) == (500, "application/problem+json")
     assert "secret" not in reply.text + caplog.text
     assert "RuntimeError at" in caplog.text
     assert "Traceback" not in reply.text + caplog.text
+
+
+def test_openapi_shows_every_field_of_a_record(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    names = {field.name for field in fields(Record)}
+    for name, found in {"RecordOut": names, "Probs": set(AGE_GROUPS)}.items():
+        assert set(schemas[name]["properties"]) == set(schemas[name]["required"]) == found
+        assert schemas[name]["additionalProperties"] is False
+    for example in schemas["RecordOut"]["examples"]:
+        RecordOut.model_validate(example, strict=True)
+
+
+def test_answers_keep_to_the_schema(portrait: Path) -> None:
+    settings = Settings(workers=1, coverage=0.9, max_error=0.2)
+    with TestClient(create_app(default_model_path(), settings)) as client:
+        reply = _raw(client, portrait)
+    (record,) = PredictResponse.model_validate_json(reply.content, strict=True).records
+    assert record.age is not None
+    assert record.age_set
+    with pytest.raises(ValidationError):
+        RecordOut.model_validate(record.model_dump() | {"extra": 1})
 
 
 def test_openapi_shows_examples(client: TestClient) -> None:
@@ -178,27 +225,18 @@ def test_openapi_shows_examples(client: TestClient) -> None:
     assert schema["components"]["schemas"]["RecordOut"]["examples"]
 
 
-def test_heatmap_of_a_face(client: TestClient, portrait: Path) -> None:
-    reply = client.post("/v1/heatmap", content=portrait.read_bytes(), headers={"Content-Type": "image/jpeg"})
+def test_occlusion_map_of_a_face(client: TestClient, portrait: Path) -> None:
+    reply = client.post(
+        "/v1/occlusion", content=portrait.read_bytes(), headers={"Content-Type": "image/jpeg"}
+    )
     body = reply.json()
     assert reply.status_code == 200
-    assert np.asarray(body["grid"]).shape == (CELLS, CELLS)
-    assert np.asarray(body["grid"]).max() <= 1
+    drops = np.asarray(body["drops"])
+    assert drops.shape == (CELLS, CELLS)
+    assert 0 <= drops.min() < drops.max() <= 1
     assert base64.b64decode(body["crop"]).startswith(b"\x89PNG")
-    many = client.post("/v1/heatmap", files=[("images", ("a", b"x"))] * 2)
+    many = client.post("/v1/occlusion", files=[("images", ("a", b"x"))] * 2)
     beyond = client.post(
-        "/v1/heatmap?face=9", content=portrait.read_bytes(), headers={"Content-Type": "image/jpeg"}
+        "/v1/occlusion?face=9", content=portrait.read_bytes(), headers={"Content-Type": "image/jpeg"}
     )
     assert (many.status_code, beyond.status_code) == (422, 422)
-
-
-def test_heatmap_glows_where_the_model_looks() -> None:
-    pixels = np.full((64, 64, 3), 100, dtype=np.uint8)
-    pixels[:16, :16] = 255  # all that this model looks at
-    covered = [float((copy[:16, :16] == 255).mean()) for copy in cover_patches(pixels)]
-    largest, grid = fall_grid(1.0, covered)
-    shares = np.asarray(grid)
-    assert largest == pytest.approx(1 - min(covered))
-    assert shares.max() == 1
-    assert shares[:2, :2].min() > 0
-    assert shares[3:].max() == shares[:, 3:].max() == 0

@@ -4,25 +4,25 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 import pytest
 
-from threeages.inference.predictor import Prepared
+from threeages.inference.prepare import PreparedFace, PreparedImage
 from threeages.inference.records import Record
 from threeages.server.engine import Batcher
 
 PIXELS = np.zeros((1, 1, 3), dtype=np.uint8)
 
 
-def _item(name: str) -> Prepared:
-    return Prepared(name, ((0, 0, 1, 1),), (PIXELS,))
+def _item(name: str) -> PreparedImage:
+    return PreparedImage(name, (PreparedFace((0, 0, 1, 1), PIXELS),))
 
 
 def _run(
     use: Callable[[Batcher], Awaitable[None]], *, wait: float, busy: bool, size: int = 4, broken: bool = False
 ) -> list[list[str]]:
-    """The batches that the model was asked, by the names of their images."""
-    asked: list[list[str]] = []
+    """The batches of the model, by the names of their images."""
+    batches: list[list[str]] = []
 
-    def answer(items: Sequence[Prepared]) -> list[list[Record]]:
-        asked.append([item.path for item in items])
+    def answer(items: Sequence[PreparedImage]) -> list[list[Record]]:
+        batches.append([item.path for item in items])
         if broken:
             raise ValueError("the model failed")
         return [[Record(item.path, "ok")] for item in items]
@@ -36,7 +36,7 @@ def _run(
             await batcher.stop()
 
     asyncio.run(main())
-    return asked
+    return batches
 
 
 def test_a_lone_image_does_not_wait() -> None:
@@ -70,7 +70,7 @@ def test_a_failing_model_fails_its_batch_and_no_more() -> None:
     assert _run(use, wait=0, busy=False, broken=True) == [["a"], ["a"]]
 
 
-def test_who_gave_up_is_not_asked_for() -> None:
+def test_a_cancelled_request_is_in_no_batch() -> None:
     async def use(batcher: Batcher) -> None:
         gone = asyncio.create_task(batcher.answer(_item("gone")))
         await asyncio.sleep(0)

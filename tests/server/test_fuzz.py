@@ -11,6 +11,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -19,7 +21,7 @@ CHECKS = [
 ]
 OPERATIONS = {
     "/v1/predict": "POST",
-    "/v1/heatmap": "POST",
+    "/v1/occlusion": "POST",
     "/v1/model": "GET",
     "/healthz": "GET",
     "/readyz": "GET",

@@ -123,7 +123,7 @@ def test_bytes_that_wait_are_bounded() -> None:
             with pytest.raises(BusyError):
                 async with reader.images(_request(b"x" * 80, length="80")):
                     pass
-        async with reader.images(_request(b"x" * 80)) as images:  # the first is answered
+        async with reader.images(_request(b"x" * 80)) as images:  # the first request has ended
             assert len(images) == 1
 
     asyncio.run(read())
@@ -192,9 +192,23 @@ def test_cors_is_off_unless_named() -> None:
     assert "access-control-allow-origin" not in _idle().get("/healthz", headers=headers).headers
     app = _idle(cors_origins=("https://a.example",), api_keys=(KEY,))
     assert app.get("/healthz", headers=headers).headers["access-control-allow-origin"] == "https://a.example"
-    asked = headers | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
-    assert app.options("/v1/predict", headers=asked).status_code == 200
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    assert app.options("/v1/predict", headers=headers | preflight).status_code == 200
     other = app.get("/healthz", headers={"Origin": "https://b.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_page_elsewhere_can_read_refusals() -> None:
+    headers = {"Origin": "https://a.example"}
+    app = _idle(cors_origins=("https://a.example",), api_keys=(KEY,), rate_limit=6)
+    replies = [app.get("/v1/model", headers=headers) for _ in range(2)]
+    assert [reply.status_code for reply in replies] == [401, 429]
+    for reply in replies:
+        assert reply.headers["access-control-allow-origin"] == "https://a.example"
+        assert reply.headers["access-control-expose-headers"] == "Retry-After"
+    assert replies[1].headers["retry-after"]
+    other = app.get("/v1/model", headers={"Origin": "https://b.example"})
+    assert other.status_code == 429
     assert "access-control-allow-origin" not in other.headers
 
 
@@ -216,7 +230,7 @@ def test_settings_are_safe_by_default(tmp_path: Path, monkeypatch: pytest.Monkey
     assert _settings(tmp_path, key_file=keys).api_keys == (KEY, f"{KEY}2")
 
 
-def test_faults_of_settings_are_named_together(tmp_path: Path) -> None:
+def test_errors_of_settings_are_named_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"workers was 0.*max_images was -1.*fewer than 16"):
         Settings(workers=0, max_images=-1, api_keys=("short",))
     with pytest.raises(ConfigError, match="CORS"):

@@ -1,6 +1,8 @@
 import io
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +13,12 @@ from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.server.settings import MIB, Settings
 from threeages.server.workers import Job, Worker, WorkerPool
 
+SIGNATURE = OnnxModel(default_model_path()).signature
+
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
-    worker = Worker(default_model_path(), Settings(worker_memory=400 * MIB))
+    worker = Worker(SIGNATURE, Settings(worker_memory=400 * MIB))
     yield worker
     worker.stop()
 
@@ -56,7 +60,7 @@ def test_memory_is_bounded(worker: Worker, portrait: Path) -> None:
 
 
 def test_a_decoder_that_takes_too_long_is_replaced(portrait: Path) -> None:
-    worker = Worker(default_model_path(), Settings(image_timeout=1e-4))
+    worker = Worker(SIGNATURE, Settings(image_timeout=1e-4))
     try:
         found = worker.prepare(Job("slow", portrait.read_bytes()))
     finally:
@@ -67,7 +71,7 @@ def test_a_decoder_that_takes_too_long_is_replaced(portrait: Path) -> None:
 
 
 def test_a_pool_serves_as_many_as_it_has(portrait: Path) -> None:
-    pool = WorkerPool(default_model_path(), Settings(workers=2))
+    pool = WorkerPool(SIGNATURE, Settings(workers=2))
     try:
         pool.warm_up()
         jobs = [Job(str(i), portrait.read_bytes()) for i in range(4)]
@@ -75,6 +79,16 @@ def test_a_pool_serves_as_many_as_it_has(portrait: Path) -> None:
     finally:
         pool.stop()
     assert [p.path for p in found] == ["0", "1", "2", "3"]
-    size = OnnxModel(default_model_path()).signature.input_size
-    assert {p.pixels[0].shape for p in found} == {(size, size, 3)}
+    size = SIGNATURE.input_size
+    assert {p.faces[0].pixels.shape for p in found} == {(size, size, 3)}
     assert pool.restarts == 0
+
+
+def test_a_decoder_cannot_open_a_model() -> None:
+    # it is given the signature, and does not even import what opens models
+    code = (
+        "import sys; import threeages.server.workers; "
+        "print(*[m for m in sys.modules if m == 'threeages.inference.runtime'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -21,13 +21,13 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Weights of CLIP's image tower with one of its blocks; the other eleven are the same."""
+def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights of CLIP's image encoder with one of its blocks; the other eleven are the same."""
     monkeypatch.setattr(vit, "BLOCKS", 1)
     torch.manual_seed(0)
     model = create_classifier(create_signature("clip_vit_b16", 224))
     for weights in model.parameters():
         torch.nn.init.normal_(weights, std=0.02)
-    path = tmp_path / "tower.safetensors"
+    path = tmp_path / "encoder.safetensors"
     save_file({k: v.contiguous() for k, v in model.net.features.state_dict().items()}, path)
     return path

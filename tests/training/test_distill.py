@@ -1,75 +1,49 @@
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from threeages.cli.main import app
-from threeages.data import cache
-from threeages.data import online_views as drawing
-from threeages.data.cache import PixelCache, open_cache
 from threeages.data.manifest import Manifest
-from threeages.data.mixup import Mixture
-from threeages.data.split import Rows
 from threeages.errors import ConfigError, DataError
-from threeages.faces.images import Pixels
 from threeages.models.weights import load_pretrained
-from threeages.training import distill as adapting
+from threeages.training import distill
 from threeages.training.build import create_model, open_data
-from threeages.training.config import TrainConfig
-from threeages.training.distill import adapt
-from threeages.training.distill_losses import FeatureLesson, Features
+from threeages.training.config import DistillConfig, TrainConfig
+from threeages.training.distill import open_teachers, run_distillation, select_rows
 
 SMALL = TrainConfig(
-    model="mobilenet_v1_face", weights="random", input_size=64, views=2, split="identity", precision="32-true"
+    model="mobilenet_v1_face", weights="random", input_size=64, augmented_copies=2, precision="32-true"
 )
 
 
 @pytest.fixture
-def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Views drawn in this process: to start others takes seconds (tests/data/test_drawing.py does)."""
-    monkeypatch.setattr(adapting, "create_pool", lambda: ThreadPoolExecutor(1))
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images augmented in this process: to start others takes seconds (tests/data/test_online_augment.py)."""
+    monkeypatch.setattr(distill, "create_pool", lambda: ThreadPoolExecutor(1))
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
-    """The rows that are drawn from and taught, and those that a lesson takes its deviations from."""
-    rows: dict[str, set[int]] = {"learnt": set(), "scale": set()}
+def run(in_process: None, manifest: Manifest, cache_dir: Path):  # type: ignore[no-untyped-def]
+    """`run_distillation` of the small recipe."""
 
-    class Noting(FeatureLesson):
-        def __init__(self, features: Features, learnt: Rows) -> None:
-            rows["scale"].update(learnt.tolist())
-            super().__init__(features, learnt)
+    def start(
+        out: Path, only: tuple[str, str] | None = None, config: TrainConfig = SMALL, **settings: object
+    ) -> Iterator[float]:
+        distillation = DistillConfig(**settings)  # type: ignore[arg-type]
+        return run_distillation(manifest, config, distillation, out, only=only, cache_dir=cache_dir)
 
-    class Drawing(drawing.Drawing):
-        def draw(
-            self, pool: Executor, order: Iterable[Mixture], seed: tuple[int, ...]
-        ) -> Iterator[tuple[Pixels, drawing.Moves]]:
-            batches = list(order)
-            for batch in batches:
-                rows["learnt"].update(batch.rows.tolist(), batch.others[batch.mixed].tolist())
-            return super().draw(pool, batches, seed)
-
-    monkeypatch.setattr(adapting, "FeatureLesson", Noting)
-    monkeypatch.setattr(adapting, "Drawing", Drawing)
-    return rows
+    return start
 
 
-@pytest.mark.usefixtures("at_home")
-def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]]
-) -> None:
-    out = tmp_path / "adapted.safetensors"
-    losses = list(adapt(manifest, SMALL, out, epochs=3, mix=0.1, cache_dir=cache_dir))
+def test_the_student_comes_nearer_to_its_teacher(run, manifest: Manifest, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "distilled.safetensors"
+    losses = list(run(out, epochs=3))
     assert losses[-1] < 0.8 * losses[0]
-    train = open_data(manifest, SMALL, cache_dir)[1].train
-    assert seen == {"learnt": set(train.tolist()), "scale": set(train.tolist())}
-
     model = create_model(SMALL, manifest)
     before = {key: value.clone() for key, value in model.net.features.state_dict().items()}
     load_pretrained(model, str(out))
@@ -79,93 +53,75 @@ def test_small_views_come_nearer_to_large_faces_and_held_out_people_are_not_seen
     assert not torch.equal(after["1.weight"], before["1.weight"])
 
 
-@pytest.mark.usefixtures("at_home")
-def test_only_some_rows_may_teach(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, seen: dict[str, set[int]]
+def test_held_out_rows_change_nothing(
+    in_process: None, manifest: Manifest, cache_dir: Path, tmp_path: Path
 ) -> None:
-    train = open_data(manifest, SMALL, cache_dir)[1].train
-    person = manifest.columns["identity"][train[0]]
-    out = tmp_path / "adapted.safetensors"
-    list(adapt(manifest, SMALL, out, only=("identity", person), epochs=1, cache_dir=cache_dir))
-    theirs = [row for row, name in enumerate(manifest.columns["identity"]) if name == person]
-    assert set(theirs) <= set(train.tolist())
-    assert seen == {"learnt": set(theirs), "scale": set(range(len(theirs)))}  # of those that `only` leaves
-    held_out = manifest.columns["identity"][open_data(manifest, SMALL, cache_dir)[1].test[0]]
+    """The same weights come out where every held-out image is replaced by another."""
+    config = replace(SMALL, split="random")
+    split = open_data(manifest, config, cache_dir)[1]
+    paths = list(manifest.paths)
+    for row in split.test:
+        paths[row] = paths[split.train[0]]
+    other = replace(manifest, paths=tuple(paths))
+    for rows, out in ((manifest, "a"), (other, "b")):
+        list(run_distillation(rows, config, DistillConfig(epochs=1), tmp_path / out, cache_dir=cache_dir))
+    first, second = load_file(tmp_path / "a"), load_file(tmp_path / "b")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_only_some_rows_may_be_trained_on(run, manifest: Manifest, cache_dir: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    split = open_data(manifest, SMALL, cache_dir)[1]
+    identities = manifest.columns["identity"]
+    every = select_rows(manifest, split.train, None)
+    assert np.array_equal(every.faces[every.train], split.train)
+    assert len(every.faces) == len(manifest)
+    name = identities[split.train[0]]
+    some = select_rows(manifest, split.train, ("identity", name))
+    expected = [row for row, identity in enumerate(identities) if identity == name]
+    assert some.faces.tolist() == expected == some.faces[some.train].tolist()
+    held_out = identities[split.test[0]]
     for other in ("nobody", held_out):
         with pytest.raises(DataError, match=f"identity={other}"):
-            next(adapt(manifest, SMALL, out, only=("identity", other), epochs=1, cache_dir=cache_dir))
+            select_rows(manifest, split.train, ("identity", other))
+    out = tmp_path / "some.safetensors"
+    assert len(list(run(out, only=("identity", name), epochs=1))) == 1
+    assert out.exists()
 
 
-@pytest.mark.usefixtures("at_home")
-def test_a_tower_of_patches_may_teach_too(
-    manifest: Manifest, tower: Path, cache_dir: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "adapted.safetensors"
-    losses = list(adapt(manifest, SMALL, out, teacher=tower, mix=0.1, epochs=3, cache_dir=cache_dir))
+def test_an_encoder_may_be_a_second_teacher(run, manifest: Manifest, encoder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "distilled.safetensors"
+    losses = list(run(out, teacher=str(encoder), epochs=3))
     assert losses[-1] < 0.8 * losses[0]
-    written = load_file(out)
-    assert written.keys() == create_model(SMALL, manifest).net.features.state_dict().keys()
+    assert load_file(out).keys() == create_model(SMALL, manifest).net.features.state_dict().keys()
 
 
-@pytest.mark.usefixtures("at_home")
-@pytest.mark.parametrize("given", [None, 1.2])
-def test_faces_are_cut_as_closely_as_asked_but_for_the_network_as_published(
-    given: float | None, manifest: Manifest, tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("alignment", [None, 1.2])
+def test_the_encoder_sees_faces_aligned_as_the_students_and_the_network_as_published(
+    alignment: float | None, manifest: Manifest, encoder: Path, tmp_path: Path
 ) -> None:
-    asked = []
-
-    def note(*args: Any, **settings: Any) -> PixelCache:
-        asked.append((args[1], settings.get("alignment", 0.0)))
-        return open_cache(*args, **settings)
-
-    for module in (adapting, cache):
-        monkeypatch.setattr(module, "open_cache", note)
-    config = replace(SMALL, alignment=given)
-    out = tmp_path / "adapted.safetensors"
-    list(adapt(manifest, config, out, teacher=tower, epochs=1, cache_dir=tmp_path / "cache"))
-    own = 0.85
-    # the student's, its teachers', and images as they are without a detector
-    assert asked == [(64, given or own), (224, own), (160, given or own), (64, 0.0)]
+    config = replace(SMALL, alignment=alignment)
+    distillation = DistillConfig(teacher=str(encoder))
+    own, given = (
+        open_teachers(manifest, c, distillation, create_model(c), tmp_path) for c in (SMALL, config)
+    )
+    assert np.array_equal(own.network, given.network)
+    assert own.encoder is not None
+    assert given.encoder is not None
+    assert own.encoder.shape == (len(manifest), 101, 768)
+    assert np.array_equal(own.encoder, given.encoder) == (alignment is None)
 
 
-@pytest.mark.usefixtures("at_home")
-def test_it_goes_on_from_what_it_wrote(
-    manifest: Manifest, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    list(adapt(manifest, SMALL, first, epochs=1, cache_dir=cache_dir))
-    monkeypatch.setattr(adapting, "LR", 0.0)  # what it begins with stays
-    list(adapt(manifest, SMALL, second, start=first, epochs=1, cache_dir=cache_dir))
-    began, published = load_file(second), create_model(SMALL, manifest).net.features.state_dict()
-    assert torch.equal(began["1.weight"], load_file(first)["1.weight"])
-    assert not torch.equal(began["1.weight"], published["1.weight"])
-
-
-@pytest.mark.usefixtures("at_home")
-def test_stopped_it_goes_on_as_if_it_had_not_been(
-    manifest: Manifest, cache_dir: Path, tower: Path, tmp_path: Path
-) -> None:
+def test_a_stopped_distillation_resumes_to_the_same_weights(run, encoder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
-    given = {"teacher": tower, "epochs": 3, "cache_dir": cache_dir}
-    expected = list(adapt(manifest, SMALL, whole, **given))
-    running = adapt(manifest, SMALL, stopped, **given)
-    assert [next(running), next(running)] == pytest.approx(expected[:2])
+    given = {"teacher": str(encoder), "epochs": 3}
+    expected = list(run(whole, **given))
+    running = run(stopped, **given)
+    assert [next(running), next(running)] == expected[:2]
     running.close()
     assert not stopped.exists()
     with pytest.raises(ConfigError, match="other settings"):
-        next(adapt(manifest, SMALL, stopped, **{**given, "epochs": 4}))
-    assert list(adapt(manifest, SMALL, stopped, **given)) == pytest.approx(expected)
-    torch.testing.assert_close(load_file(stopped), load_file(whole))
-    assert {file.name for file in tmp_path.iterdir()} == {whole.name, stopped.name, tower.name}
-
-
-def test_the_command_writes_weights_that_a_training_takes(faces_csv: Path, tmp_path: Path) -> None:
-    recipe, out = tmp_path / "small.json", tmp_path / "adapted.safetensors"
-    recipe.write_text('{"model": "mobilenet_v1_face", "split": "identity", "epochs": 0, "head_epochs": 1}')
-    common = ["--recipe", str(recipe), "--size", "64", "--fold", "1", "--cache-dir", str(tmp_path)]
-    command = ["adapt", str(faces_csv), "--weights", "random", "--epochs", "1", "--out", str(out), *common]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
-    assert "epoch 1  loss" in result.output
-    command = ["train", str(faces_csv), "--weights", str(out), "--out", str(tmp_path / "run"), *common]
-    assert CliRunner().invoke(app, command).exit_code == 0
+        next(run(stopped, **{**given, "epochs": 4}))
+    assert list(run(stopped, **given)) == expected
+    first, second = load_file(whole), load_file(stopped)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert {file.name for file in tmp_path.iterdir()} == {whole.name, stopped.name, encoder.name}

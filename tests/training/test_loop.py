@@ -1,12 +1,12 @@
-from pathlib import Path
-
 import pytest
 import torch
 
-from threeages.training.loop import choose_precision, write_history
+from threeages.training.config import TrainConfig
+from threeages.training.frozen import has_bfloat16
+from threeages.training.loop import choose_precision, is_best, next_phase
 
 
-def test_a_precision_asked_for_is_taken() -> None:
+def test_a_precision_given_is_taken() -> None:
     assert choose_precision("32-true") == "32-true"
     assert choose_precision("bf16-mixed") == "bf16-mixed"
 
@@ -16,10 +16,39 @@ def test_bf16_is_taken_only_where_the_processor_computes_in_it(
     able: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able}, raising=False)
     assert choose_precision("auto") == expected
 
 
-def test_the_history_is_a_csv_row_an_epoch(tmp_path: Path) -> None:
-    write_history([{"epoch": 1, "val_accuracy": 0.5}, {"epoch": 2, "val_accuracy": 0.6}], tmp_path / "m.csv")
-    assert (tmp_path / "m.csv").read_text().split() == ["epoch,val_accuracy", "1,0.5", "2,0.6"]
+@pytest.mark.parametrize("able", [True, False])
+def test_older_and_other_releases_of_torch_say_it_otherwise_or_not_at_all(
+    able: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able, raising=False)
+    assert has_bfloat16() == able
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert not has_bfloat16()
+
+
+def test_patience_ends_a_phase_and_the_next_begins() -> None:
+    config = TrainConfig(head_epochs=9, epochs=9, patience=2, unfreeze=2)
+    head, finetune = config.phases()
+    history = [{"phase": "head", "val_accuracy": score} for score in (0.5, 0.6, 0.6)]
+    assert next_phase(config, []) == head
+    assert next_phase(config, history) == head
+    assert next_phase(config, [*history, {"phase": "head", "val_accuracy": 0.59}]) == finetune
+    history += [{"phase": "finetune", "val_accuracy": 0.1}] * 9
+    impatient = [history[0], *history[1:3], history[2], *history[3:]]
+    assert next_phase(config, impatient) is None
+    patient = TrainConfig(head_epochs=9, epochs=9, unfreeze=2)
+    assert next_phase(patient, history[3:]) == head
+
+
+def test_the_first_of_equally_good_epochs_is_the_best() -> None:
+    history = [{"val_accuracy": 0.5}, {"val_accuracy": 0.6}]
+    assert is_best({"val_accuracy": 0.5}, [])
+    assert is_best({"val_accuracy": 0.61}, history)
+    assert not is_best({"val_accuracy": 0.6}, history)
+    assert is_best({}, [{}])  # without validation rows the last one

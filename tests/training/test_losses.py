@@ -7,10 +7,9 @@ import torch
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError
 from threeages.models.classifier import SIGNATURES, Architecture, create_classifier
-from threeages.training.config import TrainConfig
-from threeages.training.losses import collect_targets, create_heads, joint_loss, judge_tasks
+from threeages.training.losses import collect_targets, create_heads, head_metrics, joint_loss
 
-TASKS = TrainConfig(tasks={"years": 0.5, "gender": 0.25})
+WEIGHTS = {"years": 0.5, "gender": 0.25}
 MANIFEST = Manifest(
     Path(),
     ("a", "b", "c", "d"),
@@ -20,7 +19,7 @@ MANIFEST = Manifest(
 
 
 def test_targets_say_what_is_not_known() -> None:
-    heads = create_heads(TASKS, MANIFEST)
+    heads = create_heads("softmax", WEIGHTS, MANIFEST)
     assert [(h.name, h.kind, len(h.classes)) for h in heads] == [
         ("age_group", "softmax", 3), ("years", "years", 101), ("gender", "softmax", 2),
     ]  # fmt: skip
@@ -31,12 +30,12 @@ def test_targets_say_what_is_not_known() -> None:
 
 
 def test_a_row_counts_only_for_the_tasks_it_has_labels_for() -> None:
-    heads = create_heads(TASKS, MANIFEST)
+    heads = create_heads("softmax", WEIGHTS, MANIFEST)
     net = create_classifier(SIGNATURES["cnn"], Architecture(heads)).net
     torch.manual_seed(0)
     logits = {h.name: torch.randn(4, len(h.classes), requires_grad=True) for h in heads}
     targets = {k: torch.from_numpy(v) for k, v in collect_targets(MANIFEST, heads).items()}
-    loss = joint_loss(net.heads, logits, targets, TASKS.tasks)
+    loss = joint_loss(net.heads, logits, targets, WEIGHTS)
     loss.backward()
     touched = {name: (value.grad.abs().sum(1) > 0).tolist() for name, value in logits.items()}  # type: ignore[union-attr]
     assert touched == {name: (target >= 0).tolist() for name, target in targets.items()}
@@ -47,7 +46,15 @@ def test_a_row_counts_only_for_the_tasks_it_has_labels_for() -> None:
     expected = parts["age_group"] + 0.5 * parts["years"] + 0.25 * parts["gender"]
     torch.testing.assert_close(loss, expected)
     plain = {name: value.detach() for name, value in logits.items()}
-    assert set(judge_tasks(net.heads, plain, targets)) == {"years_mae", "gender_accuracy"}
+    found = head_metrics(net.heads, plain, targets)
+    assert set(found) == {"loss", "accuracy", "years_mae", "gender_accuracy"}
+    assert found["accuracy"] == pytest.approx(
+        float((plain["age_group"][:3].argmax(1) == torch.tensor([0, 1, 2])).float().mean())
+    )
+    years = torch.softmax(plain["years"], 1) @ torch.arange(101.0)
+    assert found["years_mae"] == pytest.approx(
+        float((abs(years[0] - 20) + abs(years[2] - 100)) / 2), rel=1e-4
+    )
 
 
 def test_a_batch_without_any_label_has_the_loss_zero() -> None:
@@ -59,4 +66,4 @@ def test_a_batch_without_any_label_has_the_loss_zero() -> None:
 @pytest.mark.parametrize(("task", "message"), [("film", "1 distinct"), ("height", "no column height")])
 def test_columns_that_cannot_be_learned_are_explained(task: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        create_heads(TrainConfig(tasks={task: 1.0}), MANIFEST)
+        create_heads("softmax", [task], MANIFEST)

@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,12 @@ from PIL import Image
 from threeages.data.manifest import load_manifest
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.models.classifier import SIGNATURES, create_classifier
-from threeages.training import frozen as activations
+from threeages.training import frozen
 from threeages.training.build import create_model
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
-from threeages.training.frozen import Inputs, open_activations
-from threeages.training.loop import next_phase
-from threeages.training.run import train
+from threeages.training.frozen import FeatureSource, open_features
+from threeages.training.run import run_training
 
 # a network with batch norm and dropout, as the backbones have, but small
 TRANSFER = TrainConfig(
@@ -40,7 +40,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(faces_csv: Path, cache: Path, run: Path, config: TrainConfig):  # type: ignore[no-untyped-def]
-    return train(load_manifest(faces_csv), config, run, cache_dir=cache)
+    return run_training(load_manifest(faces_csv), config, run, cache_dir=cache)
 
 
 def _history(run: Path) -> list[dict[str, str]]:
@@ -54,7 +54,7 @@ def test_training_on_the_cache_equals_training_on_the_images(
     # in float32: bf16 rounds more than half precision does
     config = replace(TRANSFER, precision="32-true")
     tables = [
-        _train(faces_csv, cache, tmp_path / str(cached), replace(config, prefix_cache=cached))
+        _train(faces_csv, cache, tmp_path / str(cached), replace(config, frozen_cache=cached))
         for cached in (True, False)
     ]
     np.testing.assert_allclose(tables[0].probs, tables[1].probs, atol=0.01)
@@ -63,7 +63,7 @@ def test_training_on_the_cache_equals_training_on_the_images(
     )
     for name, value in without.items():  # a step of Adam is as long as lr, whatever the rounding did to it
         torch.testing.assert_close(with_cache[name].float(), value.float(), rtol=0.05, atol=2e-3, msg=name)
-    assert len(list(cache.glob("prefix-*.npy"))) == 2
+    assert len(list(cache.glob("features-*.npy"))) == 2
 
 
 def test_both_phases_run_and_the_curves_say_where_the_second_starts(
@@ -76,7 +76,7 @@ def test_both_phases_run_and_the_curves_say_where_the_second_starts(
         assert image.width > 500
 
 
-@pytest.mark.parametrize("more", [{}, {"views": 2, "average": 0.9, "keep_last": True}])
+@pytest.mark.parametrize("more", [{}, {"augmented_copies": 2, "ema": 0.9, "keep_last": True}])
 def test_resuming_in_the_second_phase_gives_the_same_weights(
     faces_csv: Path, cache: Path, tmp_path: Path, more: dict[str, Any]
 ) -> None:
@@ -92,36 +92,28 @@ def test_resuming_in_the_second_phase_gives_the_same_weights(
             torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_the_moving_average_is_kept_and_the_weights_themselves_go_on(
+def test_the_moving_average_is_kept_and_the_weights_themselves_train_on(
     faces_csv: Path, cache: Path, tmp_path: Path
 ) -> None:
-    _train(faces_csv, cache, tmp_path, replace(TRANSFER, average=0.9, keep_last=True))
+    _train(faces_csv, cache, tmp_path, replace(TRANSFER, ema=0.9, keep_last=True))
     states = [load_checkpoint(tmp_path / file)[0].state_dict() for file in ("last.ckpt", "best.ckpt")]
     apart = [name for name, value in states[0].items() if not torch.equal(states[1][name], value)]
     assert "net.neck.0.weight" in apart
     assert not any(name.startswith("net.features.0.") for name in apart)  # frozen
 
 
-def test_patience_ends_a_phase_and_the_next_begins() -> None:
-    config = replace(TRANSFER, head_epochs=9, epochs=9, patience=2)
-    head, finetune = config.phases()
-    history = [{"phase": "head", "val_accuracy": score} for score in (0.5, 0.6, 0.6)]
-    assert next_phase(config, []) == head
-    assert next_phase(config, history) == head
-    assert next_phase(config, [*history, {"phase": "head", "val_accuracy": 0.59}]) == finetune
-    history += [{"phase": "finetune", "val_accuracy": 0.1}] * 9
-    assert next_phase(replace(config, patience=0), history[3:]) == head
-    assert next_phase(config, [history[0], *history[1:3], history[2], *history[3:]]) is None
-
-
-def test_further_tasks_are_trained_and_judged(faces_csv: Path, cache: Path, tmp_path: Path) -> None:
+def test_further_heads_are_trained_and_evaluated(faces_csv: Path, cache: Path, tmp_path: Path) -> None:
     config = TrainConfig(
-        input_size=48, epochs=1, split="identity", head="coral", tasks={"years": 0.1}, flip=True
+        input_size=48, epochs=1, split="identity", head="coral", extra_heads={"years": 0.1}, flip=True
     )
     table = _train(faces_csv, cache, tmp_path / "run", config)
     assert np.allclose(table.probs.sum(1), 1)
-    assert float(_history(tmp_path / "run")[0]["val_years_mae"]) > 0
-    assert (tmp_path / "run" / "tasks.json").exists()
+    metrics = json.loads((tmp_path / "run" / "test_metrics.json").read_text())
+    known = table.labels >= 0
+    assert metrics["accuracy"] == pytest.approx((table.probs.argmax(1) == table.labels)[known].mean())
+    ages, predicted = (np.array(table.columns[name], dtype=float) for name in ("age", "predicted_age"))
+    assert metrics["years_mae"] == pytest.approx(np.abs(predicted - ages).mean(), abs=0.06)  # to a decimal
+    assert "val_years_mae" in _history(tmp_path / "run")[0]
     model, _ = load_checkpoint(tmp_path / "run")
     assert model.years(torch.zeros(2, 48, 48, 3, dtype=torch.uint8)).shape == (2, 101)
 
@@ -129,21 +121,21 @@ def test_further_tasks_are_trained_and_judged(faces_csv: Path, cache: Path, tmp_
 def test_a_cache_that_would_not_fit_is_refused_before_it_is_computed(
     faces_csv: Path, cache: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"(?s)need .* GB.*--max-cache-gb"):
+    with pytest.raises(DataError, match=r"(?s)needs .* GB.*--max-cache-gb"):
         _train(faces_csv, tmp_path, tmp_path / "run", replace(TRANSFER, max_cache_gb=1e-6))
-    assert not list(tmp_path.glob("*prefix*"))
+    assert not list(tmp_path.glob("*features*"))
 
 
-def test_values_beyond_half_precision_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_beyond_float16_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = create_classifier(replace(SIGNATURES["attention_cnn"], input_size=32)).eval()
-    monkeypatch.setattr(activations, "HALF_MAX", 1e-3)
-    with pytest.raises(ThreeAgesError, match="--no-prefix-cache"):
-        open_activations(model, Inputs(np.full((2, 32, 32, 3), 200, np.uint8)), b"", 1, tmp_path, 1)
+    monkeypatch.setattr(frozen, "FLOAT16_MAX", 1e-3)
+    with pytest.raises(ThreeAgesError, match="--no-frozen-cache"):
+        open_features(model, FeatureSource(np.full((2, 32, 32, 3), 200, np.uint8)), b"", 1, tmp_path, 1)
     assert not list(tmp_path.iterdir())
 
 
-def test_more_blocks_than_there_are_cannot_be_unfrozen(faces_csv: Path, cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has 4 blocks"):
+def test_more_stages_than_there_are_cannot_be_unfrozen(faces_csv: Path, cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has 4 stages"):
         _train(faces_csv, cache, tmp_path / "run", replace(TRANSFER, unfreeze=99))
 
 
@@ -164,12 +156,12 @@ def test_neck_and_heads_may_learn_at_a_rate_of_their_own(
     assert 0.5e-2 < saved["optimizer"]["param_groups"][1]["lr"] < 1e-2
 
 
-def test_what_a_killed_run_left_of_its_activations_is_cleared(tmp_path: Path) -> None:
-    old, new = (tmp_path / f".prefix-{name}.npy.1.part" for name in ("old", "new"))
+def test_what_a_killed_run_left_of_its_features_is_cleared(tmp_path: Path) -> None:
+    old, new = (tmp_path / f".features-{name}.npy.1.part" for name in ("old", "new"))
     for part in (old, new):
         part.write_bytes(b"x")
     os.utime(old, (0, 0))
     model = create_classifier(replace(SIGNATURES["attention_cnn"], input_size=32)).eval()
-    open_activations(model, Inputs(np.zeros((2, 32, 32, 3), np.uint8)), b"", 1, tmp_path, 1)
+    open_features(model, FeatureSource(np.zeros((2, 32, 32, 3), np.uint8)), b"", 1, tmp_path, 1)
     assert not old.exists()
     assert new.exists()

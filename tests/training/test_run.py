@@ -1,65 +1,62 @@
+import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from threeages.data.manifest import Manifest, load_manifest
-from threeages.data.merge import merge
+from threeages.data.merge import merge_manifests
 from threeages.data.synthetic import write_face_set
-from threeages.errors import ConfigError, ModelError, ThreeAgesError
-from threeages.evaluation.evaluate import evaluate
-from threeages.export.to_onnx import export_onnx
+from threeages.errors import ConfigError, DataError, ThreeAgesError
+from threeages.evaluation.evaluate import evaluate_table
 from threeages.labels import UNKNOWN
-from threeages.models import vit
-from threeages.models.classifier import SIGNATURES, create_classifier
+from threeages.training.build import create_data, create_model, create_task, drop_missing_heads, open_data
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
+from threeages.training.loop import train_epochs
 from threeages.training.recipes import create_recipe
-from threeages.training.run import train
+from threeages.training.run import run_training
 from threeages.training.temperature import TEMPERATURES
 
-SMALL = TrainConfig(input_size=64, epochs=3, batch_size=16, split="identity")
+SMALL = TrainConfig(input_size=64, epochs=3, batch_size=16)
 
 
 def _train(faces_csv: Path, run: Path, config: TrainConfig = SMALL):  # type: ignore[no-untyped-def]
-    return train(load_manifest(faces_csv), config, run, cache_dir=run.parent / "cache")
+    return run_training(load_manifest(faces_csv), config, run, cache_dir=run.parent / "cache")
 
 
-def test_it_learns_on_people_never_seen(tmp_path: Path) -> None:
-    larger = write_face_set(tmp_path / "faces", people=60, per_person=6)
+def _split_notes(run: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((run / "config.json").read_text())["split"]
+    return found
+
+
+def test_it_learns_what_holds_for_held_out_identities(tmp_path: Path) -> None:
+    larger = write_face_set(tmp_path / "faces", identities=60, per_identity=6)
     table = _train(larger, tmp_path / "run", replace(SMALL, epochs=8))
-    assert evaluate(table).metrics["accuracy"] > 0.6  # one in three by chance
+    assert evaluate_table(table).metrics["accuracy"] > 0.6  # one in three by chance
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names >= {"best.ckpt", "last.ckpt", "metrics.csv", "curves.png", "config.json", "environment.json"}
 
 
-def test_resuming_gives_the_same_weights(
-    faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_training_resumes_to_the_same_weights(faces_csv: Path, tmp_path: Path) -> None:
     _train(faces_csv, tmp_path / "whole")
-    from threeages.training import loop as fit
-
-    saves = []
-
-    def stop_after_two(*args: object, **kwargs: object) -> None:
-        saves.append(args)
-        if len(saves) > 2 and str(args[0]).endswith("metrics.csv"):
-            raise KeyboardInterrupt
-
-    original = fit.write_history
-    monkeypatch.setattr(
-        fit, "write_history", lambda h, p: (original(h, p), stop_after_two(p), stop_after_two(p))
-    )
-    with pytest.raises(KeyboardInterrupt):
-        _train(faces_csv, tmp_path / "halved")
-    monkeypatch.undo()
-    _train(faces_csv, tmp_path / "halved")
-    states = [load_checkpoint(tmp_path / run / "last.ckpt")[0].state_dict() for run in ("whole", "halved")]
+    manifest, cache_dir, run = load_manifest(faces_csv), tmp_path / "cache", tmp_path / "stopped"
+    model = create_model(SMALL, manifest)
+    cache, split = open_data(manifest, SMALL, cache_dir)
+    data = create_data(manifest, model, cache, cache_dir)
+    task, data = create_task(model, manifest, SMALL, split, data, cache_dir)
+    epochs = train_epochs(task, data, split, SMALL, run)
+    assert next(epochs)["epoch"] == 1
+    epochs.close()
+    assert len((run / "metrics.csv").read_text().splitlines()) == 2
+    _train(faces_csv, run)
+    assert len((run / "metrics.csv").read_text().splitlines()) == 1 + SMALL.epochs
+    states = [load_checkpoint(tmp_path / name / "last.ckpt")[0].state_dict() for name in ("whole", "stopped")]
     for name, value in states[0].items():
-        torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-5)
+        assert torch.equal(states[1][name], value), name
 
 
 def test_a_loss_that_is_not_finite_names_the_step(faces_csv: Path, tmp_path: Path) -> None:
@@ -73,45 +70,80 @@ def test_another_configuration_is_not_written_over(faces_csv: Path, tmp_path: Pa
         _train(faces_csv, tmp_path / "run", replace(SMALL, epochs=2))
 
 
-def test_all_faults_of_a_configuration_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)epochs.*lr"):
-        TrainConfig(epochs=0, lr=-1)
+def test_a_run_is_repeated_from_its_folder_alone(faces_csv: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, epochs=1, augmented_copies=2, options={"filters": (8, 8, 8, 8), "dense": 16})
+    first = _train(faces_csv, tmp_path / "first", config)
+    again = create_recipe(str(tmp_path / "first"))
+    second = _train(faces_csv, tmp_path / "second", again)
+    np.testing.assert_array_equal(first.probs, second.probs)
+    _train(faces_csv, tmp_path / "first", config)  # a tuple is a list in json: the same settings still
 
 
-@pytest.mark.parametrize("name", sorted(set(SIGNATURES) - {"resnet50_v1_5"}))  # the operators of resnet50
-def test_export_answers_as_torch(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vit, "BLOCKS", 1)  # the other eleven are the same
-    model = create_classifier(replace(SIGNATURES[name], input_size=64)).eval()
-    assert export_onnx(model, tmp_path / "m.onnx").difference <= 1e-4
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
-    size = model.signature.input_size
-    pixels = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
-    expected = model.probs(torch.from_numpy(pixels)).detach().numpy()
-    np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-4)
+def test_epochs_are_logged_and_bars_are_on_stderr(
+    faces_csv: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="threeages")
+    _train(faces_csv, tmp_path / "run", replace(SMALL, epochs=2))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "images/s" in captured.err
+    lines = [r.getMessage() for r in caplog.records if r.name.startswith("threeages.")]
+    assert [line.split()[:4] for line in lines] == [["epoch", str(i), "phase", "train"] for i in (1, 2)]
 
 
-def test_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "best.ckpt").write_bytes(b"not a checkpoint")
-    with pytest.raises(ModelError, match="not a checkpoint"):
-        load_checkpoint(tmp_path)
+def test_the_notes_say_what_of_the_test_rows_the_training_saw(faces_csv: Path, tmp_path: Path) -> None:
+    _train(faces_csv, tmp_path / "identity", replace(SMALL, epochs=1))
+    found = _split_notes(tmp_path / "identity")
+    assert (found["mode"], found["shared_identities"], found["selected_on_test"]) == ("identity", 0, False)
+    assert (found["leaked_duplicates"], sum(found[k] for k in ("train", "validation", "test"))) == (0, 120)  # type: ignore[misc]
+    _train(faces_csv, tmp_path / "random", replace(SMALL, epochs=1, split="random"))
+    found = _split_notes(tmp_path / "random")
+    assert found["mode"] == "random"
+    assert found["shared_identities"] > 10  # type: ignore[operator]
+    assert found["selected_on_test"] is True
+    _train(faces_csv, tmp_path / "last", replace(SMALL, epochs=1, split="random", keep_last=True))
+    assert _split_notes(tmp_path / "last")["selected_on_test"] is False
 
 
-def test_unknown_recipe_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="reference-cnn"):
-        create_recipe("none")
+def test_without_identities_only_a_random_split_can_be_made(faces_csv: Path, tmp_path: Path) -> None:
+    manifest = load_manifest(faces_csv)
+    nameless = Manifest(manifest.root, manifest.paths, manifest.labels)
+    with pytest.raises(DataError, match="--split random"):
+        run_training(nameless, SMALL, tmp_path / "run", cache_dir=tmp_path / "cache")
+    config = replace(SMALL, epochs=1, split="random")
+    assert run_training(nameless, config, tmp_path / "run", cache_dir=tmp_path / "cache") is not None
+    assert _split_notes(tmp_path / "run")["shared_identities"] is None
+
+
+def test_heads_without_a_column_are_dropped_with_a_warning(
+    faces_csv: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = load_manifest(faces_csv)
+    ageless = Manifest(manifest.root, manifest.paths, manifest.labels, {"gender": ("F",) * len(manifest)})
+    config = replace(SMALL, extra_heads={"years": 0.5, "gender": 0.1})
+    assert drop_missing_heads(config, manifest).extra_heads == {"years": 0.5}
+    caplog.clear()
+    assert drop_missing_heads(config, ageless).extra_heads == {"gender": 0.1}
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "no column age" in record.getMessage()
 
 
 def test_a_fixed_recipe_keeps_its_last_epoch_and_is_calibrated(tmp_path: Path) -> None:
-    """Faces with groups and faces with years, of which nobody is known, train one model."""
-    known = load_manifest(write_face_set(tmp_path / "known", people=30, per_person=4))
-    alone = load_manifest(write_face_set(tmp_path / "alone", people=30, per_person=2, seed=1))
+    """Faces with groups and faces with years, none of which has an identity, train one model."""
+    known = load_manifest(write_face_set(tmp_path / "known", identities=30, per_identity=4))
+    alone = load_manifest(write_face_set(tmp_path / "alone", identities=30, per_identity=2, seed=1))
     ages = {"age": tuple(str(15 + 20 * int(label)) for label in alone.labels)}
-    nobody = Manifest(alone.root, alone.paths, np.full(len(alone), UNKNOWN), ages)
-    config = replace(
-        SMALL, head="softmax", tasks={"years": 0.5}, keep_last=True, calibrate=True, epochs=4, patience=0
-    )
-    table = train(
-        merge({"known": known, "alone": nobody}), config, tmp_path / "run", cache_dir=tmp_path / "c"
+    unlabelled = Manifest(alone.root, alone.paths, np.full(len(alone), UNKNOWN), ages)
+    config = replace(SMALL, extra_heads={"years": 0.5}, keep_last=True, calibrate=True, epochs=4)
+    table = run_training(
+        merge_manifests({"known": known, "alone": unlabelled}),
+        config,
+        tmp_path / "run",
+        cache_dir=tmp_path / "c",
     )
     assert table is not None
     assert {"predicted_age", "predicted_low", "predicted_high"} <= set(table.columns)
@@ -122,3 +154,9 @@ def test_a_fixed_recipe_keeps_its_last_epoch_and_is_calibrated(tmp_path: Path) -
     assert last.signature.temperature == 1
     for name, value in last.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value)
+
+
+def test_a_random_split_sets_no_temperature_on_its_test_rows(faces_csv: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, epochs=1, split="random", calibrate=True, temperature=1.3)
+    _train(faces_csv, tmp_path / "run", config)
+    assert load_checkpoint(tmp_path / "run")[0].signature.temperature == 1.3

@@ -8,6 +8,8 @@ import typer
 from threeages.cli.options import CacheFolder, ManifestFile, OutFolder, RootFolder
 from threeages.errors import MissingDependencyError
 
+DIGEST_SIDE = 32  # pixels of the cached images; a split needs only the digests of the full ones
+
 data_app = typer.Typer(no_args_is_help=True, help="Import, audit and split a data set.")
 
 
@@ -15,11 +17,16 @@ data_app = typer.Typer(no_args_is_help=True, help="Import, audit and split a dat
 def import_(
     source: Annotated[str, typer.Argument(help="kaggle:owner/name, a zip, a folder or a csv.")],
     out: Annotated[Path, typer.Option("--out", help="The manifest csv to write.")] = Path("faces.csv"),
-    people: Annotated[Path | None, typer.Option(help="Csv with ID,person and other columns to join.")] = None,
+    identities: Annotated[
+        Path | None, typer.Option(help="Csv with ID,identity (or ID,person) and other columns to join.")
+    ] = None,
     bounds: Annotated[str, typer.Option(help="First year of YOUNG, MIDDLE, OLD.")] = "13,31,51",
-    age_column: Annotated[str | None, typer.Option(help="Column of years in a csv.")] = None,
+    age_column: Annotated[str | None, typer.Option(help="Column of a csv that holds ages in years.")] = None,
     children: Annotated[
-        bool, typer.Option("--children", help="Keep ages below YOUNG, without a label: they teach years.")
+        bool,
+        typer.Option(
+            "--children", help="Keep ages below YOUNG, without a label; a head for years trains on them."
+        ),
     ] = False,
     cache_dir: CacheFolder = None,
 ) -> None:
@@ -35,7 +42,7 @@ def import_(
     result = import_source(
         source,
         out=out,
-        people=people,
+        identities=identities,
         bounds=AgeBounds(young, middle, old),
         age_column=age_column,
         children=children,
@@ -45,7 +52,7 @@ def import_(
     counts = ", ".join(f"{name} {int((labels == i).sum()):,}" for i, name in enumerate(AGE_GROUPS))
     typer.echo(f"{out}: {len(result.manifest):,} rows ({result.kind}): {counts}")
     for reason, count in result.excluded.items():
-        typer.echo(f"  left out: {reason} {count:,}")
+        typer.echo(f"  excluded: {reason} {count:,}")
 
 
 @data_app.command()
@@ -53,28 +60,33 @@ def merge(
     manifests: Annotated[list[Path], typer.Argument(help="Manifests of different sets.")],
     out: Annotated[Path, typer.Option("--out", help="The manifest csv to write.")],
 ) -> None:
-    """Join manifests, so that sets with different labels train together; `source` is the file's name."""
+    """Join manifests, so that data sets with different labels train together.
+
+    The column `source` of the result holds the name of each row's file.
+    """
     from threeages.data.manifest import load_manifest, save_manifest
-    from threeages.data.merge import merge as merge_manifests
+    from threeages.data.merge import merge_manifests
 
     parts = {path.stem: load_manifest(path, need_label=False) for path in manifests}
     merged = merge_manifests(parts)
     save_manifest(merged, out, provenance={"sources": [str(path) for path in manifests]})
     typer.echo(f"{out}: {len(merged):,} rows")
     for name, part in parts.items():
-        people = part.identities()
-        known = "every image stands alone" if people is None else f"{len(set(people.tolist()))} people"
+        found = part.identities()
+        known = "one identity per image" if found is None else f"{len(set(found.tolist())):,} identities"
         typer.echo(f"  {name} {len(part):,} rows, {known}")
 
 
 @data_app.command()
 def audit(manifest: ManifestFile, out: OutFolder = Path("audit"), root: RootFolder = None) -> None:
-    """Find damaged, doubled, mislabelled and poor images; write audit.json, audit.csv and a picture."""
-    from threeages.data.audit import audit as run_audit
-    from threeages.data.audit import write_audit
+    """Find damaged images, exact and near duplicates, label conflicts and poor quality.
+
+    Writes audit.json, audit.csv and a picture of the classes.
+    """
+    from threeages.data.audit import audit_manifest, write_audit
     from threeages.data.manifest import load_manifest
 
-    found = run_audit(load_manifest(manifest, root=root))
+    found = audit_manifest(load_manifest(manifest, root=root))
     write_audit(found, out)
     for kind, count in found.counts().items():
         typer.echo(f"{kind:24} {count:>7,}")
@@ -90,32 +102,30 @@ def audit(manifest: ManifestFile, out: OutFolder = Path("audit"), root: RootFold
 @data_app.command()
 def split(
     manifest: ManifestFile,
-    mode: Annotated[str, typer.Option(help="random or identity.")] = "identity",
-    fold: Annotated[int, typer.Option()] = 0,
-    folds: Annotated[int, typer.Option()] = 5,
-    seed: Annotated[int, typer.Option()] = 42,
+    mode: Annotated[str, typer.Option(help="random, identity or none.")] = "identity",
+    fold: Annotated[int, typer.Option(help="The fold whose identities are the test rows.")] = 0,
+    folds: Annotated[int, typer.Option(help="Number of folds of the identities.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the shuffle.")] = 42,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
-    """Say how a split divides the rows, and how many duplicates straddle it."""
-    import numpy as np
-
+    """Show the train, validation and test rows, and how many exact duplicates leak from train to test."""
     from threeages.data.cache import open_cache
     from threeages.data.manifest import load_manifest
     from threeages.data.split import create_split
     from threeages.labels import AGE_GROUPS
-    from threeages.training.config import TrainConfig
 
-    config = TrainConfig(split=mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     rows = load_manifest(manifest, root=root)
-    cache = open_cache(rows, config.input_size, folder=cache_dir)
-    parts = create_split(rows, cache.digests, config.split, fold=fold, folds=folds, seed=seed)
+    cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
+    parts = create_split(rows, cache.digests, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     for name in ("train", "validation", "test"):
         labels = rows.labels[getattr(parts, name)]
-        shares = np.bincount(labels, minlength=3) / max(len(labels), 1)
+        shares = ((labels == i).sum() / max(len(labels), 1) for i in range(len(AGE_GROUPS)))
         text = "  ".join(f"{group} {share:.4f}" for group, share in zip(AGE_GROUPS, shares, strict=True))
-        typer.echo(f"{name:8} {len(labels):>7,} rows  {text}")
-    typer.echo(f"{parts.straddling} test images have an identical twin in train")
+        typer.echo(f"{name:10} {len(labels):>7,} rows  {text}")
+    typer.echo(f"{parts.leaked_duplicates:,} test images are exact duplicates of train images (leakage)")
+    if mode == "random":
+        typer.echo("The validation rows are the test rows, and identities are on both sides.")
 
 
 @data_app.command("cache")
@@ -123,7 +133,7 @@ def show_cache(
     clear: Annotated[bool, typer.Option("--clear", help="Delete all of it.")] = False,
     cache_dir: CacheFolder = None,
 ) -> None:
-    """Say what pixels and features take on disk, and delete them with --clear; they are computed anew."""
+    """Show the size of cached pixels and features; --clear deletes them, and they are computed when needed."""
     from threeages.data.stored import find_stored, remove_stored
 
     entries = find_stored(cache_dir)

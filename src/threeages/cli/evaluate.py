@@ -1,89 +1,138 @@
-"""Commands that measure: evaluate, compare, thresholds and card."""
+"""Commands that evaluate: evaluate, compare, thresholds and card."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from threeages.cli.models import find_model, open_predictor
-from threeages.cli.options import ModelName, NoDetect, Only, OutFolder, RootFolder, parse_pair
-from threeages.cli.output import print_evaluation, print_rows, watch
+from threeages.cli.options import (
+    ModelName,
+    NameValue,
+    NoDetect,
+    Only,
+    OutFolder,
+    RootFolder,
+    name_value_option,
+)
+from threeages.cli.output import print_evaluation, print_notes, print_rows, watch
+
+if TYPE_CHECKING:
+    from threeages.evaluation.predictions import PredictionTable
+
+Predictions = Annotated[
+    list[Path], typer.Argument(help="Predictions csv on held-out identities; several are joined.")
+]
 
 
 def evaluate(
-    manifest: Annotated[Path, typer.Option(help="Csv with the columns path,label.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT",
+            help="A manifest with the columns path,label, or predictions csv of any model; predictions are "
+            "recognised by their columns prob_..., and several are joined.",
+        ),
+    ],
     out: OutFolder,
     model: ModelName = "default",
     root: RootFolder = None,
-    no_detect: NoDetect = False,
-) -> None:
-    """Judge a model on a labelled csv: metrics, intervals, predictions and pictures in a folder."""
-    from threeages.data.manifest import read_manifest
-    from threeages.evaluation.collect import predict_table
-    from threeages.evaluation.report import write_report
-
-    rows, faults = read_manifest(manifest, root=root)
-    result = write_report(predict_table(open_predictor(model, no_detect), rows, faults, watch=watch), out)
-    print_evaluation(result, out)
-    if result.n_failed:
-        raise typer.Exit(1)
-
-
-def judge(
-    predictions: Annotated[
-        list[Path], typer.Argument(help="Predictions csv of any model; several are joined.")
-    ],
-    out: OutFolder,
     only: Only = None,
+    no_detect: NoDetect = False,
     name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
     table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
 ) -> None:
-    """Judge predictions on disk, such as the five folds of a cross-validation together."""
-    from threeages.evaluation.predictions import join_predictions, load_predictions
-    from threeages.evaluation.report import add_result, write_report
+    """Evaluate a model on a manifest, or predictions on disk; exit code 1 when an image failed.
 
-    joined = join_predictions([load_predictions(path) for path in predictions])
-    if only:
-        joined = joined.where(*parse_pair(only))
-    result = write_report(joined, out)
+    Writes metrics with intervals, predictions, pictures and report.html to a folder.
+    """
+    from threeages.evaluation.predictions import is_predictions
+    from threeages.evaluation.report import add_result, write_report
+    from threeages.inference.records import OK
+
+    if all(map(is_predictions, inputs)):
+        _refuse_model_options(model, root, no_detect)
+        found = _join(inputs, only)
+    else:
+        found = _predict(inputs, model, root, only, no_detect)
+    result = write_report(found, out)
     if table:
         add_result(result, table, name or out.name)
     print_evaluation(result, out)
+    if any(status != OK for status in found.status):
+        raise typer.Exit(1)
+
+
+def _refuse_model_options(model: str, root: Path | None, no_detect: bool) -> None:
+    if model != "default" or root or no_detect:
+        raise typer.BadParameter("These are for a manifest; predictions hold a model's answers already.",
+                                 param_hint="--model, --root and --no-detect")  # fmt: skip
+
+
+def _join(predictions: list[Path], only: NameValue | None = None) -> "PredictionTable":
+    """The rows of all predictions, or those with the value of --only."""
+    from threeages.evaluation.predictions import join_predictions, load_predictions
+
+    joined = join_predictions([load_predictions(path) for path in predictions])
+    return joined.where(*only) if only else joined
+
+
+def _predict(
+    inputs: list[Path], model: str, root: Path | None, only: NameValue | None, no_detect: bool
+) -> "PredictionTable":
+    """What the model predicts on the manifest, which must be the only input."""
+    import numpy as np
+
+    from threeages.data.manifest import find_rows, read_manifest
+    from threeages.errors import DataError
+    from threeages.evaluation.collect import predict_table
+
+    if len(inputs) > 1:
+        raise DataError(
+            f"{len(inputs)} inputs were given, and not all of them are predictions.",
+            hint="Give one manifest, or predictions csv alone. To join manifests: threeages data merge.",
+        )
+    rows, faults = read_manifest(inputs[0], root=root)
+    if only:
+        rows = rows.select(find_rows(rows.columns, *only, np.arange(len(rows))))
+    return predict_table(open_predictor(model, no_detect), rows, faults, watch=watch)
 
 
 def thresholds(
-    predictions: Annotated[
-        list[Path], typer.Argument(help="Predictions csv on people outside training; several are joined.")
-    ],
+    predictions: Predictions,
     model: Annotated[Path | None, typer.Option(help="ONNX file to store them in.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Json file to write what was measured to.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Json file to write the measures to.")] = None,
 ) -> None:
-    """Measure from which confidence on a model may answer, and how wide its sets must be."""
+    """Measure the confidence for each target error rate, and the size of prediction sets by coverage."""
     import json
     from dataclasses import asdict
 
-    from threeages.evaluation.predictions import join_predictions, load_predictions
     from threeages.evaluation.thresholds import measure_thresholds
     from threeages.files import atomic_path
     from threeages.inference.runtime import OnnxModel, replace_signature
 
-    found = measure_thresholds(join_predictions([load_predictions(path) for path in predictions]))
+    table = _join(predictions)
+    found = measure_thresholds(table)
     if model:
         replace_signature(model, found.apply(OnnxModel(model).signature))
     if out:
         with atomic_path(out) as part:
             part.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
-    typer.echo(f"{found.n:,} images of {found.persons:,} persons; measured on persons left out")
+    typer.echo(
+        f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over identities"
+    )
+    print_notes(table.provenance.notes())
     print_rows(
-        ["error rate", "confidence from", "answered", "error"],
-        [[f"{e.rate:g}", f"{e.confidence:.3f}", f"{e.answered:.3f}", f"{e.error:.3f}"] for e in found.errors],
+        ["target error rate", "confidence threshold", "coverage", "selective risk"],
+        [
+            [f"{e.target_error:g}", f"{e.confidence:.3f}", f"{e.coverage:.3f}", f"{e.risk:.3f}"]
+            for e in found.errors
+        ],
     )
     print_rows(
-        ["coverage", "probability from", "covered, a person", "groups in the set"],
+        ["target coverage", "probability threshold", "coverage by identity", "groups in the set"],
         [
-            [f"{s.coverage:g}", f"{s.probability:.3f}", f"{s.covered:.3f}", f"{s.size:.2f}"]
+            [f"{s.target_coverage:g}", f"{s.probability:.3f}", f"{s.coverage:.3f}", f"{s.size:.2f}"]
             for s in found.sets
         ],
     )
@@ -92,45 +141,56 @@ def thresholds(
 
 
 def card(
-    sets: Annotated[list[str], typer.Option("--set", help="NAME=PREDICTIONS.csv; several csv with commas.")],
+    sets: Annotated[
+        list[NameValue],
+        name_value_option("--set", "NAME=PREDICTIONS.csv", "A set of predictions; several csv with commas."),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The Markdown file to write.")],
     model: ModelName = "default",
     roots: Annotated[
-        list[str] | None,
-        typer.Option("--root", help="NAME=FOLDER of the images, for slices by size and colour."),
+        list[NameValue] | None,
+        name_value_option("--root", "NAME=FOLDER", "The images of a set, for slices by size and colour."),
     ] = None,
 ) -> None:
-    """Write the model card from predictions on people outside training."""
+    """Write the model card from predictions on held-out identities."""
     from threeages.evaluation.card import CardSet, write_card
-    from threeages.evaluation.predictions import join_predictions, load_predictions
     from threeages.inference.runtime import OnnxModel
 
-    folders = dict(map(parse_pair, roots or ()))
-    tables = {
-        name: join_predictions([load_predictions(Path(file)) for file in files.split(",")])
-        for name, files in map(parse_pair, sets)
-    }
+    folders = {pair.name: Path(pair.value) for pair in roots or ()}
+    cards = [
+        CardSet(s.name, _join([Path(file) for file in s.value.split(",")]), folders.get(s.name)) for s in sets
+    ]
     path = find_model(model)
     loaded = OnnxModel(path)
-    cards = [CardSet(n, t, Path(folders[n]) if n in folders else None) for n, t in tables.items()]
-    size = path.stat().st_size / 1e6
-    write_card(cards, loaded.signature, out, megabytes=size, has_years=loaded.has_years)
+    is_default = model == "default"
+    write_card(
+        cards,
+        loaded.signature,
+        out,
+        name="default model" if is_default else f"model {path.stem}",
+        megabytes=path.stat().st_size / 1e6,
+        has_years=loaded.has_years,
+        is_default=is_default,
+    )
     typer.echo(f"Written to {out}")
 
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders or predictions; the first is the baseline.")
+        list[Path], typer.Argument(help="Run folders or predictions csv; the first is the baseline.")
     ],
 ) -> None:
-    """Judge runs on the images all of them answered: figures, and paired differences from the first."""
-    from threeages.evaluation.compare import FIGURES, compare_tables, load_run
+    """Compare runs on the images all of them answered: metrics, and paired differences from the first."""
+    from threeages.evaluation.compare import METRICS, compare_tables, load_run
+    from threeages.evaluation.provenance import join_provenance
 
-    found = compare_tables([(str(path), load_run(path)) for path in runs])
+    tables = [(str(path), load_run(path)) for path in runs]
+    found = compare_tables(tables)
     typer.echo(f"{found[0].n:,} images; differences from {found[0].name} with 95 % intervals")
+    print_notes(join_provenance(table.provenance for _, table in tables).notes())
     rows = []
     for item in found:
-        cells = [f"{item.figures[f]:.4f}  {d:+.4f} [{low:+.4f}, {high:+.4f}]"
-                 for f in FIGURES for d, low, high in [item.differences[f]]]  # fmt: skip
+        cells = [f"{item.metrics[name]:.4f}  {d:+.4f} [{low:+.4f}, {high:+.4f}]"
+                 for name in METRICS for d, low, high in [item.differences[name]]]  # fmt: skip
         rows.append([item.name, *cells])
-    print_rows(["run", *FIGURES], rows)
+    print_rows(["run", *METRICS], rows)

@@ -1,4 +1,4 @@
-"""Files of the arguments of a command: folders, globs and lists."""
+"""Image paths of a command's arguments: files, folders, globs and lists."""
 
 import glob
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from threeages.faces.images import SUFFIXES
 
 
 def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
-    """Files of the given files, folders (searched deeply), globs and, for '-', the lines of `stdin`.
+    """Image paths of files, folders (with their subfolders), globs and, for '-', the lines of `stdin`.
 
-    A plain path that does not exist is kept: it becomes a record that says so. A folder without images or a
-    glob without matches raises DataError.
+    A plain path that does not exist is kept: its record then has the status `missing`. Raises DataError for a
+    folder without images and a glob without matches.
     """
     return [path for source in sources for path in _expand(source, stdin)]
 

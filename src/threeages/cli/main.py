@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from threeages.cli.data import data_app
-from threeages.cli.evaluate import card, compare, evaluate, judge, thresholds
+from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.studies import ensemble, study, tune
 from threeages.cli.train import distill, export, train
@@ -23,7 +23,6 @@ COMMANDS = (
     distill,
     export,
     evaluate,
-    judge,
     compare,
     thresholds,
     card,
@@ -35,7 +34,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(data_app, name="data")
 
-EXTRAS = {  # what a command misses where the package was installed without the extra
+EXTRAS = {  # module that a command needs, and the extra that installs it
     **dict.fromkeys(("torch", "sklearn", "lightning_fabric", "onnx", "safetensors"), "train"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
 }
@@ -62,8 +61,8 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(given: bool) -> None:
+    if given:
         import threeages
 
         typer.echo(threeages.__version__)

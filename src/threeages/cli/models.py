@@ -1,4 +1,4 @@
-"""What --model names: 'default', an ONNX file or a run folder."""
+"""The model that --model names: 'default', an ONNX file or a run folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 def open_predictor(
     model: str, no_detect: bool, max_error: float | None = None, coverage: float | None = None
 ) -> "Predictor":
-    """The predictor of a --model value."""
+    """Load the predictor of a --model value."""
     from threeages.inference.predictor import load_predictor
 
     return load_predictor(find_model(model), detect=not no_detect, max_error=max_error, coverage=coverage)
 
 
 def find_model(model: str) -> Path:
-    """The ONNX file of a --model value; a run folder is exported first where its checkpoint is newer."""
+    """The ONNX file of a --model value; exports a run folder whose checkpoint is newer than its ONNX file."""
     from threeages.inference.runtime import default_model_path
 
     path = default_model_path() if model == "default" else Path(model)
@@ -25,7 +25,7 @@ def find_model(model: str) -> Path:
 
 
 def _exported(run: Path) -> Path:
-    """The run folder's ONNX file, exported from its best checkpoint where that is newer."""
+    """The ONNX file of a run folder, exported from its best checkpoint where that is newer."""
     from threeages.export.to_onnx import export_onnx
     from threeages.training.checkpoint import BEST, load_checkpoint
 

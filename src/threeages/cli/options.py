@@ -1,9 +1,30 @@
 """Options that several commands share, and how NAME=VALUE is read."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
+
+
+class NameValue(NamedTuple):
+    """An option given as NAME=VALUE, such as --only source=faces."""
+
+    name: str
+    value: str
+
+
+def parse_pair(text: str) -> NameValue:
+    """Split NAME=VALUE; a usage error, which names the option it was given for, where it is none."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise typer.BadParameter(f"'{text}' is not NAME=VALUE.")
+    return NameValue(name, value)
+
+
+def name_value_option(flag: str, metavar: str, help_text: str) -> Any:
+    """An option whose values are NameValue."""
+    return typer.Option(flag, metavar=metavar, help=help_text, parser=parse_pair)
+
 
 ManifestFile = Annotated[
     Path, typer.Argument(help="Csv with the columns path,label; see 'threeages data import'.")
@@ -22,14 +43,19 @@ ModelName = Annotated[str, typer.Option("--model", help="'default', an ONNX file
 RecipeName = Annotated[str, typer.Option("--recipe", help="Name of a recipe, a json file or a run folder.")]
 
 MaxError = Annotated[
-    float | None, typer.Option(help="Answer only where the error stays at this rate, such as 0.15.")
+    float | None,
+    typer.Option(help="Target error rate of the answers, such as 0.15; less confident faces get none."),
 ]
 
 Coverage = Annotated[
-    float | None, typer.Option(help="Add the set of groups that holds the true one this often, such as 0.9.")
+    float | None,
+    typer.Option(help="Add the set of groups that holds the true one at this rate, such as 0.9."),
 ]
 
-Only = Annotated[str | None, typer.Option(help="Judge the rows with this value: source=faces.")]
+Only = Annotated[
+    NameValue | None,
+    name_value_option("--only", "COLUMN=VALUE", "Only the rows with this value in a column: source=faces."),
+]
 
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 
@@ -45,13 +71,3 @@ def parse_weighted(text: str) -> tuple[str, float]:
         raise ConfigError(
             f"--extra-head was '{text}'.", hint="Give a column and a weight: gender=0.3."
         ) from error
-
-
-def parse_pair(text: str) -> tuple[str, str]:
-    """(NAME, VALUE) of 'NAME=VALUE'; raises DataError."""
-    from threeages.errors import DataError
-
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise DataError(f"'{text}' is not NAME=VALUE.", hint="Such as --only source=faces.")
-    return name, value

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from threeages.inference.records import Record
 
 
-WATCH_FROM = 100  # images; fewer are answered before a bar is read
+WATCH_FROM = 100  # images; fewer are done before anyone reads a progress bar
 
-WIDE = 240  # columns of a table that no terminal shows
+WIDE = 240  # columns of a table that goes into a file or pipe
 
 
 def show_log() -> None:
@@ -32,13 +32,8 @@ def show_log() -> None:
         logger.setLevel(logging.INFO)
 
 
-def say_on_stderr(text: str) -> None:
-    """One line on stderr."""
-    typer.echo(text, err=True)
-
-
 def print_records(records: Any) -> None:
-    """A row a face, and below it why some have no answer."""
+    """A row per face, and below the table the message of each that has one."""
     from rich import box
     from rich.table import Column, Table
     from rich.text import Text
@@ -70,7 +65,7 @@ def _years(record: "Record") -> str:
 
 
 def watch(paths: Sequence[Path]) -> Iterable[Path]:
-    """The paths as they are, with a progress bar on stderr where that is a terminal and they are many."""
+    """The same paths, with a progress bar on stderr where that is a terminal and there are many."""
     if len(paths) < WATCH_FROM or not sys.stderr.isatty():
         return paths
     from rich.console import Console
@@ -97,11 +92,18 @@ def _console() -> "Console":
 
 
 def print_evaluation(result: "Evaluation", out: Path) -> None:
-    """Every metric with its interval, and where the report lies."""
-    typer.echo(f"{result.n:,} images judged, {result.n_failed:,} without an answer {result.failed or ''}")
+    """Every metric with its interval, the warnings that belong beside them, and where the report is."""
+    failed = ", ".join(f"{status} {count:,}" for status, count in result.failed.items())
+    typer.echo(f"{result.n:,} images scored, {result.n_failed:,} not{f' ({failed})' if failed else ''}")
+    print_notes(result.notes)
     for name, value in result.metrics.items():
         bounds = result.intervals.get(name)
         interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds and math.isfinite(bounds[0]) else ""
-        figure = f"{value:.4f}{interval}" if math.isfinite(value) else "not defined"
-        typer.echo(f"  {name:18} {figure}")
+        typer.echo(f"  {name:18} {f'{value:.4f}{interval}' if math.isfinite(value) else 'not defined'}")
     typer.echo(f"Written to {out}")
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Warnings on stdout, as they belong beside the numbers printed there."""
+    for note in notes:
+        typer.echo(f"Warning: {note}")

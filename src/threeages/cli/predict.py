@@ -1,4 +1,4 @@
-"""Commands that answer: predict, video, serve and demo."""
+"""Commands that use a model: predict, video, serve and demo."""
 
 import sys
 from pathlib import Path
@@ -8,22 +8,27 @@ import typer
 
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import Coverage, MaxError, ModelName, NoDetect, OutFolder
-from threeages.cli.output import print_evaluation, print_records, print_rows, say_on_stderr, show_log, watch
+from threeages.cli.output import print_evaluation, print_records, print_rows, show_log, watch
 
 
 def predict(
-    sources: Annotated[list[str], typer.Argument(help="Files, folders, globs, or '-' for a list on stdin.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Image files, folders, globs, or '-' for a list of paths on stdin.")
+    ],
     model: ModelName = "default",
     no_detect: NoDetect = False,
     max_error: MaxError = None,
     coverage: Coverage = None,
     together: Annotated[
-        bool, typer.Option("--together", help="The images show one person: answer all together too, last.")
+        bool,
+        typer.Option(
+            "--together", help="The images show the same person: add a last record for all of them together."
+        ),
     ] = False,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a face.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="One csv row a face.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Write one JSON object for each face.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Write one csv row for each face.")] = False,
 ) -> None:
-    """Answer the age group of every face; exit code 1 when an image could not be read."""
+    """Predict the age group of every face; exit code 1 where an image cannot be read."""
     from threeages.cli.inputs import expand_sources
     from threeages.inference.writers import write_records
 
@@ -33,8 +38,8 @@ def predict(
 
     def records() -> Any:
         nonlocal failed
-        answer = predictor.predict_together if together else predictor.predict
-        for record in answer(watch(paths)):
+        run = predictor.predict_together if together else predictor.predict
+        for record in run(watch(paths)):
             failed += record.failed
             yield record
 
@@ -50,15 +55,17 @@ def predict(
 def video(
     source: Annotated[str, typer.Argument(help="A video file, or a camera's number such as 0.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Annotated video to write (.mp4 or .avi).")
+        Path | None, typer.Option("--out", help="Write an annotated video to this file (.mp4 or .avi).")
     ] = None,
     model: ModelName = "default",
     max_error: MaxError = None,
     coverage: Coverage = None,
-    seconds: Annotated[float, typer.Option(help="Stop after so many; a camera also stops at Ctrl-C.")] = 1e9,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a face and frame.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this time; Ctrl-C stops, too.")] = None,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Write one JSON object for each face of each frame.")
+    ] = False,
 ) -> None:
-    """Follow the faces of a video and answer each, smoothed over its frames."""
+    """Track the faces of a video and predict the age group of each, smoothed over its frames."""
     import json
     import signal
     from itertools import takewhile
@@ -67,13 +74,14 @@ def video(
 
     stopped = False
 
-    def stop(*_: Any) -> None:  # so that what was written up to here is kept
+    def stop(*_: Any) -> None:  # so that the file holds the frames up to here
         nonlocal stopped
         stopped = True
 
     opened = open_video(source)
     predictor = open_predictor(model, False, max_error, coverage)
-    frames = takewhile(lambda frame: not stopped and frame.seconds < seconds, opened.frames)
+    end = float("inf") if seconds is None else seconds
+    frames = takewhile(lambda frame: not stopped and frame.seconds < end, opened.frames)
     before = signal.signal(signal.SIGINT, stop)
     try:
         faces = track_faces(Video(frames, opened.rate), predictor, name=source, out=out)
@@ -88,31 +96,42 @@ def video(
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 accepts requests from the network.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8000,
     model: ModelName = "default",
     max_error: MaxError = None,
     coverage: Coverage = None,
-    workers: Annotated[int | None, typer.Option(help="Decoding processes; one a core by default.")] = None,
-    api_keys: Annotated[
-        Path | None, typer.Option(help="File of API keys, one a line; also THREEAGES_API_KEYS, by commas.")
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode images; one for each core by default.")
     ] = None,
-    rate_limit: Annotated[int | None, typer.Option(help="Requests a minute and client.")] = None,
-    max_body_mb: Annotated[int, typer.Option(help="Largest body of a request, MiB.")] = 32,
+    api_keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of API keys, one a line. THREEAGES_API_KEYS holds more, separated by commas."
+        ),
+    ] = None,
+    rate_limit: Annotated[
+        int | None, typer.Option(help="Requests a minute for each client; no limit by default.")
+    ] = None,
+    max_body_mb: Annotated[int, typer.Option(help="Largest body of a request in MiB.")] = 32,
     max_images: Annotated[int, typer.Option(help="Most images in a request.")] = 32,
-    max_megapixels: Annotated[int, typer.Option(help="Largest image.")] = 50,
+    max_megapixels: Annotated[int, typer.Option(help="Largest image in megapixels.")] = 50,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Host name to answer to; loopback names by default on loopback.")
+        list[str] | None,
+        typer.Option(help="Host name to serve; by default loopback names on a loopback address, else all."),
     ] = None,
     cors: Annotated[
-        list[str] | None, typer.Option(help="Origin whose pages may call, such as https://a.example.")
+        list[str] | None,
+        typer.Option(help="Origin whose pages may send requests, such as https://a.example."),
     ] = None,
     trusted_proxy: Annotated[
-        list[str] | None, typer.Option(help="Address of a proxy whose X-Forwarded-For is believed.")
+        list[str] | None, typer.Option(help="Address of a proxy whose X-Forwarded-For names the client.")
     ] = None,
 ) -> None:
-    """Serve the model and a page over HTTP; ^C or SIGTERM ends it when every request is answered."""
+    """Serve the model and a page over HTTP; Ctrl-C or SIGTERM stops it after the last answer."""
     from threeages.server.run import create_settings
     from threeages.server.run import serve as run_server
 
@@ -122,7 +141,7 @@ def serve(
         max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors,
     )  # fmt: skip
     proxies = tuple(trusted_proxy or ())
-    run_server(find_model(model), settings, host=host, port=port, trusted_proxies=proxies, say=say_on_stderr)
+    run_server(find_model(model), settings, host=host, port=port, trusted_proxies=proxies)
 
 
 def demo(out: OutFolder = Path("runs/demo")) -> None:

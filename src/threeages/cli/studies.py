@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from threeages.cli.options import CacheFolder, ManifestFile, Only, OutFolder, RootFolder, parse_pair
+from threeages.cli.options import CacheFolder, ManifestFile, Only, OutFolder, RootFolder
 from threeages.cli.output import print_evaluation, print_rows, show_log
 
 
@@ -28,8 +28,7 @@ def ensemble(
     from threeages.studies.ensemble import predict_ensemble
 
     rows = load_manifest(manifest, root=root, need_label=False)
-    chosen = parse_pair(only) if only else None
-    table = predict_ensemble(rows, runs, tta.split(","), only=chosen, cache_dir=cache_dir)
+    table = predict_ensemble(rows, runs, tta.split(","), only=only, cache_dir=cache_dir)
     print_evaluation(write_report(table, out), out)
 
 
@@ -71,7 +70,7 @@ def study(
         weights=weights,
         seed=seed,
         epochs=epochs,
-        only=parse_pair(only) if only else None,
+        only=only,
         cache_dir=cache_dir,
     )
     rows = run_study(plan)

@@ -9,9 +9,9 @@ import typer
 from threeages.cli.options import (
     CacheFolder,
     ManifestFile,
+    Only,
     RecipeName,
     RootFolder,
-    parse_pair,
     parse_weighted,
 )
 from threeages.cli.output import print_evaluation, show_log
@@ -66,26 +66,6 @@ def train(
         typer.echo(f"Trained on every row; none was left to evaluate. Model: {out}")
         return
     print_evaluation(write_report(table, out), out)
-    print_split(out)
-
-
-def print_split(run: Path) -> None:
-    """How the test rows were held out, and what makes the numbers above too good."""
-    import json
-
-    split = json.loads((run / "config.json").read_text(encoding="utf-8"))["split"]
-    if split["mode"] == "identity":
-        typer.echo("Split by identity: no test identity was trained on, and none chose the epoch.")
-        return
-    shared = split["shared_identities"]
-    known = (
-        "identities, where there are several images of one," if shared is None else f"{shared:,} identities"
-    )
-    typer.echo(
-        f"Random split: {known} are on both sides, and {split['leaked_duplicates']:,} exact duplicates."
-    )
-    if split["selected_on_test"]:
-        typer.echo("The epoch was chosen on the rows evaluated, so these numbers are too good twice over.")
 
 
 def _adjust(config: TrainConfig, given: dict[str, Any], rows: "Manifest") -> TrainConfig:
@@ -103,7 +83,7 @@ def distill(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option("--out", help="Weights to write (.safetensors), for --weights.")],
     recipe: RecipeName = "default",
-    only: Annotated[str | None, typer.Option(help="Train on the rows with this value: source=faces.")] = None,
+    only: Only = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
     *,
@@ -127,7 +107,7 @@ def distill(
         replace(create_recipe(recipe), **given),
         DistillConfig(**distillation),
         out,
-        only=parse_pair(only) if only else None,
+        only=only,
         cache_dir=cache_dir,
     )
     for epoch, loss in enumerate(losses, start=1):

@@ -1,4 +1,4 @@
-"""Zip files from strangers: extracted whole, inside one folder, or not at all."""
+"""Untrusted zip files: extracted whole and inside one folder, or not at all."""
 
 import hashlib
 import lzma
@@ -13,15 +13,16 @@ import platformdirs
 
 from threeages.errors import DataError
 
-MAX_BYTES = 20 * 10**9  # unpacked; the film faces take 0.1 GB, the largest public face set of years about 15
+MAX_BYTES = 20 * 10**9  # unpacked; more than the largest public set of faces with ages holds
 _COMPLETE = ".complete"
 
 
 def extract_zip(source: Path, *, cache_dir: Path | None = None) -> Path:
-    """Folder with the content of a zip, reused while the zip's name, size and time stay the same.
+    """Extract a zip and return the folder; it is reused while the zip's name, size and time stay the same.
 
-    Members that would leave the folder, links, encrypted, damaged and oversized archives raise DataError. The
-    folder takes its name only when every member has been written.
+    The folder takes its name only when every member has been written. `cache_dir` defaults to the user's
+    cache folder. Raises DataError where a member would leave the folder or is a link, and where the archive
+    is encrypted, damaged or larger than MAX_BYTES.
     """
     base = cache_dir or Path(platformdirs.user_cache_dir("threeages"))
     facts = source.stat()

@@ -1,10 +1,9 @@
-"""What is wrong with the images of a manifest: damage, duplicates, label conflicts, poor quality."""
+"""Faults of a manifest's images: damage, exact and near duplicates, label conflicts, poor quality."""
 
-import csv
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,24 @@ from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.errors import DataError, ImageError
 from threeages.faces.images import SUFFIXES, Pixels, load_image, pixel_digest
-from threeages.files import atomic_path
+from threeages.files import atomic_path, write_rows
 from threeages.labels import AGE_GROUPS, UNKNOWN
 
-TINY_SIDE = 32  # pixels; below it a face holds little of what tells an age
-ODD_ASPECT = 2.0  # longer side over shorter side; a face crop lies near 1.3
-BLUR_SIDE = 64  # the side at which sharpness is measured, so that large and small images compare
-BLURRED = 25.0  # variance of the Laplacian at that side; the median of the film faces is 198, 2 % lie below
-DARK = 40.0  # mean grey of 0-255
-GREY_SPREAD = 4  # largest difference between the channels of one pixel; JPEG rounding leaves up to 3
-NEAR_BITS = 2  # of 64 bits of the difference hash
+MIN_SIDE = 32  # pixels of the shorter side; a smaller face shows little of its age
+MAX_ASPECT = 2.0  # longer side over shorter side; a face crop lies near 1.3
+SHARPNESS_SIDE = 64  # pixels; sharpness is measured at one size, so that large and small images compare
+MIN_SHARPNESS = 25.0  # variance of the Laplacian at that size; only the softest film faces lie below
+MIN_BRIGHTNESS = 40.0  # mean grey, of 0 to 255
+MIN_COLOR_SPREAD = 4  # largest difference between the channels of a pixel; JPEG rounding leaves up to 3
+NEAR_BITS = 2  # bits of the 64-bit difference hash in which near duplicates may differ
 _BANDS = ((0, 22), (22, 21), (43, 21))  # first bit, width: NEAR_BITS + 1 bands, so near hashes share one
 _BLOCK = 512  # rows compared at a time, which bounds the memory of a crowded band
-_SERIAL_BELOW = 512  # images; starting processes costs more than it saves
+_PARALLEL_FROM = 512  # images; below it, starting processes costs more than it saves
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault of one image; `kind` is an image status or the name of a check."""
+    """One finding about one image; `kind` is an image status or the name of a check."""
 
     kind: str
     path: str
@@ -45,9 +44,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """Everything found in one pass; groups are tuples of paths in manifest order.
+    """Everything found in one pass over the images.
 
-    `resolution` holds min, max, mean and median of `width` and `height` in pixels over the readable images.
+    Duplicates and conflicts are tuples of paths in manifest order. `resolution` holds min, max, mean and
+    median of `width` and `height` in pixels over the readable images.
     """
 
     images: int
@@ -60,26 +60,26 @@ class Audit:
     findings: tuple[Finding, ...]
 
     def counts(self) -> dict[str, int]:
-        """Number of findings of each kind, most frequent first; duplicates count images, not groups."""
+        """Number of findings of each kind, most frequent first; every image of a duplicate counts."""
         return dict(Counter(f.kind for f in self.findings).most_common())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the summary and the groups; single findings stand in the csv."""
+        """Plain values for JSON: everything but the single findings, which the csv holds."""
         return {
             "images": self.images,
             "readable": self.readable,
             "class_counts": self.class_counts,
             "resolution": self.resolution,
             "counts": self.counts(),
-            "exact_duplicates": [list(group) for group in self.exact_duplicates],
-            "near_duplicates": [list(group) for group in self.near_duplicates],
-            "label_conflicts": [list(group) for group in self.label_conflicts],
+            "exact_duplicates": [list(paths) for paths in self.exact_duplicates],
+            "near_duplicates": [list(paths) for paths in self.near_duplicates],
+            "label_conflicts": [list(paths) for paths in self.label_conflicts],
         }
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one decoded image shows."""
+class _Measured:
+    """What the checks need of one decoded image; the digest names its exact pixels."""
 
     width: int
     height: int
@@ -91,40 +91,41 @@ class _Look:
 
 
 @dataclass(frozen=True)
-class _Fault:
+class _Unreadable:
     """Why an image could not be decoded."""
 
     status: str
     message: str
 
 
-def audit(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Audit:
-    """Read every image once and report its faults; images are never changed.
+def audit_manifest(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Audit:
+    """Read every image of a manifest once and report its faults; no image is changed.
 
-    `workers` processes (default: one per core) share the work; a script that calls this needs the
-    usual `if __name__ == "__main__":`. Raises DataError where the manifest has no rows.
+    `workers` processes share the work, one per core by default; a script that calls this needs the usual
+    `if __name__ == "__main__":`. `progress` shows a bar on stderr. Raises DataError where the manifest has no
+    rows.
     """
     if not len(manifest):
         raise DataError("The manifest has no rows to audit.", hint="Import a data set first.")
-    looks: dict[int, _Look] = {}
+    readable: dict[int, _Measured] = {}
     findings: list[Finding] = []
-    for row, seen in enumerate(_inspect_all(manifest.files(), workers or os.cpu_count() or 1, progress)):
-        if isinstance(seen, _Fault):
-            findings.append(Finding(seen.status, manifest.paths[row], seen.message))
+    for row, found in enumerate(_measure_all(manifest.files(), workers or os.cpu_count() or 1, progress)):
+        if isinstance(found, _Unreadable):
+            findings.append(Finding(found.status, manifest.paths[row], found.message))
         else:
-            looks[row] = seen
-            findings.extend(Finding(k, manifest.paths[row], detail) for k, detail in _quality(seen))
-    exact = _group(looks, lambda look: look.digest)
-    near = _near_groups(looks)
-    conflicts = [g for g in exact if len({int(v) for v in manifest.labels[g] if v != UNKNOWN}) > 1]
-    for kind, groups in (("exact_duplicate", exact), ("near_duplicate", near), ("label_conflict", conflicts)):
-        findings.extend(_group_findings(kind, groups, manifest))
+            readable[row] = found
+            findings.extend(Finding(k, manifest.paths[row], detail) for k, detail in _check_quality(found))
+    exact = _find_exact(readable)
+    near = _find_near_sets(readable)
+    conflicts = [rows for rows in exact if len(set(manifest.labels[rows].tolist()) - {UNKNOWN}) > 1]
+    for kind, sets in (("exact_duplicate", exact), ("near_duplicate", near), ("label_conflict", conflicts)):
+        findings.extend(_list_findings(kind, sets, manifest))
     findings.extend(_extra_files(manifest))
     return Audit(
         images=len(manifest),
-        readable=len(looks),
+        readable=len(readable),
         class_counts=_class_counts(manifest),
-        resolution=_resolution(looks.values()),
+        resolution=_resolution(readable.values()),
         exact_duplicates=_named(exact, manifest),
         near_duplicates=_named(near, manifest),
         label_conflicts=_named(conflicts, manifest),
@@ -133,28 +134,27 @@ def audit(manifest: Manifest, *, workers: int | None = None, progress: bool = Tr
 
 
 def write_audit(audit: Audit, out: Path) -> None:
-    """Write `audit.json` (summary and groups) and `audit.csv` (a row per finding) into the folder `out`."""
+    """Write `audit.json` (summary, duplicates, conflicts) and `audit.csv` (a row a finding) into `out`."""
     with atomic_path(out / "audit.json") as part:
         part.write_text(json.dumps(audit.to_dict(), indent=2) + "\n", encoding="utf-8")
-    with atomic_path(out / "audit.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["kind", "path", "detail"])
-        writer.writerows((f.kind, f.path, f.detail) for f in audit.findings)
+    write_rows(out / "audit.csv", map(vars, audit.findings), ("kind", "path", "detail"))
 
 
 def difference_hash(grey: NDArray[np.uint8]) -> int:
-    """64 bits of a grey image `(height, width)`: is each cell of an 8x9 grid darker than its right neighbour?
+    """64 bits of a uint8 grey image `(height, width)`, the difference hash (dHash, N. Krawetz 2013).
 
-    Scaling, mild compression and brightness leave it nearly unchanged.
+    Each bit says whether a cell of an 8x9 grid is darker than its right neighbour. Scaling, mild compression
+    and brightness leave it nearly unchanged.
     """
     cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
     return int.from_bytes(np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes(), "big")
 
 
 def find_near(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
-    """Pairs of indices of distinct uint64 hashes `(n,)` that differ in at most NEAR_BITS bits.
+    """Pairs of indices `i < j` of distinct uint64 hashes `(n,)` that differ in at most NEAR_BITS bits.
 
-    Two such hashes agree wholly in one of NEAR_BITS + 1 bands, so only hashes that share a band are compared.
+    Two such hashes agree in all bits of one of NEAR_BITS + 1 bands, so only hashes that share a band are
+    compared.
     """
     pairs: set[tuple[int, int]] = set()
     for first, width in _BANDS:
@@ -179,33 +179,33 @@ def _near_in(hashes: NDArray[np.uint64], bucket: NDArray[np.int64]) -> Iterator[
             yield min(i, j), max(i, j)
 
 
-def _inspect_all(files: list[Path], workers: int, progress: bool) -> Iterator[_Look | _Fault]:
-    def bar(results: Iterable[_Look | _Fault]) -> Iterable[_Look | _Fault]:
+def _measure_all(files: list[Path], workers: int, progress: bool) -> Iterator[_Measured | _Unreadable]:
+    def bar(results: Iterable[_Measured | _Unreadable]) -> Iterable[_Measured | _Unreadable]:
         console = Console(stderr=True)
         return track(results, "Reading images", total=len(files), console=console, disable=not progress)
 
-    if workers == 1 or len(files) < _SERIAL_BELOW:
-        yield from bar(map(_inspect, files))
+    if workers == 1 or len(files) < _PARALLEL_FROM:
+        yield from bar(map(_measure_file, files))
         return
     with start_processes(workers, __name__) as pool:
-        yield from bar(pool.map(_inspect, files, chunksize=64))
+        yield from bar(pool.map(_measure_file, files, chunksize=64))
 
 
-def _inspect(path: Path) -> _Look | _Fault:
+def _measure_file(path: Path) -> _Measured | _Unreadable:
     try:
         pixels = load_image(path)
     except ImageError as error:
-        return _Fault(error.status, error.message)
-    return _look(pixels)
+        return _Unreadable(error.status, error.message)
+    return _measure(pixels)
 
 
-def _look(pixels: Pixels) -> _Look:
+def _measure(pixels: Pixels) -> _Measured:
     height, width = pixels.shape[:2]
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    small = cv2.resize(grey, (BLUR_SIDE, BLUR_SIDE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(grey, (SHARPNESS_SIDE, SHARPNESS_SIDE), interpolation=cv2.INTER_AREA)
     red, green, blue = cv2.split(pixels)
     spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
-    return _Look(
+    return _Measured(
         width=width,
         height=height,
         digest=pixel_digest(pixels),
@@ -216,57 +216,66 @@ def _look(pixels: Pixels) -> _Look:
     )
 
 
-def _quality(look: _Look) -> Iterator[tuple[str, str]]:
-    sides = sorted((look.width, look.height))
-    if sides[0] < TINY_SIDE:
-        yield "tiny", f"{look.width}x{look.height} pixels"
-    if sides[1] > ODD_ASPECT * sides[0]:
-        yield "odd_aspect", f"{look.width}x{look.height} pixels"
-    if look.sharpness < BLURRED:
-        yield "blurred", f"Laplacian variance {look.sharpness:.1f}"
-    if look.brightness < DARK:
-        yield "dark", f"mean grey {look.brightness:.1f} of 255"
-    if look.spread < GREY_SPREAD:
-        yield "grey", f"channels differ by at most {look.spread}"
+def _check_quality(image: _Measured) -> Iterator[tuple[str, str]]:
+    """Kind and detail of every check that the image fails."""
+    sides = sorted((image.width, image.height))
+    if sides[0] < MIN_SIDE:
+        yield "tiny", f"{image.width}x{image.height} pixels"
+    if sides[1] > MAX_ASPECT * sides[0]:
+        yield "odd_aspect", f"{image.width}x{image.height} pixels"
+    if image.sharpness < MIN_SHARPNESS:
+        yield "low_sharpness", f"Laplacian variance {image.sharpness:.1f}"
+    if image.brightness < MIN_BRIGHTNESS:
+        yield "dark", f"mean grey {image.brightness:.1f} of 255"
+    if image.spread < MIN_COLOR_SPREAD:
+        yield "grey", f"channels differ by at most {image.spread}"
 
 
-def _group(looks: dict[int, _Look], key: Callable[[_Look], bytes | int]) -> list[list[int]]:
-    groups: dict[bytes | int, list[int]] = defaultdict(list)
-    for row, look in looks.items():
-        groups[key(look)].append(row)
-    return [rows for rows in groups.values() if len(rows) > 1]
+def _find_exact(images: dict[int, _Measured]) -> list[list[int]]:
+    """Rows with identical pixels, two or more in each list."""
+    rows_of: dict[bytes, list[int]] = defaultdict(list)
+    for row, image in images.items():
+        rows_of[image.digest].append(row)
+    return [rows for rows in rows_of.values() if len(rows) > 1]
 
 
-def _near_groups(looks: dict[int, _Look]) -> list[list[int]]:
-    """Clusters linked by near hashes; a cluster of nothing but exact duplicates is left to those."""
+def _find_near_sets(images: dict[int, _Measured]) -> list[list[int]]:
+    """Rows linked by near hashes; a set of nothing but exact duplicates does not count."""
     rows_of: dict[int, list[int]] = defaultdict(list)
-    for row, look in looks.items():
-        rows_of[look.hash].append(row)
-    parent = list(range(len(rows_of)))
+    for row, image in images.items():
+        rows_of[image.hash].append(row)
+    hashes = list(rows_of)
+    linked: dict[int, list[int]] = defaultdict(list)
+    for value, root in zip(
+        hashes, _link(len(hashes), find_near(np.asarray(hashes, dtype=np.uint64))), strict=True
+    ):
+        linked[root].extend(rows_of[value])
+    return sorted(sorted(rows) for rows in linked.values() if len({images[row].digest for row in rows}) > 1)
 
-    def top(i: int) -> int:
+
+def _link(n: int, pairs: list[tuple[int, int]]) -> list[int]:
+    """For each of `n` indices one that stands for all it is linked with by pairs (union-find)."""
+    parent = list(range(n))
+
+    def find_root(i: int) -> int:
         while parent[i] != i:
             parent[i] = i = parent[parent[i]]
         return i
 
-    for i, j in find_near(np.asarray(list(rows_of), dtype=np.uint64)):
-        parent[top(j)] = top(i)
-    clusters: dict[int, list[int]] = defaultdict(list)
-    for i, rows in enumerate(rows_of.values()):
-        clusters[top(i)].extend(rows)
-    several = [sorted(rows) for rows in clusters.values() if len({looks[r].digest for r in rows}) > 1]
-    return sorted(several)
+    for i, j in pairs:
+        parent[find_root(j)] = find_root(i)
+    return [find_root(i) for i in range(n)]
 
 
-def _named(groups: list[list[int]], manifest: Manifest) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(manifest.paths[row] for row in rows) for rows in groups)
+def _named(sets: list[list[int]], manifest: Manifest) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(manifest.paths[row] for row in rows) for rows in sets)
 
 
-def _group_findings(kind: str, groups: list[list[int]], manifest: Manifest) -> Iterator[Finding]:
-    for number, rows in enumerate(groups, start=1):
+def _list_findings(kind: str, sets: list[list[int]], manifest: Manifest) -> Iterator[Finding]:
+    for number, rows in enumerate(sets, start=1):
         for row in rows:
             label = _label_name(int(manifest.labels[row]))
-            yield Finding(kind, manifest.paths[row], f"group {number} of {len(rows)} images, label {label}")
+            yield Finding(kind, manifest.paths[row], f"set {number} of {len(rows)} images, label {label}")
 
 
 def _label_name(label: int) -> str:
@@ -291,8 +300,8 @@ def _class_counts(manifest: Manifest) -> dict[str, int]:
     return counts | ({"unknown": unknown} if unknown else {})
 
 
-def _resolution(looks: Iterable[_Look]) -> dict[str, dict[str, float]]:
-    sizes = np.asarray([(look.width, look.height) for look in looks], dtype=np.float64)
+def _resolution(images: Iterable[_Measured]) -> dict[str, dict[str, float]]:
+    sizes = np.asarray([(image.width, image.height) for image in images], dtype=np.float64)
     if not len(sizes):
         return {}
     return {side: _stats(sizes[:, i]) for i, side in enumerate(("width", "height"))}

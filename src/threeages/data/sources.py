@@ -1,21 +1,28 @@
 """From a published data set, zip, folder or csv to a manifest: one row per labelled image."""
 
-import csv
 import datetime
 import math
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from threeages.data.archive import extract_zip
-from threeages.data.manifest import IDENTITY, Manifest, read_manifest, save_manifest
+from threeages.data.manifest import (
+    IDENTITY,
+    IDENTITY_ALIASES,
+    Manifest,
+    name_identity,
+    read_manifest,
+    save_manifest,
+)
 from threeages.errors import DataError, MissingDependencyError
 from threeages.faces.images import SUFFIXES
+from threeages.files import CsvTable, Row, read_csv
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
 
 ALLOWED = (
@@ -25,19 +32,17 @@ ALLOWED = (
 PATH_NAMES = ("path", "id", "image", "file", "filename")
 LABEL_NAMES = ("label", "class", "age_group")
 AGE = "age"
-MAX_AGE = 130.0  # years; above it the number is no age
+MAX_AGE = 130.0  # years; a larger number is no age
 MAX_DEPTH = 3  # folders inside folders that a download may add around the set
 
 _KAGGLE = re.compile(r"kaggle:(?P<handle>[\w.-]+/[\w.-]+(/versions/\d+)?)")
 _UTKFACE = re.compile(r"(?P<fields>\d*(_\d*){0,2})_(?P<date>\d{14,20})\.?(jpg\.chip\.)?jpg", re.IGNORECASE)
 _GENDERS = {"0": "MALE", "1": "FEMALE"}
 
-Row = dict[str, str]  # a csv row; `path`, `label` and perhaps `age` beside whatever else was there
-
 
 @dataclass(frozen=True)
 class ImportResult:
-    """The saved manifest, how many rows were left out for which reason, and the kind of source.
+    """The saved manifest, the number of excluded rows by reason, and the kind of source.
 
     `kind` is `kaggle_folder`, `class_folders`, `utkface` or `csv`.
     """
@@ -49,7 +54,7 @@ class ImportResult:
 
 @dataclass
 class _Found:
-    """Rows of a source whose labels may still be years."""
+    """Rows of a source with `path`, other columns, and a `label` or an `age` in years."""
 
     kind: str
     root: Path
@@ -61,19 +66,20 @@ def import_source(
     source: str,
     *,
     out: Path,
-    people: Path | None = None,
+    identities: Path | None = None,
     bounds: AgeBounds = AgeBounds(),  # noqa: B008 - frozen
     age_column: str | None = None,
     children: bool = False,
     cache_dir: Path | None = None,
 ) -> ImportResult:
-    """Make the manifest `out` (csv and json sidecar) of a source; the images stay where they are.
+    """Write the manifest `out` (csv and json sidecar) of a source; the images stay where they are.
 
-    `people` is a csv `ID,person,...` joined by file name; `person` becomes `identity`. `age_column` names a
-    csv's column of years, which `bounds` turns into labels. Rows without a usable label, or below
-    `bounds.young`, are left out and counted; `children` keeps the latter without a label. Raises DataError
-    for a source that is none of `ALLOWED`, is incomplete or has no usable row, MissingDependencyError where
-    a Kaggle name needs `kagglehub`.
+    `source` is a Kaggle name, a zip, a folder or a csv, see `ALLOWED`. `identities` is a csv with the columns
+    ID (a file name) and identity or person; all its columns join the manifest. `age_column` names the column
+    of years of a csv, which `bounds` turns into labels. Rows without a usable label, or below `bounds.young`
+    years, are excluded and counted; `children` keeps the latter without a label. Raises DataError where the
+    source is of no kind in `ALLOWED`, is incomplete or has no usable row, MissingDependencyError where a
+    Kaggle name needs `kagglehub`.
     """
     place = _fetch(source, cache_dir)
     if out.resolve() == place.resolve():
@@ -82,10 +88,10 @@ def import_source(
     rows = list(_usable(found, bounds, children))
     if not rows:
         raise DataError(
-            f"No usable row in {source}; left out: {dict(found.excluded) or 'nothing'}.", hint=ALLOWED
+            f"No usable row in {source}; excluded: {dict(found.excluded) or 'nothing'}.", hint=ALLOWED
         )
-    if people is not None:
-        _join_people(rows, people)
+    if identities is not None:
+        _join_identities(rows, identities)
     manifest = _to_manifest(found.root, rows)
     provenance = {
         "source": source,
@@ -103,7 +109,7 @@ def _fetch(source: str, cache_dir: Path | None) -> Path:
     if source.startswith("kaggle:"):
         match = _KAGGLE.fullmatch(source)
         if not match:
-            raise DataError(f"'{source}' names no Kaggle data set.", hint="Write kaggle:owner/slug.")
+            raise DataError(f"'{source}' is no name of a Kaggle data set.", hint="Write kaggle:owner/slug.")
         return _download(match["handle"])
     path = Path(source).expanduser()
     if path.is_dir():
@@ -124,7 +130,7 @@ def _download(handle: str) -> Path:
         raise MissingDependencyError("kagglehub", "kaggle") from error
     try:
         return Path(kagglehub.dataset_download(handle)).resolve()
-    except Exception as error:  # network, login, quota and disk faults come as many unrelated types
+    except Exception as error:  # network, login, quota and disk errors come as many unrelated types
         raise DataError(
             f"Kaggle did not deliver '{handle}': {error}",
             hint=f"Download the zip by hand from https://www.kaggle.com/datasets/{handle} and give its path.",
@@ -144,12 +150,13 @@ def _read_folder(folder: Path, age_column: str | None) -> _Found:
     if len(tables) == 1:
         return _read_csv(tables[0], age_column)
     raise DataError(
-        f"Nothing known in {folder}: {len(images)} images and {len(tables)} csv files.", hint=ALLOWED
+        f"{folder} has no known layout; it holds {len(images)} images and {len(tables)} csv files.",
+        hint=ALLOWED,
     )
 
 
 def _walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """Files in a fixed order, nearest first; hidden ones and what macOS adds to a zip are passed over."""
+    """Files in a fixed order, nearest first; hidden ones and those that macOS adds to a zip are skipped."""
     entries = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX")
     yield from (path for path in entries if path.is_file())
     if depth is None or depth > 0:
@@ -161,12 +168,12 @@ def _walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
 def _is_kaggle(table: Path) -> bool:
     if table.name.lower() != "train.csv":
         return False
-    return {"ID", "Class"} <= set(_read_table(table)[1])
+    return {"ID", "Class"} <= set(read_csv(table).columns)
 
 
 def _read_kaggle(table: Path, folder: Path) -> _Found:
     """Rows in the published order; every listed image must be there."""
-    raw, _ = _read_table(table)
+    raw = read_csv(table).rows
     images = _train_folder(table, folder, raw)
     there = {path.name for path in images.iterdir()} if images.is_dir() else set()
     missing = [row["ID"] for row in raw if row["ID"] not in there]
@@ -183,7 +190,7 @@ def _read_kaggle(table: Path, folder: Path) -> _Found:
     return _Found("kaggle_folder", images.parent, rows)
 
 
-def _train_folder(table: Path, folder: Path, rows: list[Row]) -> Path:
+def _train_folder(table: Path, folder: Path, rows: Sequence[Row]) -> Path:
     """The folder `Train` that holds most of the first listed images (a second one may be empty)."""
     found = [path for path in _folders(folder, MAX_DEPTH) if path.name.lower() == "train"]
     first = [row["ID"] for row in rows[:100]]
@@ -221,8 +228,8 @@ def _read_utkface(images: list[Path], folder: Path) -> _Found:
             found.excluded["no_age"] += 1
             continue
         age, gender, race = [*match["fields"].split("_"), "", ""][:3]
-        who = {"gender": _GENDERS.get(gender, ""), "race": race}
-        found.rows.append({"path": _relative(path, folder), AGE: age} | who)
+        others = {"gender": _GENDERS.get(gender, ""), "race": race}
+        found.rows.append({"path": _relative(path, folder), AGE: age} | others)
     return found
 
 
@@ -232,7 +239,24 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _read_csv(table: Path, age_column: str | None) -> _Found:
     """Rows of any csv with a path and a label or age column; labels win unless `age_column` is given."""
-    raw, names = _read_table(table)
+    content = read_csv(table)
+    path_name, label_name, age_name = _pick_columns(content, table, age_column)
+    if _is_kaggle(table) and (table.parent / "Train").is_dir():
+        return _read_kaggle(table, table.parent)
+    root = read_manifest(table, need_label=False)[0].root if path_name == "path" else table.parent
+    rows = []
+    for row in content.rows:
+        known = {"path": row[path_name]} | ({"label": row[label_name]} if label_name else {})
+        known |= {AGE: row[age_name]} if age_name else {}
+        rows.append(known | _others(row, path_name, label_name, age_name))
+    return _Found("csv", root, rows)
+
+
+def _pick_columns(
+    content: CsvTable, table: Path, age_column: str | None
+) -> tuple[str, str | None, str | None]:
+    """Names of the path, label and age columns; raises DataError where a path or both others lack."""
+    names = content.columns
     if age_column is not None and age_column not in names:
         raise DataError(f"{table} has no column '{age_column}'.", hint=f"Its columns: {', '.join(names)}.")
     path_name = _pick(names, PATH_NAMES)
@@ -243,20 +267,13 @@ def _read_csv(table: Path, age_column: str | None) -> _Found:
             f"{table} has the columns {', '.join(names) or 'none'}.",
             hint=f"It needs one of {', '.join(PATH_NAMES)} and one of {', '.join(LABEL_NAMES)}, {AGE}.",
         )
-    if _is_kaggle(table) and (table.parent / "Train").is_dir():
-        return _read_kaggle(table, table.parent)
-    root = read_manifest(table, need_label=False)[0].root if path_name == "path" else table.parent
-    rows = []
-    for row in raw:
-        known = {"path": row[path_name]} | ({"label": row[label_name]} if label_name else {})
-        known |= {AGE: row[age_name]} if age_name else {}
-        rows.append(known | _others(row, path_name, label_name, age_name))
-    return _Found("csv", root, rows)
+    return path_name, label_name, age_name
 
 
-def _pick(names: list[str], wanted: tuple[str, ...]) -> str | None:
+def _pick(names: Sequence[str], allowed: tuple[str, ...]) -> str | None:
+    """The column whose name, in lower case, comes first in `allowed`."""
     by_key = {name.lower(): name for name in reversed(names)}
-    return next((by_key[key] for key in wanted if key in by_key), None)
+    return next((by_key[key] for key in allowed if key in by_key), None)
 
 
 def _inside(name: str, root: Path) -> str:
@@ -270,34 +287,15 @@ def _inside(name: str, root: Path) -> str:
 
 
 def _others(row: Row, *used: str | None) -> Row:
-    """The columns not used; one that would pass for a path, label or age is renamed `source_...`."""
+    """The columns not used; one with the name of a path, label or age becomes `source_...`."""
     rest = {name: value for name, value in row.items() if name not in used}
     return {f"source_{k}" if k in {"path", "label", AGE} else k: v for k, v in rest.items()}
-
-
-def _read_table(path: Path) -> tuple[list[Row], list[str]]:
-    """Stripped rows and column names of a csv in UTF-8."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            raw = list(reader)
-            columns = list(reader.fieldnames or [])
-    except OSError as error:
-        raise DataError(
-            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error
-    names = [name for name in columns if name and name.strip()]
-    return [{name.strip(): row[name].strip() for name in names} for row in raw], [
-        name.strip() for name in names
-    ]
 
 
 def _usable(found: _Found, bounds: AgeBounds, children: bool) -> Iterator[Row]:
     """Rows with a path inside the root and a label by name; the others are counted in `found.excluded`.
 
-    With `children` an age below the bounds is no reason to leave a row out; its label is empty.
+    `children` keeps a row whose age lies below the bounds; its label is empty.
     """
     seen: set[str] = set()
     for row in found.rows:
@@ -330,27 +328,29 @@ def _label_of_age(text: str, bounds: AgeBounds) -> tuple[int | None, str]:
     return bounds.label(age), f"under_{bounds.young:g}"
 
 
-def _join_people(rows: list[Row], people: Path) -> None:
-    """Add the columns of `people` to the rows of the same file name, '' where it knows nothing."""
-    table, names = _read_table(people)
-    key = _pick(names, PATH_NAMES)
-    if key is None or "person" not in names:
+def _join_identities(rows: list[Row], path: Path) -> None:
+    """Add the columns of a csv to the rows by file name, '' where it has no row for an image."""
+    table = read_csv(path)
+    key = _pick(table.columns, PATH_NAMES)
+    who = _pick(table.columns, (IDENTITY, *IDENTITY_ALIASES))
+    if key is None or who is None:
         raise DataError(
-            f"{people} has the columns {', '.join(names) or 'none'}.", hint="It needs the columns ID,person."
+            f"{path} has the columns {', '.join(table.columns) or 'none'}.",
+            hint="It needs the columns ID and identity (or person).",
         )
-    known = {Path(row[key]).name: row for row in table}
+    known = {Path(row[key]).name: row for row in table.rows}
     if not any(Path(row["path"]).name in known for row in rows):
-        raise DataError(f"{people} names none of the {len(rows)} images.", hint="Its ID is a file name.")
+        raise DataError(f"{path} names none of the {len(rows)} images.", hint="Its ID is a file name.")
     for row in rows:
         match = known.get(Path(row["path"]).name, {})
-        row |= _others({name: match.get(name, "") for name in names}, key)
-        row[IDENTITY] = row["person"]
+        cells = {name: match.get(name, "") for name in table.columns}
+        row |= _others(cells, key, who) | {IDENTITY: cells[who]}
 
 
 def _to_manifest(root: Path, rows: list[Row]) -> Manifest:
     names = list(dict.fromkeys(name for row in rows for name in row if name not in {"path", "label"}))
     labels = [label_index(row["label"]) if row["label"] else UNKNOWN for row in rows]
-    columns = {name: tuple(row.get(name, "") for row in rows) for name in names}
+    columns = name_identity({name: tuple(row.get(name, "") for row in rows) for name in names})
     return Manifest(
         root.resolve(), tuple(row["path"] for row in rows), np.asarray(labels, dtype=np.int64), columns
     )

@@ -1,61 +1,75 @@
-"""Which rows train, which validation, which judge: random as the reference study, or disjoint in people."""
+"""Train, validation and test rows of a manifest: random as in the reference study, or by identity."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from threeages.data.manifest import IDENTITY, Manifest
-from threeages.errors import DataError, MissingDependencyError
+from threeages.errors import ConfigError, DataError, MissingDependencyError
 
 Rows = NDArray[np.int64]
 SplitMode = Literal["random", "identity", "none"]
-TEST_SHARE = 0.2  # the reference study's 80/20
-SELECT_PARTS = 8  # one eighth of the training people choose the epoch; the judged people never do
+TEST_SHARE = 0.2  # of the random split, as in the reference study
+VALIDATION_PARTS = 8  # one part in eight of what the test fold leaves is validation, where identities suffice
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row indices of a manifest. `validation` chooses, `test` is judged once; `none` trains on all rows.
+    """Row indices of a manifest, int64: `train` fits, `validation` chooses the epoch, `test` is scored once.
 
-    In `random` mode both are the same rows, as in the reference study; in `people` mode no cluster and no
-    pixel-identical image stands on two sides. `straddling` counts test images with a twin in train.
+    Mode `identity`: no identity and no image with identical pixels is on two sides. Mode `random`:
+    `validation` IS `test`, as in the reference study, and identities are on both sides, so that the score is
+    too high for new identities. Mode `none`: every row is in `train`. `leaked_duplicates` counts test images
+    with an exact duplicate in `train`.
     """
 
     train: Rows
     validation: Rows
     test: Rows
-    straddling: int
+    leaked_duplicates: int
 
 
 def create_split(
     manifest: Manifest,
     digests: NDArray[np.uint8],
-    mode: SplitMode,
+    mode: SplitMode = "identity",
     *,
     fold: int = 0,
     folds: int = 5,
     seed: int = 42,
 ) -> Split:
-    """Split a manifest; `digests` uint8 `(n, 16)` names identical pixels (see data.digest).
+    """Split the rows of a manifest into train, validation and test rows.
 
-    Raises DataError in `people` mode when no person is known.
+    `digests`, uint8 `(n, 16)`, are equal for images with identical pixels (`faces.images.pixel_digest`). Mode
+    `identity` tests on one of `folds` parts of the identities; the other modes use neither `fold` nor
+    `folds`. Raises ConfigError where a setting is not allowed, DataError in mode `identity` where a row has
+    no identity or the identities are too few.
     """
-    twins = _twin_ids(digests)
+    _check(mode, fold, folds)
+    images = _image_ids(digests)
     if mode == "none":
         train, validation, test = np.arange(len(manifest)), *(np.empty(0, dtype=np.int64),) * 2
     elif mode == "random":
-        train, test = _random(len(manifest), seed)
+        train, test = _split_random(len(manifest), seed)
         validation = test
     else:
-        identities = _merged_identities(manifest, twins)
-        train, test = _fold(manifest.labels, identities, np.arange(len(manifest)), fold, folds, seed)
-        train, validation = _fold(manifest.labels, identities, train, 0, SELECT_PARTS, seed)
-    return Split(train, validation, test, int(np.isin(twins[test], twins[train]).sum()))
+        train, validation, test = _split_identities(manifest, images, fold, folds, seed)
+    return Split(train, validation, test, int(np.isin(images[test], images[train]).sum()))
 
 
-def _random(n: int, seed: int) -> tuple[Rows, Rows]:
+def _check(mode: str, fold: int, folds: int) -> None:
+    if mode not in get_args(SplitMode):
+        raise ConfigError(f"The split was '{mode}'.", hint=f"Allowed: {', '.join(get_args(SplitMode))}.")
+    if folds < 2 or not 0 <= fold < folds:
+        raise ConfigError(
+            f"The split was fold {fold} of {folds} folds.",
+            hint="Give at least 2 folds, and a fold from 0 to one less than their number.",
+        )
+
+
+def _split_random(n: int, seed: int) -> tuple[Rows, Rows]:
     try:
         from sklearn.model_selection import train_test_split
     except ImportError as error:
@@ -64,41 +78,69 @@ def _random(n: int, seed: int) -> tuple[Rows, Rows]:
     return train, test
 
 
-def _fold(labels: Rows, identities: Rows, rows: Rows, fold: int, folds: int, seed: int) -> tuple[Rows, Rows]:
-    """(rest, fold) of the rows, identities whole and classes stratified."""
+def _split_identities(
+    manifest: Manifest, images: Rows, fold: int, folds: int, seed: int
+) -> tuple[Rows, Rows, Rows]:
+    """Train, validation and test rows, no identity in two of them."""
+    labels, identities = manifest.labels, _merged_identities(manifest, images)
+    everything = np.arange(len(manifest))
+    most = _count_parts(labels, identities, everything)
+    if most < folds:
+        raise DataError(
+            f"The manifest is too small for {folds} folds by identity: it allows at most {most}.",
+            hint=f"Give --folds {most}." if most > 1 else "Add images of more identities.",
+        )
+    rest, test = _take_part(labels, identities, everything, fold, folds, seed)
+    parts = min(VALIDATION_PARTS, _count_parts(labels, identities, rest))
+    if parts < 2:
+        raise DataError(
+            f"Fold {fold} of {folds} leaves {len(np.unique(identities[rest]))} identities in {len(rest)} "
+            "images; train and validation rows need at least 2 identities, and 2 images of one age group.",
+            hint="Add images of more identities, or give more --folds.",
+        )
+    train, validation = _take_part(labels, identities, rest, 0, parts, seed)
+    return train, validation, test
+
+
+def _count_parts(labels: Rows, identities: Rows, rows: Rows) -> int:
+    """The most parts these rows allow: one per identity, and per image of the most frequent label."""
+    frequent = np.unique(labels[rows], return_counts=True)[1].max()
+    return int(min(len(np.unique(identities[rows])), frequent))
+
+
+def _take_part(
+    labels: Rows, identities: Rows, rows: Rows, part: int, parts: int, seed: int
+) -> tuple[Rows, Rows]:
+    """(rest, part) of the rows, identities whole and labels stratified."""
     try:
         from sklearn.model_selection import StratifiedGroupKFold
     except ImportError as error:
         raise MissingDependencyError("scikit-learn", "train") from error
-    n = len(np.unique(identities[rows]))
-    if n < folds:
-        raise DataError(
-            f"The manifest has {n} people; {folds} folds need at least {folds}.", hint="Give fewer --folds."
-        )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    parts = list(splitter.split(rows, labels[rows], identities[rows]))
-    rest, held = parts[fold]
-    return rows[rest], rows[held]
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    rest, taken = list(splitter.split(rows, labels[rows], identities[rows]))[part]
+    return rows[rest], rows[taken]
 
 
-def _merged_identities(manifest: Manifest, twins: Rows) -> Rows:
-    """Cluster index per row; people who share an identical image become one cluster."""
+def _merged_identities(manifest: Manifest, images: Rows) -> Rows:
+    """Number of each row's identity `(n,)`; identities that share an image count as one."""
     names = manifest.identities()
     if names is None or "" in names:
         known = 0 if names is None else int((names != "").sum())
         raise DataError(
-            f"A split by people needs a person in every row; {IDENTITY} has {known} of {len(manifest)}.",
-            hint="Import with --people FILE, add the column, or use --split random.",
+            f"A split by identity needs an identity in every row; "
+            f"the column {IDENTITY} has one in {known} of {len(manifest)} rows.",
+            hint="Import with --identities FILE, or add the column. --split random splits without identities, "
+            "but the score is then too high for new identities.",
         )
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    people = np.unique(names, return_inverse=True)[1]
-    n = int(people.max()) + 1
-    edges = coo_matrix((np.ones(len(people)), (people, n + twins)), shape=(n + len(twins),) * 2)
-    return np.asarray(connected_components(edges, directed=False)[1][people], dtype=np.int64)
+    numbers = np.unique(names, return_inverse=True)[1]
+    n = int(numbers.max()) + 1
+    edges = coo_matrix((np.ones(len(numbers)), (numbers, n + images)), shape=(n + len(images),) * 2)
+    return np.asarray(connected_components(edges, directed=False)[1][numbers], dtype=np.int64)
 
 
-def _twin_ids(digests: NDArray[np.uint8]) -> Rows:
-    """The same number for rows whose decoded pixels are identical."""
+def _image_ids(digests: NDArray[np.uint8]) -> Rows:
+    """A number per row `(n,)`, the same for rows with identical pixels."""
     return np.asarray(np.unique(digests, axis=0, return_inverse=True)[1], dtype=np.int64).reshape(-1)

@@ -1,4 +1,4 @@
-"""Drawn faces whose age shows: data for the demo and the tests where no data set is given."""
+"""Drawn faces that show an age: data for the demo and the tests where no data set is given."""
 
 import os
 import shutil
@@ -13,12 +13,12 @@ from threeages.errors import DataError
 from threeages.faces.images import Pixels
 from threeages.labels import AgeBounds
 
-DRAWN = 256  # drawn at this size and averaged down, which smooths the edges
+CANVAS = 256  # pixels; drawn at this size and averaged down, which smooths the edges
 AGES = (
     (14, 29),
     (33, 48),
     (55, 85),
-)  # years drawn for YOUNG, MIDDLE, OLD: gaps, so that no label is in doubt
+)  # years of YOUNG, MIDDLE, OLD; the gaps keep every label clear
 SKINS = ((255, 219, 190), (234, 192, 156), (198, 145, 105), (141, 93, 62), (96, 62, 44))
 HAIRS = ((35, 25, 20), (90, 56, 30), (150, 100, 55), (205, 165, 100))
 
@@ -26,23 +26,23 @@ Color = tuple[int, int, int]
 
 
 def draw_face(age: float, identity: int, rng: np.random.Generator, size: int = 96) -> Pixels:
-    """uint8 RGB `(size, size, 3)` of a face `age` years old.
+    """Draw a face of `age` years, uint8 RGB `(size, size, 3)`.
 
-    `identity` fixes skin, hair and proportions; `age` greys and recedes the hair, cuts wrinkles, narrows the
-    eyes and lets the cheeks sag; `rng` moves the head, the light, the blur, the noise and the background.
+    `identity` fixes skin, hair and proportions; `age` greys and recedes the hair, adds wrinkles, narrows the
+    eyes and lets the cheeks sag; `rng` varies pose, light, blur, noise and background.
     """
-    person = np.random.default_rng(identity)
-    skin = _shade(SKINS[person.integers(len(SKINS))], float(person.uniform(0.9, 1.1)))
+    traits = np.random.default_rng(identity)
+    skin = _shade(SKINS[traits.integers(len(SKINS))], float(traits.uniform(0.9, 1.1)))
     grey, worn = float(np.clip((age - 38) / 30, 0, 1)), float(np.clip((age - 28) / 45, 0, 1))
-    hair = _mix(HAIRS[person.integers(len(HAIRS))], (215, 215, 215), grey)
-    width, height = int(person.integers(62, 78)), int(person.integers(84, 98))
-    spread, eye = int(person.integers(26, 34)), int(person.integers(9, 13)) - round(2 * worn)
-    long_hair = bool(person.integers(2))
+    hair = _mix(HAIRS[traits.integers(len(HAIRS))], (215, 215, 215), grey)
+    width, height = int(traits.integers(62, 78)), int(traits.integers(84, 98))
+    spread, eye = int(traits.integers(26, 34)), int(traits.integers(9, 13)) - round(2 * worn)
+    long_hair = bool(traits.integers(2))
     x, y = 128 + int(rng.integers(-8, 9)), 138 + int(rng.integers(-8, 9))
-    canvas = np.full((DRAWN, DRAWN, 3), rng.integers(100, 180) + rng.integers(-25, 26, 3), dtype=np.uint8)
+    canvas = np.full((CANVAS, CANVAS, 3), rng.integers(100, 180) + rng.integers(-25, 26, 3), dtype=np.uint8)
     if long_hair:
         cv2.rectangle(canvas, (x - width - 12, y - 12), (x + width + 12, y + 74), hair, -1, cv2.LINE_AA)
-    cloth = _shade((110, 120, 145), float(person.uniform(0.5, 1.2)))
+    cloth = _shade((110, 120, 145), float(traits.uniform(0.5, 1.2)))
     _ellipse(canvas, (x, y + 156), (116, 56), cloth)
     _ellipse(canvas, (x, y + 92), (34, 40), _shade(skin, 0.8))
     _ellipse(canvas, (x, y - 12), (width + 12, height + 6), hair)
@@ -58,12 +58,13 @@ def draw_face(age: float, identity: int, rng: np.random.Generator, size: int = 9
 
 
 def write_face_set(
-    out: Path, *, people: int = 60, per_person: int = 12, seed: int = 0, size: int = 96
+    out: Path, *, identities: int = 60, per_identity: int = 12, seed: int = 0, size: int = 96
 ) -> Path:
-    """Draw a set into the folder `out` and return its manifest; a set that is there already is kept.
+    """Write a set of drawn faces into the folder `out` and return its manifest `faces.csv`.
 
-    It is drawn beside `out` and renamed when whole. Each person has one age group, `identity` names them.
-    Raises DataError where `out` holds other files, which are left alone, or cannot be written.
+    Each identity has one age group and `per_identity` images of `size` pixels on each side. A set that is
+    there already is kept; a new one is written beside `out` and renamed when whole. Raises DataError where
+    `out` holds other files, which stay untouched, or cannot be written.
     """
     manifest = out / "faces.csv"
     if manifest.exists():
@@ -73,7 +74,7 @@ def write_face_set(
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
-        drawn = _draw_set(part, out.resolve(), people, per_person, seed, size)
+        drawn = _draw_set(part, out.resolve(), identities, per_identity, seed, size)
         save_manifest(drawn, part / manifest.name, provenance={"source": "drawn", "seed": seed})
         if out.is_dir():
             out.rmdir()  # empty, as checked above; Windows renames onto no folder
@@ -89,27 +90,29 @@ def write_face_set(
     return manifest
 
 
-def _draw_set(folder: Path, root: Path, people: int, per_person: int, seed: int, size: int) -> Manifest:
-    """Write the images into `folder`; the manifest names `root`, where they will stand."""
+def _draw_set(
+    folder: Path, root: Path, n_identities: int, per_identity: int, seed: int, size: int
+) -> Manifest:
+    """Write the images into `folder`; the manifest names `root`, their final folder."""
     rng = np.random.default_rng(seed)
     names, ages, identities = [], [], []
-    for person in range(people):
-        low, high = AGES[person % len(AGES)]
-        for i in range(per_person):
+    for identity in range(n_identities):
+        low, high = AGES[identity % len(AGES)]
+        for i in range(per_identity):
             age = int(rng.integers(low, high + 1))
-            face = draw_face(age, seed * 10_000 + person, rng, size)
-            names.append(f"{person:03d}-{i:02d}.jpg")
+            face = draw_face(age, seed * 10_000 + identity, rng, size)
+            names.append(f"{identity:03d}-{i:02d}.jpg")
             Image.fromarray(face).save(folder / names[-1], quality=85)
             ages.append(str(age))
-            identities.append(f"drawn-{person:03d}")
+            identities.append(f"drawn-{identity:03d}")
     labels = np.asarray([AgeBounds().label(float(age)) for age in ages], dtype=np.int64)
     return Manifest(root, tuple(names), labels, {"age": tuple(ages), IDENTITY: tuple(identities)})
 
 
 def _photograph(canvas: Pixels, rng: np.random.Generator, size: int) -> Pixels:
-    """Turn the head by up to 6 degrees, blur, light and add noise, at the final size where it is cheap."""
-    turn = cv2.getRotationMatrix2D((DRAWN / 2, DRAWN / 2), float(rng.uniform(-6, 6)), 1.0)
-    turned = cv2.warpAffine(canvas, turn, (DRAWN, DRAWN), borderMode=cv2.BORDER_REPLICATE)
+    """Rotate by up to 6 degrees, scale to the final size, then blur, light and add noise."""
+    turn = cv2.getRotationMatrix2D((CANVAS / 2, CANVAS / 2), float(rng.uniform(-6, 6)), 1.0)
+    turned = cv2.warpAffine(canvas, turn, (CANVAS, CANVAS), borderMode=cv2.BORDER_REPLICATE)
     small = cv2.resize(turned, (size, size), interpolation=cv2.INTER_AREA)
     blurred = cv2.GaussianBlur(small, (0, 0), float(rng.uniform(0.2, 0.6)))
     noise = 3 * rng.standard_normal(blurred.shape, dtype=np.float32)

@@ -1,78 +1,45 @@
-"""A model card in Markdown: what the model is for, and what was measured on which people."""
+"""A model card in Markdown: what the model is for, and how it scores on which identities."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from string import Template
 
 import numpy as np
 
 from threeages.errors import ImageError
-from threeages.evaluation.evaluate import SLICE_FIGURES, Evaluation, evaluate
-from threeages.evaluation.predictions import PredictionTable
-from threeages.evaluation.report import NAMES
-from threeages.evaluation.thresholds import measure_answers
+from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
+from threeages.evaluation.predictions import REJECTION_REASON, PredictionTable
+from threeages.evaluation.tables import (
+    METRIC_TITLES,
+    format_number,
+    format_with_interval,
+    load_template,
+    markdown_table,
+)
+from threeages.evaluation.thresholds import measure_selective_risk
 from threeages.faces.images import load_image
 from threeages.files import atomic_path
 from threeages.signature import Signature
 
 SIZES = ((0, 32), (32, 64), (64, 128), (128, 256), (256, 100_000))  # pixels of the shorter side
-GREY = 6.0  # mean spread of the colour channels, of 255, below which an image passes for grey
-SLICES = ("gender", "pose", "image_size", "color", "age_decade", "expression", "race", "abstained")
-TITLES = {
+GREY = 6.0  # mean spread of the colour channels, of 255, below which an image counts as grey
+SLICES = ("gender", "pose", "image_size", "color", "age_decade", "expression", "race", REJECTION_REASON)
+SLICE_TITLES = {
     "image_size": "shorter side in pixels",
     "color": "grey or colour",
     "age_decade": "decade of age",
-    "abstained": "reason that `predict` would give instead of an answer",
+    REJECTION_REASON: "reason for which `predict` gives no answer",
 }
-
-_CARD = Template("""# Model card: $name
-
-Answers which of three age groups a face looks like: YOUNG (13-30), MIDDLE (31-50) or OLD (51 and
-over)$years. One ONNX file of $megabytes MB; input $size x $size pixels, uint8 RGB; preprocessing and
-thresholds inside. This card is written by `threeages card` from the predictions of measured runs; no
-figure is typed in.
-
-## Intended use
-Statistics over many faces, sorting one's own photos, research on how such models err. The answer is an
-impression of apparent age, as annotators had it, and not a person's age.
-
-## Not for
-- Deciding anything about a single person: access, sales, work, credit, insurance, police, borders.
-- Proof of age. A person who looks 35 may be 17.
-- Children. The training data hold nobody under 13 as a group; a face that looks younger gets no answer
-  where the model estimates years, and a wrong one where it does not.
-- Watching people who did not agree to it.
-
-## Data and its terms
-- Film faces (`arashnic/faces-age-detection-dataset` on Kaggle, drawn from IMFDB): frames from Indian
-  films of about a hundred actors; labels are annotators' impressions. Research use; no image is
-  redistributed here.
-- UTKFace, where a set below is named so: faces with years from 0 to 116 found on the web. Non-commercial
-  research; no image is redistributed here.
-
-## What was measured
-Every set consists of people outside the training of the model that answered. Intervals are 95 %, by
-bootstrap over persons where they are known, else over images.
-
-$summary
-
-$details
-
-## When it abstains
-$thresholds
-
-## Not tested
-Other countries' films and photos beyond the sets above, faces behind masks or heavy make-up, infrared,
-drawings, faces made by a computer, surgical or burn scars, people under 13. Skin tone is not recorded in
-the film faces, so no figure by skin tone can be given for them. Nothing was tested on attacks meant to
-mislead the model.
-""")
+REJECTIONS = """A picture without a face, a face under 16 pixels and one that is hopelessly blurred get a
+reason instead of an answer."""
+TARGETS = """Coverage is the share of a set that is answered, selective risk the share of errors among those
+answers. On a set that the thresholds were chosen on, both are cross-fitted over identities."""
 
 
 @dataclass(frozen=True)
 class CardSet:
-    """Predictions on people outside training; `root` is the images' folder, for slices by size and colour."""
+    """Predictions on held-out identities; `root` is the images' folder, for slices by size and colour."""
 
     name: str
     table: PredictionTable
@@ -80,18 +47,32 @@ class CardSet:
 
 
 def write_card(
-    sets: Sequence[CardSet], signature: Signature, out: Path, *, megabytes: float, has_years: bool
+    sets: Sequence[CardSet],
+    signature: Signature,
+    out: Path,
+    *,
+    name: str,
+    megabytes: float,
+    has_years: bool,
+    is_default: bool = False,
 ) -> None:
-    """Write the card of the model with that signature; raises DataError where a set has no row to judge."""
-    judged = [(s.name, evaluate(with_image_columns(s.table, s.root) if s.root else s.table)) for s in sets]
-    text = _CARD.substitute(
-        name=signature.name,
-        years=", and an apparent age in years with a 90 % interval" if has_years else "",
+    """Write the card of the model with that signature; DataError where a set has no scored row.
+
+    `name` is the model's in the title. The terms of the training data are known for the shipped default alone
+    (`is_default`).
+    """
+    tables = [with_image_columns(s.table, s.root) if s.root else s.table for s in sets]
+    evaluated = [(s.name, evaluate_table(table)) for s, table in zip(sets, tables, strict=True)]
+    text = load_template("card.md").substitute(
+        title=f"threeages {version('threeages')} {name}",
+        terms=load_template(f"terms_{'default' if is_default else 'unknown'}.md").template.strip(),
+        years=" It also estimates apparent age with a 90 % interval." if has_years else "",
         megabytes=f"{megabytes:.1f}",
+        architecture=signature.name,
         size=signature.input_size,
-        summary=_summary(judged),
-        details="\n\n".join(_details(name, result) for name, result in judged),
-        thresholds=_thresholds(signature, sets),
+        summary=_summary(evaluated),
+        details="\n\n".join(part for pair in evaluated for part in _details(*pair)),
+        thresholds="\n\n".join(_thresholds(signature, sets)),
     )
     with atomic_path(out) as part:
         part.write_text(text, encoding="utf-8")
@@ -116,80 +97,63 @@ def _describe(path: Path) -> tuple[str, str]:
     return size, "grey" if spread < GREY else "colour"
 
 
-def _summary(judged: Sequence[tuple[str, Evaluation]]) -> str:
-    header = ("Set", "Images", "Persons", "Accuracy", "Balanced accuracy", "Macro F1", "ECE", "Years MAE")
-    return _table(header, ((name, *_headline(result)) for name, result in judged))
+def _summary(evaluated: Sequence[tuple[str, Evaluation]]) -> str:
+    header = ("Set", "Images", "Identities", "Accuracy", "Balanced accuracy", "Macro F1", "ECE", "Years MAE")
+    return markdown_table(header, ((name, *_headline(result)) for name, result in evaluated))
 
 
 def _headline(result: Evaluation) -> list[str]:
-    persons = f"{result.units:,}" if result.unit != "image" else "not known"
-    years = f"{result.years['mae']:.2f}" if result.years else ""
-    return [f"{result.n:,}", persons, *(_with_interval(result, k) for k in (*SLICE_FIGURES, "ece")), years]
+    identities = f"{result.units:,}" if result.unit != "image" else "not known"
+    metrics = (format_with_interval(result, name) for name in (*SLICE_METRICS, "ece"))
+    return [f"{result.n:,}", identities, *metrics, f"{result.years['mae']:.2f}" if result.years else ""]
 
 
-def _details(name: str, result: Evaluation) -> str:
-    parts = [
-        f"### {name}",
-        _table(
-            ("Class", "Precision", "Recall", "F1", "Images"),
-            (
-                (group, *(f"{row[k]:.3f}" for k in ("precision", "recall", "f1")), f"{row['support']:,}")
-                for group, row in result.per_class.items()
-            ),
-        ),
-    ]
+def _details(name: str, result: Evaluation) -> Iterator[str]:
+    yield f"### {name}"
+    yield from (f"**Warning.** {note}" for note in result.notes)
+    yield _classes(result)
     if result.failed:
-        parts.append("Not judged: " + ", ".join(f"{k} {v:,}" for k, v in result.failed.items()) + ".")
+        yield "Not scored: " + ", ".join(f"{status} {n:,}" for status, n in result.failed.items()) + "."
     if result.years:
-        covered = result.years["interval_coverage"]
-        parts.append(f"The 90 % intervals of years hold the age of {covered:.1%} of the faces.")
-    for column in SLICES:
-        if column in result.slices:
-            rows = (
-                (value, f"{figures['n']:,}", *(f"{figures[k]:.3f}" for k in SLICE_FIGURES))
-                for value, figures in result.slices[column].items()
-            )
-            header = (f"By {TITLES.get(column, column)}", "Images", *(NAMES[k] for k in SLICE_FIGURES))
-            parts.append(_table(header, rows))
-    return "\n\n".join(parts)
+        yield f"The 90 % intervals hold the age of {result.years['interval_coverage']:.1%} of the faces."
+    yield from (_slice(result, column) for column in SLICES if column in result.slices)
 
 
-def _thresholds(signature: Signature, sets: Sequence[CardSet]) -> str:
-    text = (
-        "A picture without a face, a face under 16 pixels and one that is hopelessly blurred "
-        "get a reason and no answer."
-    )
-    if not signature.error_thresholds and not signature.set_thresholds:
-        return text + " No thresholds for error rates or sets were measured for this model."
-    shares = ((f"{share:.0%}", f"{probability:.3f}") for share, probability in signature.set_thresholds)
-    return "\n\n".join(
-        [
-            text,
-            "Answered and wrong are shares of each set and of its answers; where the confidences were\n"
-            "chosen on a set, of persons left out of the choice.",
-            _answered(signature, sets),
-            _table(("`--coverage`", "a group is in the set from this probability on"), shares),
-        ]
-    )
-
-
-def _answered(signature: Signature, sets: Sequence[CardSet]) -> str:
-    """What each error rate that may be wished for comes to on every set."""
-    found = [measure_answers(s.table, signature) for s in sets]
-    header = ["`--max-error`", "answers from this confidence on"]
-    header += [f"{s.name}: {what}" for s in sets for what in ("answered", "wrong")]
+def _classes(result: Evaluation) -> str:
     rows = (
-        [f"{rate:.0%}", f"{confidence:.3f}", *(f"{share:.3f}" for pair in measured for share in pair)]
-        for (rate, confidence), *measured in zip(signature.error_thresholds, *found, strict=True)
+        (name, *(f"{row[k]:.3f}" for k in ("precision", "recall", "f1")), f"{row['support']:,}")
+        for name, row in result.per_class.items()
     )
-    return _table(header, rows)
+    return markdown_table(("Class", "Precision", "Recall", "F1", "Images"), rows)
 
 
-def _with_interval(result: Evaluation, figure: str) -> str:
-    low, high = result.intervals[figure]
-    return f"{result.metrics[figure]:.3f} ({low:.3f}-{high:.3f})"
+def _slice(result: Evaluation, column: str) -> str:
+    rows = (
+        (value, f"{found['n']:,}", *(format_number(found[name]) for name in SLICE_METRICS))
+        for value, found in result.slices[column].items()
+    )
+    title = f"By {SLICE_TITLES.get(column, column)}"
+    return markdown_table((title, "Images", *(METRIC_TITLES[name] for name in SLICE_METRICS)), rows)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def _thresholds(signature: Signature, sets: Sequence[CardSet]) -> Iterator[str]:
+    yield REJECTIONS
+    if not signature.error_thresholds and not signature.set_thresholds:
+        yield "No thresholds for target error rates or prediction sets were measured for this model."
+        return
+    yield TARGETS
+    yield _risk_table(signature, sets)
+    rows = ((f"{share:.0%}", f"{probability:.3f}") for share, probability in signature.set_thresholds)
+    yield markdown_table(("`--coverage`", "probability from which a group is in the set"), rows)
+
+
+def _risk_table(signature: Signature, sets: Sequence[CardSet]) -> str:
+    """Coverage and selective risk of every set at each target error rate."""
+    measured = [measure_selective_risk(s.table, signature) for s in sets]
+    header = ["`--max-error`", "confidence threshold"]
+    header += [f"{s.name}: {what}" for s in sets for what in ("coverage", "selective risk")]
+    rows = (
+        [f"{target:.0%}", f"{confidence:.3f}", *(f"{share:.3f}" for pair in pairs for share in pair)]
+        for (target, confidence), *pairs in zip(signature.error_thresholds, *measured, strict=True)
+    )
+    return markdown_table(header, rows)

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import Manifest, InvalidRow
+from threeages.data.manifest import InvalidRow, Manifest
 from threeages.data.split import Rows
-from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
+from threeages.evaluation.predictions import AGE_COLUMNS, REJECTION_REASON, PredictionTable
 from threeages.faces.images import Pixels
 from threeages.inference.answer import apparent_age
-from threeages.inference.predictor import BATCH, Output, Predictor
+from threeages.inference.classify import BATCH, Output
+from threeages.inference.predictor import Predictor
 from threeages.inference.records import ABSTAINED, OK, Record
 from threeages.labels import UNKNOWN, YEARS
 
@@ -23,11 +24,12 @@ def predict_table(
     *,
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> PredictionTable:
-    """One row an image of a manifest, for its largest face; then one row a fault, none dropped.
+    """One row per image of a manifest, for its largest face, then one row per fault; no row is dropped.
 
-    A face that was found but not answered is judged by its probabilities all the same, so that abstaining
-    makes no figure better; the column `abstained` says why it was not. Models with years add the columns
-    `predicted_age`, `predicted_low` and `predicted_high`. `watch` may show the progress through the files.
+    A face that was found but rejected (too small, blurred, uncertain) is scored by its probabilities all the
+    same, so that rejecting faces improves no metric; the column `rejection_reason` says why. Models
+    with years add the columns `predicted_age`, `predicted_low` and `predicted_high`. `watch` wraps the files,
+    such as in a progress bar.
     """
     files = manifest.files()
     first: dict[str, Record] = {}
@@ -49,8 +51,10 @@ def predict_table(
 
 
 def _record_columns(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
-    """What records say beyond the probabilities, as columns of a table; none that is empty."""
-    columns = {"abstained": tuple(r.status if r.probs and r.status in ABSTAINED else "" for r in records)}
+    """Columns of what records hold beyond the probabilities, without those that are empty."""
+    columns = {
+        REJECTION_REASON: tuple(r.status if r.probs and r.status in ABSTAINED else "" for r in records)
+    }
     for column, name in AGE_COLUMNS.items():
         columns[column] = tuple("" if getattr(r, name) is None else str(getattr(r, name)) for r in records)
     return {column: values for column, values in columns.items() if any(values)}
@@ -59,7 +63,7 @@ def _record_columns(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
 def answer_table(
     manifest: Manifest, rows: Rows, answers: Mapping[str, NDArray[np.float32]]
 ) -> PredictionTable:
-    """The rows with a model's answers `(n, ...)` by output: probs, and years where it has them."""
+    """The given rows of a manifest with outputs of a model by name: probs `(n, 3)`, years if it has them."""
     held = manifest.select(rows)
     p = np.asarray(answers["probs"], dtype=np.float64)
     columns = dict(held.columns)

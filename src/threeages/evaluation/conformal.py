@@ -1,7 +1,7 @@
-"""Sets of age groups that hold the true one with a chosen probability for a new person; plain numpy.
+"""Conformal prediction sets of age groups and intervals of years, by identity; plain numpy.
 
-Split conformal prediction on people outside the training set. Rows of one person are not exchangeable with
-rows of another, so the quantile is taken over persons, each of equal weight, after Lee, Barber and Willett,
+Split conformal prediction, calibrated on held-out identities. Rows of one identity are not exchangeable with
+rows of another, so the quantile is taken over identities of equal weight. Source: Lee, Barber and Willett,
 "Distribution-free inference with hierarchical data" (2023).
 """
 
@@ -12,41 +12,43 @@ from threeages.errors import ConfigError
 from threeages.evaluation.metrics import Floats, check_rows, identity_codes
 
 
-def set_threshold(
+def find_set_threshold(
     labels: ArrayLike, probs: ArrayLike, identities: ArrayLike | None, coverage: float
 ) -> float:
     """The probability from which on an age group belongs to the set; 0 where only the full set will do.
 
-    Labels `(n,)`, probs `(n, 3)`, identities `(n,)` or None where every row is its own. The set of
-    a new person's face then holds the true age group with probability `coverage` or more, whatever the
-    model, as long as that person is drawn like those given.
+    Labels `(n,)`, probs `(n, 3)`, identities `(n,)` or None where every row is one of its own. The set of a
+    new identity's face then holds the true age group with probability `coverage` or more, whatever the
+    model, as long as that identity is exchangeable with those given. ConfigError where the coverage is not
+    between 0 and 1.
     """
     if not 0 < coverage < 1:
         raise ConfigError(f"The coverage was {coverage}.", hint="Give a share between 0 and 1, such as 0.9.")
     truth, p = check_rows(labels, probs)
     true_probs = p[np.arange(len(truth)), truth]
-    weights = identity_weights(identities, len(truth))
+    weights = compute_identity_weights(identities, len(truth))
     return max(-_quantile(-true_probs, weights, coverage), 0.0)
 
 
-def interval_margin(
+def compute_interval_margin(
     ages: ArrayLike, low: ArrayLike, high: ArrayLike, identities: ArrayLike | None, coverage: float
 ) -> float:
-    """Years to add at both ends of the intervals `(n,)` so that a new person's age lies inside them.
+    """Years to add at both ends of the intervals so that a new identity's age lies inside them.
 
-    Negative where the intervals are wider than needed, infinite where there are too few persons. It is
-    conformalized quantile regression (Romano, Patterson and Candes 2019) with persons of equal weight.
+    Ages, low and high are years `(n,)`, identities `(n,)` or None. The margin is negative where the intervals
+    are wider than needed and infinite where there are too few identities. Source: conformalized quantile
+    regression (Romano, Patterson and Candes 2019), here with identities of equal weight.
     """
     age = np.asarray(ages, dtype=np.float64)
     miss = np.maximum(np.asarray(low) - age, age - np.asarray(high))
-    weights = identity_weights(identities, len(age))
+    weights = compute_identity_weights(identities, len(age))
     return _quantile(miss, weights, coverage)
 
 
-def coverage_by_identity(
+def measure_coverage_by_identity(
     labels: ArrayLike, inside: NDArray[np.bool_], identities: ArrayLike | None
 ) -> Floats:
-    """Share of each person's rows whose set `inside` `(n, 3)` holds the label; `(persons,)`."""
+    """Share of each identity's rows whose set `inside` bool `(n, 3)` holds the label; `(identities,)`."""
     truth = np.asarray(labels, dtype=np.int64)
     hit = inside[np.arange(len(truth)), truth].astype(np.float64)
     codes = _codes(identities, len(truth))
@@ -54,15 +56,15 @@ def coverage_by_identity(
     return sums
 
 
-def identity_weights(identities: ArrayLike | None, n: int) -> Floats:
-    """Weight of each row `(n,)`, one over the number of its person's rows, so that persons weigh the same."""
+def compute_identity_weights(identities: ArrayLike | None, n: int) -> Floats:
+    """Weight of each row `(n,)`: one over its identity's number of rows, so that all identities weigh 1."""
     codes = _codes(identities, n)
     weights: Floats = 1.0 / np.bincount(codes)[codes]
     return weights
 
 
 def _quantile(scores: Floats, weights: Floats, level: float) -> float:
-    """Weighted quantile, with one more person of infinite score; infinite where too few rows reach it."""
+    """Weighted quantile with one more identity of infinite score; infinite where too few rows reach it."""
     order = np.argsort(scores, kind="stable")
     reached = np.cumsum(weights[order]) / (weights.sum() + 1)
     index = int(np.searchsorted(reached, level - 1e-12))

@@ -1,9 +1,9 @@
-"""From predictions to an Evaluation: overall, per class, by slice, with intervals by person."""
+"""From predictions to an Evaluation: metrics overall, by class and by slice, with intervals by identity."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,15 @@ from threeages.data.manifest import IDENTITY
 from threeages.errors import DataError
 from threeages.evaluation import metrics
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
-from threeages.evaluation.selective import risk_coverage
+from threeages.evaluation.provenance import Provenance
+from threeages.evaluation.selective import compute_risk_coverage
 from threeages.inference.records import OK
 from threeages.labels import UNKNOWN
 
-NO_LABEL = "no_label"  # counted with the failed rows: answered, but with nothing to judge it by
+NO_LABEL = "no_label"  # counted with the failed rows: the model answered, but no label is known
 NOT_GIVEN = "(not given)"
-MAX_SLICES = 20  # a column with more distinct values is a name or a number, not a group
-SLICE_FIGURES = ("accuracy", "balanced_accuracy", "f1_macro")
+MAX_SLICES = 20  # a column with more distinct values holds names or numbers, not categories
+SLICE_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 
 Slices = dict[str, dict[str, dict[str, float]]]
 
@@ -29,10 +30,11 @@ Slices = dict[str, dict[str, dict[str, float]]]
 class Evaluation:
     """How good the predictions are.
 
-    `n` rows were judged and `n_failed` were not, counted by status in `failed`. `intervals` holds the 95%
-    interval of every figure in `metrics`; they resample `units` units, each a `unit`: 'identity' or
-    'image'. `confusion` is int64 `(3, 3)`, row the label, column the answer. `risk_coverage` is the error
-    among the most confident shares of rows; `years` judges apparent ages where the table has them, else None.
+    `n` rows were scored and `n_failed` were not; `failed` counts those by status. `metrics` are those of
+    `metrics.summarize`, and `intervals` their 95 % intervals over `units` units, each a `unit`: 'identity' or
+    'image'. `confusion` is int64 `(3, 3)`, row the label, column the prediction. `risk_coverage` is the
+    selective risk by coverage. `years` scores apparent ages, None where the table has none. `notes` are
+    warnings that belong beside every metric.
     """
 
     n: int
@@ -48,9 +50,15 @@ class Evaluation:
     reliability: list[dict[str, float]]
     risk_coverage: list[dict[str, float]]
     years: dict[str, float] | None
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings to show wherever a metric is shown, such as that of a random split."""
+        return self.provenance.notes()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, the figures at top level; None where a figure is not defined."""
+        """Plain values for JSON, the metrics at top level; None where a metric is not defined."""
         intervals = {"unit": self.unit, "units": self.units, "level": 0.95, **self.intervals}
         raw = {
             "n": self.n,
@@ -64,21 +72,24 @@ class Evaluation:
             "reliability": self.reliability,
             "risk_coverage": self.risk_coverage,
             "years": self.years,
+            **asdict(self.provenance),
+            "notes": list(self.notes),
         }
         return {key: _plain(value) for key, value in raw.items()}
 
 
-def evaluate(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) -> Evaluation:
-    """Judge every row that has a label and an answer; raises DataError where there is none.
+def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) -> Evaluation:
+    """Score every row that has a label and an answer; DataError where there is none.
 
-    Rows that failed count in `failed` and in no figure, so read the figures beside it.
+    Failed rows count in `failed` and in no metric, so report both. The intervals come from `resamples`
+    resamples of identities, seeded by `seed`.
     """
     rows = np.flatnonzero(table.scored())
     failed = _failed(table)
     if not len(rows):
         counts = ", ".join(f"{k}: {v}" for k, v in failed.items()) or "the table is empty"
         raise DataError(
-            f"None of the {len(table)} predictions can be judged ({counts}).",
+            f"None of the {len(table)} predictions can be scored ({counts}).",
             hint=f"At least one row needs a label and the status '{OK}'.",
         )
     labels, probs = table.labels[rows], table.probs[rows]
@@ -89,27 +100,28 @@ def evaluate(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) ->
         n_failed=len(table) - len(rows),
         failed=failed,
         metrics=metrics.summarize(labels, probs),
-        intervals=metrics.bootstrap_by_cluster(labels, probs, identities, n=resamples, seed=seed),
+        intervals=metrics.bootstrap_by_identity(labels, probs, identities, n=resamples, seed=seed),
         unit="image" if identities is None else IDENTITY,
         units=len(rows) if identities is None else int(metrics.identity_codes(identities).max()) + 1,
         per_class=metrics.per_class(labels, probs),
         confusion=metrics.confusion_matrix(labels, probs),
         slices=_slices({k: [v[i] for i in rows] for k, v in table.columns.items()}, labels, probs),
         reliability=metrics.reliability_bins(labels, probs),
-        risk_coverage=risk_coverage(labels, probs),
-        years=_judge_years(table, rows),
+        risk_coverage=compute_risk_coverage(labels, probs),
+        years=_evaluate_years(table, rows),
+        provenance=table.provenance,
     )
 
 
-def _judge_years(table: PredictionTable, rows: NDArray[np.int64]) -> dict[str, float] | None:
-    """Mean error in years, and the share of ages inside their interval, over rows with both ages."""
-    age, said, low, high = (table.numbers(name)[rows] for name in ("age", *AGE_COLUMNS))
-    known = np.isfinite(age) & np.isfinite(said)
+def _evaluate_years(table: PredictionTable, rows: NDArray[np.int64]) -> dict[str, float] | None:
+    """Mean absolute error in years and coverage of the intervals, over the rows with both ages."""
+    age, predicted, low, high = (table.numbers(name)[rows] for name in ("age", *AGE_COLUMNS))
+    known = np.isfinite(age) & np.isfinite(predicted)
     if not known.any():
         return None
     inside = (low <= age) & (age <= high)
     covered = float(inside[known].mean()) if np.isfinite(low[known]).all() else math.nan
-    mae = float(np.abs(said - age)[known].mean())
+    mae = float(np.abs(predicted - age)[known].mean())
     return {"n": int(known.sum()), "mae": mae, "interval_coverage": covered}
 
 
@@ -123,14 +135,14 @@ def _failed(table: PredictionTable) -> dict[str, int]:
 
 
 def _slices(columns: dict[str, list[str]], labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Slices:
-    groups = {
+    sliced = {
         k: [v or NOT_GIVEN for v in values]
         for k, values in columns.items()
         if k not in {"age", IDENTITY, *AGE_COLUMNS}
     }
     if "age" in columns:
-        groups["age_decade"] = [_decade(v) for v in columns["age"]]
-    return {k: _slice(v, labels, probs) for k, v in groups.items() if 2 <= len(set(v)) <= MAX_SLICES}
+        sliced["age_decade"] = [_decade(v) for v in columns["age"]]
+    return {k: _slice(v, labels, probs) for k, v in sliced.items() if 2 <= len(set(v)) <= MAX_SLICES}
 
 
 def _slice(
@@ -140,8 +152,8 @@ def _slice(
     result: dict[str, dict[str, float]] = {}
     for value in sorted(set(values), key=_natural):
         rows = array == value
-        figures = metrics.summarize(labels[rows], probs[rows])
-        result[value] = {"n": int(rows.sum()), **{name: figures[name] for name in SLICE_FIGURES}}
+        found = metrics.summarize(labels[rows], probs[rows])
+        result[value] = {"n": int(rows.sum()), **{name: found[name] for name in SLICE_METRICS}}
     return result
 
 

@@ -1,4 +1,4 @@
-"""From a result to a figure; the only importer of matplotlib."""
+"""From an evaluation to pictures; the only importer of matplotlib."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 from threeages.errors import DataError, MissingDependencyError
 from threeages.files import atomic_path
-from threeages.labels import AGE_GROUPS
+from threeages.labels import AGE_GROUP_COLORS, AGE_GROUPS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Three of Okabe and Ito's colours, told apart also with the common colour-vision deficiencies.
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#6b7280"
-CLASS_COLORS = dict(zip(AGE_GROUPS, (GREEN, BLUE, ORANGE), strict=True))
+BLUE, ORANGE, GREY = AGE_GROUP_COLORS["MIDDLE"], AGE_GROUP_COLORS["OLD"], "#6b7280"
 DPI = 150
+SIDE_BY_SIDE = (5.2, 4.8)  # inches, of the two pictures that stand beside each other in a report
+OWN_VALIDATION = {"val_accuracy", "val_loss"}  # of the age group; any other val_ column is a further task's
 
 
 def plot_confusion(confusion: NDArray[np.int64]) -> "Figure":
-    """Confusion matrix `(3, 3)`, row the label and column the answer: share of the row, count below it."""
+    """Confusion matrix `(3, 3)`, row the label, column the prediction: share of the row, count below it."""
     counts = np.asarray(confusion)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    figure, (axes,) = _figure(1, 5.2, 4.6)
+    figure, (axes,) = _figure(1, *SIDE_BY_SIDE)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (i, j), share in np.ndenumerate(shares):
         color = "white" if share > 0.55 else "#1f2937"
@@ -37,13 +37,13 @@ def plot_confusion(confusion: NDArray[np.int64]) -> "Figure":
     axes.set_yticks(ticks, [f"{n}\nn={t:,}" for n, t in zip(AGE_GROUPS, totals[:, 0], strict=True)])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _label(axes, f"Confusion matrix, n={counts.sum():,}", "answer", "label")
+    _label(axes, f"Confusion matrix, n={counts.sum():,}", "prediction", "label")
     return figure
 
 
 def plot_reliability(bins: Sequence[Mapping[str, float]]) -> "Figure":
-    """Accuracy against confidence, and how many answers have it; `bins` as of `metrics.reliability_bins`."""
-    figure, (axes, below) = _figure(2, 5.2, 5.6, rows=(3, 1))
+    """Reliability diagram: accuracy against confidence, and the counts, of `metrics.reliability_bins`."""
+    figure, (axes, below) = _figure(2, *SIDE_BY_SIDE, rows=(3, 1))
     confidence, accuracy = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
     counts = [b["n"] for b in bins]
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
@@ -61,43 +61,57 @@ def plot_reliability(bins: Sequence[Mapping[str, float]]) -> "Figure":
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], marks: Mapping[str, float] | None = None) -> "Figure":
-    """Accuracy and loss by epoch, one mapping an epoch: `epoch` and `train_` and `val_` `accuracy`, `loss`.
+    """Accuracy and loss by epoch; `history` has a mapping for each epoch.
 
-    What an epoch lacks is left out of its curve. `marks` names epochs to mark with a line, such as
-    `{"best": 12}`; without a mark 'best' the epoch of the highest `val_accuracy` is marked. Raises DataError
-    on an empty history.
+    Keys are `epoch`, and `accuracy` and `loss` after `train_` and `val_`; what an epoch lacks is absent from
+    its curve. A run with further tasks trains on the sum of their losses while `val_loss` is that of the age
+    group alone, so those two get an axis each. `marks` names epochs to mark with a line, such as
+    `{"best": 12}`; without a mark 'best' the epoch of the highest `val_accuracy` is marked. DataError on an
+    empty history.
     """
     if not history:
         raise DataError("The training history is empty.", hint="Train for at least one epoch first.")
-    figure, panels = _figure(2, 10, 4, columns=True)
+    panels = _curve_panels(history)
+    figure, grid = _figure(len(panels), 5 * len(panels), 4, columns=True)
     lines = {**_best(history), **(marks or {})}
-    for axes, figure_name in zip(panels, ("accuracy", "loss"), strict=True):
-        for part, color in (("train", BLUE), ("val", ORANGE)):
-            points = [(e["epoch"], e[key]) for e in history if (key := f"{part}_{figure_name}") in e]
+    for axes, (title, curves) in zip(grid, panels.items(), strict=True):
+        for key in curves:
+            points = [(epoch["epoch"], epoch[key]) for epoch in history if key in epoch]
             if points:
+                part = key.split("_")[0]
+                color = BLUE if part == "train" else ORANGE
                 axes.plot(*zip(*points, strict=True), color=color, marker=".", label=part)
         for (name, epoch), style in zip(lines.items(), _styles(len(lines)), strict=True):
             axes.axvline(epoch, color=GREY, linestyle=style, linewidth=1.2, label=f"{name} (epoch {epoch:g})")
         axes.locator_params(axis="x", integer=True)
         axes.legend(frameon=False)
-        _label(axes, f"{figure_name.capitalize()}, n={len(history)} epochs", "epoch", figure_name)
+        _label(axes, f"{title}, n={len(history)} epochs", "epoch", title.split()[0].lower())
     return figure
 
 
-Trial = tuple[int, float, bool]  # number, best accuracy, cut short
+def _curve_panels(history: Sequence[Mapping[str, float]]) -> dict[str, tuple[str, ...]]:
+    """Title of each panel with the columns it shows; only losses of one kind share an axis."""
+    panels: dict[str, tuple[str, ...]] = {"Accuracy": ("train_accuracy", "val_accuracy")}
+    names = {key for epoch in history for key in epoch if key.startswith("val_")}
+    if names - OWN_VALIDATION:
+        return panels | {"Loss of all tasks": ("train_loss",), "Loss of the age group": ("val_loss",)}
+    return panels | {"Loss": ("train_loss", "val_loss")}
+
+
+Trial = tuple[int, float, bool]  # number, best accuracy, pruned
 
 
 def plot_search(trials: Sequence[Trial]) -> "Figure":
-    """Accuracy of each trial of a search, those cut short in grey, and the best so far; not empty."""
+    """Accuracy of each trial of a search, pruned ones in grey, and the best so far; `trials` is not empty."""
     figure, (axes,) = _figure(1, 7, 4)
     ordered = sorted(trials)
-    for cut, color, name in ((False, BLUE, "whole"), (True, GREY, "cut short")):
-        points = [(number, value) for number, value, was_cut in ordered if was_cut == cut]
+    for pruned, color, name in ((False, BLUE, "complete"), (True, GREY, "pruned")):
+        points = [(number, value) for number, value, was_pruned in ordered if was_pruned == pruned]
         if points:
             axes.scatter(*zip(*points, strict=True), color=color, label=name)
-    whole = [(number, value) for number, value, cut in ordered if not cut]
-    best = np.maximum.accumulate([value for _, value in whole])
-    axes.step([number for number, _ in whole], best, color=ORANGE, where="post", label="best so far")
+    complete = [(number, value) for number, value, pruned in ordered if not pruned]
+    best = np.maximum.accumulate([value for _, value in complete])
+    axes.step([number for number, _ in complete], best, color=ORANGE, where="post", label="best so far")
     axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False, loc="lower right")
     _label(axes, f"Search, n={len(ordered)} trials", "trial", "accuracy")
@@ -105,10 +119,10 @@ def plot_search(trials: Sequence[Trial]) -> "Figure":
 
 
 def plot_class_distribution(counts: Mapping[str, int]) -> "Figure":
-    """Images of each class by name."""
+    """Bars of the number of images of each age group by name."""
     total = sum(counts.values())
     figure, (axes,) = _figure(1, 5.2, 4)
-    colors = [CLASS_COLORS.get(name, GREY) for name in counts]
+    colors = [AGE_GROUP_COLORS.get(name, GREY) for name in counts]
     bars = axes.bar(list(counts), list(counts.values()), color=colors)
     axes.bar_label(bars, [f"{c:,}\n{c / max(total, 1):.0%}" for c in counts.values()], padding=3)
     axes.set_ylim(0, 1.2 * max([1, *counts.values()]))
@@ -117,7 +131,7 @@ def plot_class_distribution(counts: Mapping[str, int]) -> "Figure":
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
-    """Write the figure in the format of the path's suffix (png, svg, pdf); raises DataError if it cannot."""
+    """Write the figure in the format of the path's suffix (png, svg, pdf); DataError if it cannot."""
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in figure.canvas.get_supported_filetypes():
         raise DataError(f"A figure cannot be written as '{path.name}'.", hint="Allowed: .png, .svg or .pdf.")
@@ -151,8 +165,8 @@ def _label(axes: "Axes", title: str, x: str, y: str) -> None:
 
 
 def _best(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    judged = [e for e in history if "val_accuracy" in e]
-    return {"best": max(judged, key=lambda e: e["val_accuracy"])["epoch"]} if judged else {}
+    validated = [epoch for epoch in history if "val_accuracy" in epoch]
+    return {"best": max(validated, key=lambda epoch: epoch["val_accuracy"])["epoch"]} if validated else {}
 
 
 def _styles(n: int) -> list[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from threeages.data.manifest import IDENTITY, find_rows, name_identity
 from threeages.errors import DataError
+from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
 from threeages.files import CsvTable, atomic_path, read_csv
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
@@ -18,11 +19,12 @@ from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 NO_ANSWER = "no_answer"  # status of a row that has no probabilities in a file without a status column
 PROB_COLUMNS = tuple(f"prob_{name.lower()}" for name in AGE_GROUPS)
 OWN_COLUMNS = ("path", "label", "status", "age_group", *PROB_COLUMNS, "confidence")
-AGE_COLUMNS = {
+AGE_COLUMNS = {  # column and the field of a record that it holds
     "predicted_age": "age",
     "predicted_low": "age_low",
     "predicted_high": "age_high",
-}  # of a record
+}
+REJECTION_REASON = "rejection_reason"  # column: why the predictor would give no answer
 SUM_TOLERANCE = 0.02  # three probabilities rounded to two decimals miss 1 by at most 0.015
 
 
@@ -31,7 +33,8 @@ class PredictionTable:
     """One row per image, in the manifest's order.
 
     `labels` is int64 `(n,)`, UNKNOWN (-1) where there is none; `probs` float64 `(n, 3)` and `confidence`
-    float64 `(n,)` are NaN where `status` is not 'ok'. `columns` holds the manifest's other columns.
+    float64 `(n,)` are NaN where `status` is not 'ok'. `columns` holds the manifest's other columns,
+    `provenance` the split that the rows were held out by, where it is known.
     """
 
     paths: tuple[str, ...]
@@ -40,6 +43,7 @@ class PredictionTable:
     probs: NDArray[np.float64]
     confidence: NDArray[np.float64]
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         n = len(self)
@@ -50,21 +54,18 @@ class PredictionTable:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def answered(self) -> NDArray[np.bool_]:
-        """Mask `(n,)` of the rows with an answer."""
-        return np.asarray([s == OK for s in self.status], dtype=np.bool_)
-
     def scored(self) -> NDArray[np.bool_]:
-        """Mask `(n,)` of the rows with an answer whose label is known."""
-        judged: NDArray[np.bool_] = self.answered() & (self.labels != UNKNOWN)
-        return judged
+        """Mask bool `(n,)` of the rows with an answer and a known label; metrics are computed on these."""
+        answered = np.asarray([status == OK for status in self.status], dtype=np.bool_)
+        known: NDArray[np.bool_] = answered & (self.labels != UNKNOWN)
+        return known
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column as numbers `(n,)`; NaN where it has none, or where there is no such column."""
+        """A column as float64 `(n,)`; NaN where a cell is no number or the column is absent."""
         return np.asarray([_number(v) for v in self.columns.get(name, ("",) * len(self))], dtype=np.float64)
 
     def where(self, column: str, value: str) -> "PredictionTable":
-        """The rows with a value in a column; raises DataError where there is none."""
+        """The rows with a value in a column; DataError where no row has it."""
         return self.take(find_rows(self.columns, column, value, np.arange(len(self))))
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "PredictionTable":
@@ -76,6 +77,7 @@ class PredictionTable:
             self.probs[rows],
             self.confidence[rows],
             {name: tuple(cells[i] for i in rows) for name, cells in self.columns.items()},
+            self.provenance,
         )
 
     def identities(self) -> NDArray[np.str_] | None:
@@ -95,11 +97,12 @@ def join_predictions(tables: Sequence[PredictionTable]) -> PredictionTable:
         np.concatenate([table.probs for table in tables]),
         np.concatenate([table.confidence for table in tables]),
         columns,
+        join_provenance(table.provenance for table in tables),
     )
 
 
 def save_predictions(table: PredictionTable, path: Path) -> None:
-    """Write the table as csv; a further column named like one of OWN_COLUMNS is left out."""
+    """Write the table as csv, without further columns that are named like one of OWN_COLUMNS."""
     extra = {k: v for k, v in table.columns.items() if k not in OWN_COLUMNS}
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -111,8 +114,9 @@ def save_predictions(table: PredictionTable, path: Path) -> None:
 def load_predictions(path: Path) -> PredictionTable:
     """Read a csv with the columns path, label, prob_young, prob_middle and prob_old; the rest is optional.
 
-    Without a column `status` a row is 'ok' where it has probabilities, else 'no_answer'. Raises DataError,
-    which names the line, on a path given twice, an unknown label or probabilities that are none.
+    Without a column `status` a row is 'ok' where it has probabilities, else 'no_answer'. A config.json beside
+    the file says which split the rows were held out by. DataError, which names the line, on a path given
+    twice, an unknown label, or values that are no probabilities.
     """
     table = _read_table(path)
     rows = table.rows
@@ -121,7 +125,7 @@ def load_predictions(path: Path) -> PredictionTable:
     for line, row in zip(table.lines, rows, strict=True):
         try:
             if seen.setdefault(row["path"], line) != line:
-                raise DataError(f"{row['path']!r} stands in line {seen[row['path']]} too.", hint="Keep one.")
+                raise DataError(f"{row['path']!r} is in line {seen[row['path']]} too.", hint="Keep one.")
             labels.append(label_index(row["label"]) if row["label"] else UNKNOWN)
             status.append(_status(row))
             probs.append(_probs(row) if status[-1] == OK else (np.nan,) * len(AGE_GROUPS))
@@ -136,7 +140,15 @@ def load_predictions(path: Path) -> PredictionTable:
         array,
         array.max(axis=1),
         name_identity(columns),
+        read_provenance(path.parent),
     )
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether a file is a csv with columns of probabilities, unlike a manifest; DataError if unreadable."""
+    if path.suffix.lower() == ".parquet":  # only manifests are written so
+        return False
+    return any(name in PROB_COLUMNS for name in read_csv(path).columns)
 
 
 def _number(text: str) -> float:

@@ -1,4 +1,7 @@
-"""How far the error falls when the least confident answers are left out; plain numpy."""
+"""Selective classification: the risk among the most confident answers; plain numpy.
+
+Source: Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks" (2017).
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -6,55 +9,55 @@ from numpy.typing import ArrayLike
 from threeages.errors import ConfigError
 from threeages.evaluation.metrics import Floats, check_rows, identity_codes
 
-SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-MIN_ANSWERS = 100  # fewer answers than this make no error rate of 10 % worth the name
+COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+MIN_ANSWERS = 100  # an error rate of 10 % measured on fewer is too uncertain
 
 
-def risk_coverage(labels: ArrayLike, probs: ArrayLike) -> list[dict[str, float]]:
-    """The error among the most confident 100 %, 90 % ... 10 % of the rows.
+def compute_risk_coverage(labels: ArrayLike, probs: ArrayLike) -> list[dict[str, float]]:
+    """The risk-coverage curve at coverages of 100 %, 90 % ... 10 %.
 
-    Labels `(n,)`, probs `(n, 3)`; a point has `answered` (share of rows), `confidence` (the lowest among
-    them) and `error`.
+    Labels `(n,)`, probs `(n, 3)`. A point holds `coverage` (the share of the rows, most confident first),
+    `confidence` (the lowest among them) and `risk` (their share of errors).
     """
-    confidence, errors = _by_confidence(labels, probs)
-    counts = [max(1, round(share * len(errors))) for share in SHARES]
+    confidence, risk = _by_confidence(labels, probs)
+    counts = [max(1, round(share * len(risk))) for share in COVERAGES]
     return [
-        {"answered": n / len(errors), "confidence": float(confidence[n - 1]), "error": float(errors[n - 1])}
+        {"coverage": n / len(risk), "confidence": float(confidence[n - 1]), "risk": float(risk[n - 1])}
         for n in counts
     ]
 
 
-def area_under_risk(labels: ArrayLike, probs: ArrayLike) -> float:
-    """Mean error over every share of rows that may be answered (AURC, Geifman and El-Yaniv 2017): 0 to 1."""
-    return float(_by_confidence(labels, probs)[1].mean())
-
-
-def error_threshold(
-    labels: ArrayLike, probs: ArrayLike, identities: ArrayLike | None, rate: float
+def find_confidence_threshold(
+    labels: ArrayLike, probs: ArrayLike, identities: ArrayLike | None, target_error: float
 ) -> float | None:
-    """The lowest confidence from which on the answers have an error of `rate` at most.
+    """The lowest confidence from which on the selective risk is at most `target_error`.
 
-    Labels `(n,)`, probs `(n, 3)` of people outside training; identities `(n,)` name the person, or None where
-    every row is one of its own. None where no 100 answers have so low an error. One more person, at worst
-    always wrong, is counted in, as in conformal risk control (Angelopoulos et al. 2022): without it the error
-    on persons left out was above the wished rate in 14 of 15 measurements.
+    Labels `(n,)` and probs `(n, 3)` of held-out identities; `identities` `(n,)` or None where every row is
+    one of its own. The result is None where no 100 answers have so low a risk. ConfigError where the rate is
+    not between 0 and 1.
+
+    One further identity that is always wrong is counted in, which corrects for the finite sample as in
+    conformal risk control (Angelopoulos et al. 2022). Without it the risk on held-out identities exceeds the
+    target error rate more often than not.
     """
-    if not 0 < rate < 1:
-        raise ConfigError(f"The error rate was {rate}.", hint="Give a share between 0 and 1, such as 0.1.")
-    confidence, errors = _by_confidence(labels, probs)
-    persons = len(errors) if identities is None else int(identity_codes(identities).max()) + 1
-    errors = (persons * errors + 1) / (persons + 1)
+    if not 0 < target_error < 1:
+        raise ConfigError(
+            f"The target error rate was {target_error}.", hint="Give a share between 0 and 1, such as 0.1."
+        )
+    confidence, risk = _by_confidence(labels, probs)
+    count = len(risk) if identities is None else int(identity_codes(identities).max()) + 1
+    corrected = (count * risk + 1) / (count + 1)
     last_of_ties = np.append(confidence[1:] < confidence[:-1], True)
-    enough = np.arange(1, len(errors) + 1) >= min(MIN_ANSWERS, len(errors))
-    good = np.flatnonzero((errors <= rate) & last_of_ties & enough)
+    enough = np.arange(1, len(risk) + 1) >= min(MIN_ANSWERS, len(risk))
+    good = np.flatnonzero((corrected <= target_error) & last_of_ties & enough)
     return float(confidence[good[-1]]) if len(good) else None
 
 
 def _by_confidence(labels: ArrayLike, probs: ArrayLike) -> tuple[Floats, Floats]:
-    """Confidence of the rows, falling, and the error among the rows up to each."""
+    """Confidence of the rows in falling order `(n,)`, and the risk among the rows up to each `(n,)`."""
     truth, p = check_rows(labels, probs)
     confidence = p.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     wrong = (p.argmax(axis=1) != truth)[order]
-    errors: Floats = np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
-    return confidence[order], errors
+    risk: Floats = np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
+    return confidence[order], risk

@@ -1,6 +1,7 @@
-"""What counted for an answer: how much the probability falls when a patch of the face is covered.
+"""Occlusion maps: how much the probability of an answer drops when a patch of the face is covered.
 
-Occlusion (Zeiler and Fergus, 2014) asks only the model itself, so it works for every model, without torch.
+Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014). The method needs nothing
+but the probabilities of the model, so it serves every exported model and needs no torch.
 """
 
 import io
@@ -8,19 +9,24 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from threeages.faces.images import Pixels
 
-CELLS = 8  # on each side; a patch covers a cell and half of each neighbour, or small ones would not count
+CELLS = 8  # rows and columns of the map
 
 
-def cover_patches(pixels: Pixels) -> list[Pixels]:
-    """Copies of a face crop `(size, size, 3)`, one a cell row by row, a patch of each in the mean colour."""
+def occlude_patches(pixels: Pixels) -> list[Pixels]:
+    """Copies of a face crop `(size, size, 3)`, one for each cell of the map, row by row.
+
+    In each copy a patch has the mean colour of the crop. The patch is twice as wide as its cell, because
+    covering the cell alone hardly changes an answer.
+    """
     size = len(pixels)
     edges = np.linspace(0, size, CELLS + 1)
     half = size / CELLS / 2
-    grey = pixels.mean(axis=(0, 1)).astype(np.uint8)
+    mean = pixels.mean(axis=(0, 1)).astype(np.uint8)
     spans = [
         slice(max(round(start - half), 0), round(stop + half)) for start, stop in itertools.pairwise(edges)
     ]
@@ -28,20 +34,23 @@ def cover_patches(pixels: Pixels) -> list[Pixels]:
     for rows in spans:
         for columns in spans:
             copy = pixels.copy()
-            copy[rows, columns] = grey
+            copy[rows, columns] = mean
             copies.append(copy)
     return copies
 
 
-def fall_grid(whole: float, covered: Sequence[float]) -> tuple[float, list[list[float]]]:
-    """The largest fall of the probability from `whole`, and every cell's as a share 0 to 1 of it."""
-    falls = np.clip(whole - np.asarray(covered, dtype=np.float64), 0, None).reshape(CELLS, CELLS)
-    largest = float(falls.max())
-    return round(largest, 6), np.round(falls / max(largest, 1e-6), 3).tolist()
+def occlusion_map(prob: float, occluded_probs: Sequence[float]) -> NDArray[np.float64]:
+    """The map `(CELLS, CELLS)`: by how much the probability drops, 0 where it does not.
+
+    `prob` is the probability of an age group for the whole crop, `occluded_probs` those of the same age
+    group for the copies of `occlude_patches`.
+    """
+    drops = np.clip(prob - np.asarray(occluded_probs, dtype=np.float64), 0, None)
+    return np.round(drops.reshape(CELLS, CELLS), 6)
 
 
 def to_png(pixels: Pixels) -> bytes:
-    """The crop as a PNG file."""
+    """A crop, uint8 RGB `(height, width, 3)`, as the bytes of a PNG file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()

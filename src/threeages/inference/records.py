@@ -1,20 +1,46 @@
-"""The answer for one face, as the command line, the service and its client give it."""
+"""The record of one face, as the command line, the service and its client give it."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-# Why a readable image, or a face in it, gets no answer: reasons, not failures.
-ABSTAINED = frozenset({"no_face", "face_too_small", "blurred", "uncertain", "looks_under_13"})
+from threeages.labels import AgeBounds
+
+OK = "ok"
+MIN_AGE = int(AgeBounds().young)  # years at which the youngest age group begins
+# Why a readable image, or a face in it, gets no answer. The service hands these texts to its page.
+REJECTION_REASONS: dict[str, str] = {
+    "no_face": "No face was found.",
+    "face_too_small": "The face is smaller than 16 pixels.",
+    "blurred": "The face is too blurred to be judged.",
+    "looks_under_13": f"The person looks younger than {MIN_AGE}; there is no answer for children.",
+    "uncertain": "The model is not sure enough for the error rate that was asked for.",
+}
+ABSTAINED = frozenset(REJECTION_REASONS)
 
 
 @dataclass(frozen=True)
 class Record:
-    """The answer for one face, or the reason why there is none.
+    """The answer for one face of an image, or the reason why there is none.
 
-    `status` is 'ok', one of ABSTAINED or an ImageError's status; `box` is x1, y1, x2, y2 in pixels of the
-    upright image; `probs` are by age group. A face that was found but not answered keeps its `probs` and has
-    no `age_group`. `age` is the expected apparent age in years, `age_low` to `age_high` its 90 % interval
-    (models with years only), `age_set` the conformal set that was asked for.
+    Attributes:
+        path: Name of the image: its path, or `image-0`, `image-1` ... for bytes and arrays.
+        status: `ok`; a rejection reason (`no_face`, `face_too_small`, `blurred`, `looks_under_13`,
+            `uncertain`); or why the image could not be read (`missing`, `empty`, `not_an_image`,
+            `truncated`, `corrupt`, `too_small`, `too_large`).
+        box: x1, y1, x2, y2 of the face in pixels of the upright image.
+        age_group: `YOUNG`, `MIDDLE` or `OLD`; None unless the status is `ok`.
+        probs: Probability of each age group. A rejected face keeps its probabilities.
+        confidence: Probability of `age_group`; None unless the status is `ok`.
+        age: Expected apparent age in years; None for a model without an output for years.
+        age_low: Lower end of the 90 % interval of the apparent age, in years.
+        age_high: Upper end of that interval.
+        age_set: Prediction set: the age groups that hold the true one at the coverage given to the
+            predictor. None where no coverage was given.
+        message: What the status means and what to do about it; empty where the status is `ok`.
+
+    Example:
+        >>> Record("photo.jpg", "no_face", message="No face was found.").failed
+        False
     """
 
     path: str
@@ -31,18 +57,15 @@ class Record:
 
     @property
     def failed(self) -> bool:
-        """Whether the image could not be read, which is a fault of the input and not an abstention."""
-        return self.status != "ok" and self.status not in ABSTAINED
+        """Whether the image could not be read; a rejection is no failure."""
+        return self.status != OK and self.status not in ABSTAINED
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON, one entry a field, in the order of the fields."""
         return self.__dict__ | {"box": list(self.box) if self.box else None}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`; fields that this version does not know are left out."""
+        """Inverse of `to_dict`. Ignores fields that this version does not know."""
         known = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         return cls(**known | {"box": tuple(known["box"]) if known.get("box") else None})
-
-
-OK = "ok"

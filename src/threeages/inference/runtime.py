@@ -1,4 +1,4 @@
-"""An exported model on ONNX Runtime, with its signature."""
+"""Exported models on ONNX Runtime, with their signatures."""
 
 from pathlib import Path
 
@@ -7,26 +7,39 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from threeages.errors import ModelError
+from threeages.faces.images import Pixels
 from threeages.files import atomic_path
 from threeages.signature import METADATA_KEY, Signature
 
 
+def create_session(model: Path | bytes, *, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """A session on the CPU for the ONNX model in a file or in bytes.
+
+    `threads` is the number of threads inside one run; None takes all cores. Raises what ONNX Runtime raises.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    # idle threads must sleep: spinning takes cores from the threads that decode images
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class OnnxModel:
-    """An exported model with its signature, on the CPU; `threads` is its share of the cores (None: all)."""
+    """An exported model with its signature, on the CPU; threads may share it.
+
+    `threads` is the number of threads inside one run; None takes all cores. Raises ModelError where the file
+    is missing, is not ONNX or carries no signature of this package.
+    """
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         if not path.is_file():
             raise ModelError(
                 f"There is no model {path}.", hint="Give 'default', an ONNX file or a run folder."
             )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # idle threads must sleep: spinning takes cores from those that decode
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = create_session(path, threads=threads)
             metadata = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # onnxruntime raises its own unrelated classes
             raise ModelError(
@@ -39,14 +52,16 @@ class OnnxModel:
         self.signature = Signature.from_json(metadata[METADATA_KEY])
         self.has_years = "years" in {output.name for output in self._session.get_outputs()}
 
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 RGB `(n, size, size, 3)` to probabilities float32 `(n, 3)`."""
+    def predict(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Probabilities `(n, 3)` of the age groups for face crops, uint8 RGB `(n, size, size, 3)`."""
         return self.predict_all(pixels)[0]
 
-    def predict_all(
-        self, pixels: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """As `predict`, and the distributions over apparent age `(n, 101)` where the model has them."""
+    def predict_all(self, pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Every output for face crops, uint8 RGB `(n, size, size, 3)`.
+
+        Probabilities `(n, 3)` of the age groups, and distributions `(n, 101)` over the apparent ages 0 to
+        100, or None for a model without that output.
+        """
         if not self.has_years:
             return self._session.run(["probs"], {"pixels": pixels})[0], None
         probs, years = self._session.run(["probs", "years"], {"pixels": pixels})
@@ -59,7 +74,7 @@ def default_model_path() -> Path:
 
 
 def replace_signature(path: Path, signature: Signature) -> None:
-    """Give the ONNX file at `path` another signature; its graph stays. Needs the package onnx."""
+    """Give the ONNX file at `path` another signature and keep its graph. Needs the package onnx."""
     import onnx
 
     model = onnx.load(path)

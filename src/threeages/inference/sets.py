@@ -1,4 +1,4 @@
-"""Sets of age groups, by a threshold that was measured before; plain numpy."""
+"""Prediction sets of age groups for thresholds that a conformal procedure has measured."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -7,10 +7,11 @@ from threeages.labels import AGE_GROUPS
 
 
 def prediction_sets(probs: ArrayLike, threshold: ArrayLike) -> NDArray[np.bool_]:
-    """Mask `(n, 3)` of the age groups in each row's set: never empty and without a gap.
+    """Membership `(n, 3)` of the age groups in the prediction sets of probabilities `(n, 3)`.
 
-    `threshold` is one for all rows or one for each, `(n,)`.
-    The most probable group always belongs to it, and MIDDLE where YOUNG and OLD do; both only add coverage.
+    `threshold` is the least probability of a member: a number, or one for each row, `(n,)`. No set is empty
+    and none has a gap: the most probable age group is always a member, and MIDDLE is one where YOUNG and
+    OLD are. Both rules only raise the coverage.
     """
     p = np.asarray(probs, dtype=np.float64)
     inside = p >= np.asarray(threshold).reshape(-1, 1)
@@ -20,6 +21,6 @@ def prediction_sets(probs: ArrayLike, threshold: ArrayLike) -> NDArray[np.bool_]
 
 
 def set_names(probs: ArrayLike, threshold: float) -> list[str]:
-    """The set of one row `(3,)` by name, youngest first."""
+    """Names of the age groups in the prediction set of one face's probabilities `(3,)`, youngest first."""
     inside = prediction_sets(np.asarray(probs)[None], threshold)[0]
     return [name for name, member in zip(AGE_GROUPS, inside, strict=True) if member]

@@ -1,4 +1,4 @@
-"""Faces of a video or a camera: followed from frame to frame, their answers smoothed, drawn on request."""
+"""Faces of a video or a camera: tracked from frame to frame, answers smoothed, frames annotated."""
 
 import time
 from collections import Counter
@@ -9,30 +9,31 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from threeages.errors import ConfigError, DataError
 from threeages.faces.crop import iou
 from threeages.faces.images import Pixels
 from threeages.files import atomic_path
-from threeages.inference.answer import Pool, face_record
-from threeages.inference.predictor import Predictor, Prepared
+from threeages.inference.answer import Box, Pool, face_record
+from threeages.inference.classify import Output
+from threeages.inference.predictor import Predictor
+from threeages.inference.prepare import PreparedFace
 from threeages.inference.records import Record
+from threeages.labels import AGE_GROUP_COLORS
 
-SAME_FACE = 0.3  # overlap (IoU) from which on a box continues a track
-HALF_LIFE = 0.5  # seconds after which what was seen weighs half
-PATIENCE = 1.0  # seconds that a face may be hidden before its track ends
-DEFAULT_RATE = 25.0  # frames a second where a source does not tell
+MIN_IOU = 0.3  # overlap from which on a box continues a track
+HALF_LIFE = 0.5  # seconds after which an earlier frame has half its weight
+MAX_HIDDEN = 1.0  # seconds that a face may be hidden before its track ends
+DEFAULT_RATE = 25.0  # frames a second where a source does not say
 MAX_RATE = 1000.0
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # those that OpenCV's wheel can write everywhere
-COLORS = {"YOUNG": (76, 175, 80), "MIDDLE": (33, 150, 243), "OLD": (244, 143, 30), None: (158, 158, 158)}
-
-Boxes = tuple[int, int, int, int]
+GREY = (158, 158, 158)
+COLORS = {group: tuple(bytes.fromhex(color[1:])) for group, color in AGE_GROUP_COLORS.items()}  # RGB
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: uint8 RGB pixels, its number from 0 and its time in seconds."""
+    """One frame: its number from 0, its time in seconds, and uint8 RGB pixels `(height, width, 3)`."""
 
     number: int
     seconds: float
@@ -41,7 +42,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Video:
-    """Frames as they come, and how many there are a second."""
+    """Frames as they come, and their rate in frames a second."""
 
     frames: Iterator[Frame]
     rate: float
@@ -49,7 +50,7 @@ class Video:
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """One face of one frame: `track` is the same number as long as the face is followed."""
+    """One face of one frame; `track` is the number that the face keeps from frame to frame."""
 
     track: int
     frame: int
@@ -57,36 +58,29 @@ class TrackedFace:
     record: Record
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON: the record's, and track, frame and seconds."""
+        """Plain values for JSON: frame, seconds, track, and those of the record."""
         place = {"frame": self.frame, "seconds": round(self.seconds, 3), "track": self.track}
         return place | self.record.to_dict()
 
 
 @dataclass
 class _Track:
-    """What is known of a face so far."""
+    """A face so far: its last box, when it was seen, and the pool of the outputs for it."""
 
     number: int
-    box: Boxes
+    box: Box
     seconds: float
     pool: Pool = field(default_factory=Pool)
 
-    def add(
-        self,
-        box: Boxes,
-        seconds: float,
-        probs: NDArray[np.float32],
-        years: NDArray[np.float32] | None,
-        fault: str,
-    ) -> None:
-        """Take in a frame; what was seen before fades with time."""
+    def add(self, face: PreparedFace, output: Output, seconds: float) -> None:
+        """Add a frame; the weight of earlier frames halves with every HALF_LIFE."""
         self.pool.fade(0.5 ** ((seconds - self.seconds) / HALF_LIFE))
-        self.pool.add(probs, years, fault)
-        self.box, self.seconds = box, seconds
+        self.pool.add(*output, face.rejection)
+        self.box, self.seconds = face.box, seconds
 
 
 class Tracker:
-    """Follows faces by the overlap of their boxes and smooths what the model says of each."""
+    """Tracks faces by the overlap of their boxes and smooths the answers of each; frames come in order."""
 
     def __init__(self, predictor: Predictor, name: str = "") -> None:
         self._predictor = predictor
@@ -95,16 +89,15 @@ class Tracker:
         self._started = 0
 
     def update(self, frame: Frame) -> list[TrackedFace]:
-        """The faces of the next frame, largest first; an answer is that of the track up to here."""
-        prepared = self._predictor.prepare(self._name, frame.pixels)
-        self._tracks = [t for t in self._tracks if frame.seconds - t.seconds <= PATIENCE]
-        chosen = self._match(prepared.boxes, frame.seconds)
-        outputs = self._predictor.outputs([prepared])
-        pairs = enumerate(zip(chosen, outputs, strict=True))
-        return [self._answer(track, frame, prepared, i, output) for i, (track, output) in pairs]
+        """The faces of the next frame, the largest first; each answer pools the frames of its track."""
+        image = self._predictor.preparer.prepare(self._name, frame.pixels)
+        outputs = self._predictor.classifier.outputs([image])
+        self._tracks = [t for t in self._tracks if frame.seconds - t.seconds <= MAX_HIDDEN]
+        tracks = self._match([face.box for face in image.faces], frame.seconds)
+        return [self._answer(frame, *found) for found in zip(tracks, image.faces, outputs, strict=True)]
 
-    def _match(self, boxes: Sequence[Boxes], seconds: float) -> list[_Track]:
-        """A track for every box: pairs of best overlap first, a new one where none overlaps."""
+    def _match(self, boxes: Sequence[Box], seconds: float) -> list[_Track]:
+        """A track for every box: the pairs of most overlap first, a new track where none overlaps."""
         pairs = sorted(
             (
                 (iou(track.box, box), t, b)
@@ -116,36 +109,27 @@ class Tracker:
         found: dict[int, _Track] = {}
         taken: set[int] = set()
         for overlap, t, b in pairs:
-            if overlap >= SAME_FACE and t not in taken and b not in found:
+            if overlap >= MIN_IOU and t not in taken and b not in found:
                 found[b] = self._tracks[t]
                 taken.add(t)
         return [found[b] if b in found else self._start(box, seconds) for b, box in enumerate(boxes)]
 
-    def _start(self, box: Boxes, seconds: float) -> _Track:
+    def _start(self, box: Box, seconds: float) -> _Track:
         track = _Track(self._started, box, seconds)
         self._started += 1
         self._tracks.append(track)
         return track
 
-    def _answer(
-        self,
-        track: _Track,
-        frame: Frame,
-        prepared: Prepared,
-        i: int,
-        output: tuple[NDArray[np.float32], NDArray[np.float32] | None],
-    ) -> TrackedFace:
-        fault = prepared.reasons[i]
-        track.add(prepared.boxes[i], frame.seconds, *output, fault)
+    def _answer(self, frame: Frame, track: _Track, face: PreparedFace, output: Output) -> TrackedFace:
+        track.add(face, output, frame.seconds)
         probs, years = track.pool.mean()
-        record = face_record(
-            self._name, prepared.boxes[i], probs, years, policy=self._predictor.policy, fault=fault
-        )
+        policy = self._predictor.classifier.policy
+        record = face_record(self._name, face.box, probs, years, policy=policy, rejection=face.rejection)
         return TrackedFace(track.number, frame.number, frame.seconds, record)
 
 
 def open_video(source: str) -> Video:
-    """A video file, or the camera whose number `source` is. Raises DataError where there is none to read."""
+    """Open a video file, or the camera with the number `source`. Raises DataError where neither opens."""
     if not source.isdecimal() and not Path(source).is_file():
         raise DataError(f"There is no video {source}.", hint="Give a file, or a camera's number such as 0.")
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
@@ -161,7 +145,10 @@ def open_video(source: str) -> Video:
 def track_faces(
     video: Video, predictor: Predictor, *, name: str = "", out: Path | None = None
 ) -> Iterator[TrackedFace]:
-    """The faces of every frame, as they come; with `out` an annotated video is there at the end."""
+    """Yield the faces of every frame as they come, and write an annotated video to `out` where it is given.
+
+    `name` is the path in the records. Raises ConfigError where OpenCV cannot write a file of that suffix.
+    """
     tracker = Tracker(predictor, name)
     with video_writer(out, video.rate) if out else nullcontext() as writer:
         for frame in video.frames:
@@ -173,13 +160,17 @@ def track_faces(
 
 @contextmanager
 def video_writer(path: Path, rate: float) -> Iterator[Callable[[Pixels], None]]:
-    """Yield what takes uint8 RGB frames of one size; the file takes its name when the block ends well."""
+    """Give a function that writes uint8 RGB frames `(height, width, 3)` of one size.
+
+    The file gets its name when the block ends without an exception. Raises ConfigError for a suffix outside
+    CODECS, DataError where OpenCV cannot write.
+    """
     if path.suffix.lower() not in CODECS:
         raise ConfigError(
             f"Cannot write a video {path.name}.", hint=f"Its name ends in {' or '.join(CODECS)}."
         )
     with atomic_path(path) as part:
-        draft = part.with_suffix(path.suffix)  # OpenCV knows the kind of file by it
+        draft = part.with_suffix(path.suffix)  # OpenCV chooses the container by the suffix
         writer = cv2.VideoWriter()
 
         def write(pixels: Pixels) -> None:
@@ -215,7 +206,7 @@ def _read(capture: "cv2.VideoCapture", rate: float, *, live: bool) -> Iterator[F
 
 
 def summarize_tracks(faces: Iterable[TrackedFace]) -> list[list[str]]:
-    """One row a track: number, from-to in seconds, frames, last answer or reason, its confidence."""
+    """One row a track: number, first and last second, frames, last age group or status, its confidence."""
     first: dict[int, TrackedFace] = {}
     last: dict[int, TrackedFace] = {}
     counts: Counter[int] = Counter()
@@ -236,21 +227,21 @@ def summarize_tracks(faces: Iterable[TrackedFace]) -> list[list[str]]:
 
 
 def draw_faces(pixels: Pixels, faces: Sequence[TrackedFace]) -> Pixels:
-    """A copy of the frame with a box and the answer, or the reason for none, at every face."""
-    drawn = pixels.copy()
+    """A copy of the frame, uint8 RGB `(height, width, 3)`, with a box and the age group or the status."""
+    annotated = pixels.copy()
     scale = max(pixels.shape[:2]) / 640
     thickness = max(1, round(2 * scale))
     for face in faces:
         assert face.record.box
         x1, y1, x2, y2 = face.record.box
-        color = COLORS[face.record.age_group]
-        cv2.rectangle(drawn, (x1, y1), (x2, y2), color, thickness)
+        color = COLORS.get(face.record.age_group or "", GREY)
+        cv2.rectangle(annotated, (x1, y1), (x2, y2), color, thickness)
         below = min(y1 + round(16 * scale), pixels.shape[0] - 2)
         place = (x1 + thickness, y1 - 4 if y1 > 20 * scale else below)
         cv2.putText(
-            drawn, _caption(face.record), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, color, thickness
+            annotated, _caption(face.record), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, color, thickness
         )
-    return drawn
+    return annotated
 
 
 def _caption(record: Record) -> str:

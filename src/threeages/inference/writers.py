@@ -1,38 +1,77 @@
-"""Records as csv or as lines of JSON."""
+"""Records as csv or as lines of JSON; the one place that defines the columns of the csv."""
 
-import csv
+import io
 import json
 from collections.abc import Iterable
-from typing import TextIO
+from dataclasses import dataclass
+from typing import Any, TextIO
 
 from threeages.inference.records import Record
+from threeages.labels import AGE_GROUPS
 
-CSV_HEADER = ("path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young", "prob_middle", "prob_old",
-              "confidence", "age", "age_low", "age_high", "age_set", "message")  # fmt: skip
+SET_SEPARATOR = "|"  # between the age groups of a prediction set
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the csv.
+
+    `keys` lead to its value inside `Record.to_dict()`, and `digits` is the number of decimals of a float.
+    The page of the service gets these from `/v1/model` and writes the same csv by the same rules.
+    """
+
+    name: str
+    keys: tuple[str | int, ...]
+    digits: int | None = None
+
+
+COLUMNS = (
+    Column("path", ("path",)),
+    Column("status", ("status",)),
+    *(Column(name, ("box", i)) for i, name in enumerate(("x1", "y1", "x2", "y2"))),
+    Column("age_group", ("age_group",)),
+    *(Column(f"prob_{group.lower()}", ("probs", group), digits=6) for group in AGE_GROUPS),
+    Column("confidence", ("confidence",), digits=6),
+    *(Column(name, (name,), digits=1) for name in ("age", "age_low", "age_high")),
+    Column("age_set", ("age_set",)),
+    Column("message", ("message",)),
+)
 
 
 def write_records(records: Iterable[Record], out: TextIO, kind: str) -> None:
-    """Write records as they come: `jsonl` one object a line, `csv` with a header."""
+    """Write records as they come: `jsonl` as one JSON object a line, `csv` as rows below a header."""
     if kind == "jsonl":
         for record in records:
             out.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
         return
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
-    for r in records:
-        probs = r.probs.values() if r.probs else ("",) * 3
-        writer.writerow(
-            [
-                r.path,
-                r.status,
-                *(r.box or ("",) * 4),
-                r.age_group,
-                *probs,
-                r.confidence,
-                r.age,
-                r.age_low,
-                r.age_high,
-                "|".join(r.age_set or ()),
-                r.message,
-            ]
-        )
+    out.write(",".join(column.name for column in COLUMNS) + "\n")
+    for record in records:
+        raw = record.to_dict()
+        out.write(",".join(_cell(raw, column) for column in COLUMNS) + "\n")
+
+
+def format_records(records: Iterable[Record], kind: str) -> str:
+    """The text that `write_records` writes."""
+    out = io.StringIO()
+    write_records(records, out, kind)
+    return out.getvalue()
+
+
+def _cell(raw: dict[str, Any], column: Column) -> str:
+    """The text of one cell; written by hand, as versions of the csv module differ in what they quote.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front: file names may come from
+    strangers (OWASP, "CSV injection").
+    """
+    value: Any = raw
+    for key in column.keys:
+        value = None if value is None else value[key]
+    if value is None:
+        return ""
+    if column.digits is not None:
+        return f"{value:.{column.digits}f}"
+    text = SET_SEPARATOR.join(value) if isinstance(value, list) else str(value)
+    if text.startswith(FORMULA_STARTS):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text

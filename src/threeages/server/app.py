@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -21,16 +20,20 @@ from starlette.middleware.cors import CORSMiddleware
 from threeages import __version__
 from threeages.errors import ThreeAgesError
 from threeages.inference.occlusion import to_png
-from threeages.inference.records import Record
+from threeages.inference.records import REJECTION_REASONS, Record
+from threeages.inference.writers import COLUMNS, SET_SEPARATOR, format_records
 from threeages.server.engine import Engine
 from threeages.server.guard import Guard
 from threeages.server.metrics import Metrics
 from threeages.server.problems import RequestError, answer_error, answer_http_error, problem
 from threeages.server.reading import Reader
 from threeages.server.schemas import (
-    HeatmapResponse,
+    RECORD_EXAMPLES,
+    CsvColumn,
     ModelResponse,
+    OcclusionResponse,
     PredictResponse,
+    RecordFormat,
     State,
     extra_schemas,
     predict_body,
@@ -39,17 +42,18 @@ from threeages.server.schemas import (
 from threeages.server.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
-LINES = "application/x-ndjson"
+FORMATS = {"application/x-ndjson": "jsonl", "text/csv": "csv"}  # of records, by the Accept header
 LIBRARIES = ("onnxruntime", "opencv-python-headless", "pillow", "numpy", "fastapi", "uvicorn")
 PATHS = frozenset(
-    {"/", "/v1/predict", "/v1/heatmap", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+    {"/", "/v1/predict", "/v1/occlusion", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json"}
 )
 
 
 def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
-    """The service for one exported model; its processes start and end with the app's lifespan.
+    """Create the service for one exported model; its processes start and end with the app's lifespan.
 
-    Raises ModelError at once where the file is not a model of ours.
+    Raises ModelError where the file is not a model that this package exported, and ConfigError where it was
+    not measured for the target error rate or the target coverage of the settings.
     """
     settings = settings or Settings()
     metrics = Metrics()
@@ -67,30 +71,42 @@ def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
     app.state.draining = False
     reader = Reader(settings)
     _add_predict(app, engine, reader)
-    _add_heatmap(app, engine, reader)
+    _add_occlusion(app, engine, reader)
     _add_states(app, engine, metrics)
     _add_model(app, model, engine, settings)
     _add_page(app)
-    if settings.cors_origins:
+    _add_middleware(app, settings, metrics)
+    _add_error_handlers(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    app.add_middleware(Guard, settings=settings, metrics=metrics, paths=PATHS)
+    if settings.cors_origins:  # added last and so outermost: a page must be able to read refusals too
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+            expose_headers=["Retry-After"],
         )
-    app.add_middleware(Guard, settings=settings, metrics=metrics, paths=PATHS)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ThreeAgesError, answer_error)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return app
 
 
 def _add_predict(app: FastAPI, engine: Engine, reader: Reader) -> None:
     @app.post(
         "/v1/predict",
         response_model=PredictResponse,
-        responses=problems(400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504),
+        responses={
+            200: {"content": {media_type: {} for media_type in FORMATS}},
+            **problems(400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504),
+        },
         openapi_extra=predict_body(),
         summary="Age group of every face in one or many images",
     )
@@ -98,47 +114,46 @@ def _add_predict(app: FastAPI, engine: Engine, reader: Reader) -> None:
         request: Request,
         detect: bool = Query(True, description="false takes every image whole, as a face crop."),
     ) -> Response:
-        """An image that cannot be read becomes a record with a status; it loses no other's answer.
+        """An image that cannot be read becomes a record with a status and costs no other image its answer.
 
-        With `Accept: application/x-ndjson` each line of the answer is a record.
+        With `Accept: application/x-ndjson` each line of the answer is a record, with `Accept: text/csv` each
+        row.
         """
         async with reader.images(request) as uploads:
             records = await engine.predict(uploads, detect=detect)
-        return _answer_records(records, lines=LINES in request.headers.get("accept", ""))
+        return _format_answer(records, request.headers.get("accept", ""))
 
 
-def _add_heatmap(app: FastAPI, engine: Engine, reader: Reader) -> None:
+def _add_occlusion(app: FastAPI, engine: Engine, reader: Reader) -> None:
     @app.post(
-        "/v1/heatmap",
+        "/v1/occlusion",
         responses=problems(400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504),
         openapi_extra=predict_body(),
-        summary="What counted for the answer of one face",
+        summary="Occlusion map of one face",
     )
-    async def heatmap(
+    async def occlusion(
         request: Request,
         face: int = Query(0, ge=0, le=1000, description="Its place among the image's records."),
         detect: bool = Query(True, description="false takes the image whole, as a face crop."),
-    ) -> HeatmapResponse:
-        """Takes one image. The model is asked again for each of 64 covered patches."""
+    ) -> OcclusionResponse:
+        """Covers 64 patches of the face, one at a time, and runs the model on each copy; takes one image."""
         async with reader.images(request) as uploads:
             if len(uploads) > 1:
                 raise RequestError(422, f"The request has {len(uploads)} images.", hint="Send one.")
             found = await engine.explain(uploads[0], face, detect=detect)
-        return HeatmapResponse(
+        return OcclusionResponse(
             age_group=found.age_group,
             crop=base64.b64encode(to_png(found.crop)).decode(),
             size=len(found.crop),
-            largest=found.largest,
-            grid=found.grid,
+            drops=found.drops,
         )
 
 
-def _answer_records(records: list[Record], *, lines: bool) -> Response:
-    values = [record.to_dict() for record in records]
-    if not lines:
-        return JSONResponse({"records": values})
-    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
-    return Response(text, media_type=LINES)
+def _format_answer(records: list[Record], accept: str) -> Response:
+    for media_type, kind in FORMATS.items():
+        if media_type in accept:
+            return Response(format_records(records, kind), media_type=media_type)
+    return JSONResponse({"records": [record.to_dict() for record in records]})
 
 
 def _add_states(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
@@ -153,27 +168,39 @@ def _add_states(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
         return State(status="ready")
 
     @app.get(
-        "/metrics", summary="Figures for Prometheus", response_class=Response,
+        "/metrics", summary="Metrics for Prometheus", response_class=Response,
         responses={200: {"content": {"text/plain": {}}}, **problems(401, 421, 429)},
     )  # fmt: skip
-    async def figures() -> Response:
+    async def show_metrics() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> None:
+    signature = engine.model.signature
     card = path.with_suffix(".md")
     answer = ModelResponse(
-        name=engine.model.signature.name,
+        name="threeages",
         version=__version__,
-        signature=asdict(engine.model.signature),
+        model=signature.name,
+        description=f"threeages {__version__}, model {signature.name}",
+        signature=asdict(signature),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         versions={name: version(name) for name in LIBRARIES},
         card=card.read_text(encoding="utf-8") if card.is_file() else None,
         limits={name: getattr(settings, name) for name in ("max_body", "max_images", "max_pixels")},
-        features={"heatmap": True, "age": engine.model.has_years},
+        features={"age": engine.model.has_years},
+        records=RecordFormat(
+            columns=[CsvColumn(name=c.name, keys=list(c.keys), digits=c.digits) for c in COLUMNS],
+            set_separator=SET_SEPARATOR,
+            rejection_reasons=REJECTION_REASONS,
+        ),
     )
 
-    @app.get("/v1/model", summary="Card, signature and versions", responses=problems(401, 421, 429))
+    @app.get(
+        "/v1/model",
+        summary="Card, signature, versions and the format of records",
+        responses=problems(401, 421, 429),
+    )
     async def model() -> ModelResponse:
         return answer
 
@@ -196,6 +223,8 @@ async def _answer_invalid(request: Request, error: Any) -> JSONResponse:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if not app.openapi_schema:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes, description=__doc__)
-        schema["components"]["schemas"].update(extra_schemas())
+        schemas = schema["components"]["schemas"]
+        schemas.update(extra_schemas())
+        schemas["RecordOut"]["examples"] = RECORD_EXAMPLES  # here, as FastAPI drops what is null
         app.openapi_schema = schema
     return app.openapi_schema

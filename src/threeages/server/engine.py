@@ -1,4 +1,4 @@
-"""Images of all requests to records: decoded in processes, answered by the model in shared batches."""
+"""From the images of all requests to records: prepared in processes, answered in batches across requests."""
 
 import asyncio
 import itertools
@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from threeages.faces.images import Pixels
-from threeages.inference.occlusion import cover_patches, fall_grid
-from threeages.inference.predictor import Predictor, Prepared
+from threeages.inference.answer import Policy
+from threeages.inference.classify import FaceClassifier
+from threeages.inference.occlusion import occlude_patches, occlusion_map
+from threeages.inference.prepare import PreparedFace, PreparedImage
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel
 from threeages.server.metrics import Metrics
@@ -30,43 +32,42 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Heatmap:
-    """What counted for one face: its likeliest age group, the crop that the model saw, and `fall_grid`."""
+class Explanation:
+    """The most probable age group of a face, its crop and the rows of its occlusion map."""
 
     age_group: str
     crop: Pixels
-    largest: float
-    grid: list[list[float]]
+    drops: list[list[float]]
 
 
 class Batcher:
-    """Gathers prepared images into one call of the model.
+    """Gathers prepared images into batches for the model.
 
-    A lone image is answered at once. While others are still being decoded (`more_coming`), the first of a
-    batch waits at most `wait` seconds for them.
+    A lone image is answered at once. While others are still being prepared (`more_coming`), the first of a
+    batch waits at most `wait` seconds for them. A batch ends at `size` faces.
     """
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Prepared]], list[list[Record]]],
+        answer: Callable[[Sequence[PreparedImage]], list[list[Record]]],
         *,
         size: int,
         wait: float,
         more_coming: Callable[[], bool],
     ) -> None:
         self._answer, self._size, self._wait, self._more_coming = answer, size, wait, more_coming
-        self._queue: asyncio.Queue[tuple[Prepared, asyncio.Future[list[Record]]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[PreparedImage, asyncio.Future[list[Record]]]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task = asyncio.create_task(self._run())
 
-    async def answer(self, prepared: Prepared) -> list[Record]:
-        """Records of one prepared image."""
+    async def answer(self, prepared: PreparedImage) -> list[Record]:
+        """The records of one prepared image."""
         future: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((prepared, future))
         return await future
 
     async def stop(self) -> None:
-        """End the task; what still waits is cancelled."""
+        """End the task and cancel the images that still wait."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._thread.shutdown()
@@ -88,10 +89,10 @@ class Batcher:
                     if not future.done():
                         future.set_result(records)
 
-    async def _gather(self) -> list[tuple[Prepared, asyncio.Future[list[Record]]]]:
+    async def _gather(self) -> list[tuple[PreparedImage, asyncio.Future[list[Record]]]]:
         batch = [await self._queue.get()]
         deadline = asyncio.get_running_loop().time() + self._wait
-        while sum(len(p.pixels) for p, _ in batch) < self._size:
+        while sum(len(p.faces) for p, _ in batch) < self._size:
             if self._queue.empty() and not self._more_coming():
                 break
             try:
@@ -103,22 +104,21 @@ class Batcher:
 
 
 class Engine:
-    """The one predictor behind every request; `start` it in a running event loop."""
+    """Answers the images of every request; call `start` inside the running event loop."""
 
     def __init__(self, model: Path, settings: Settings, metrics: Metrics) -> None:
-        self._path, self._settings, self._metrics = model, settings, metrics
+        self._settings, self._metrics = settings, metrics
         self.model = OnnxModel(model, threads=1)
-        self._predictor = Predictor(
-            self.model, None, max_error=settings.max_error, coverage=settings.coverage
-        )
+        policy = Policy.create(self.model.signature, settings.max_error, settings.coverage)
+        self._classifier = FaceClassifier(self.model, policy)
         self._keys = itertools.count()
         self._in_flight = self._preparing = 0
         self.ready = False
 
     async def start(self) -> None:
-        """Start the decoding processes and warm them and the model up."""
-        self._pool = await asyncio.to_thread(WorkerPool, self._path, self._settings)
+        """Start the decoding processes, and warm them and the model up."""
         settings = self._settings
+        self._pool = await asyncio.to_thread(WorkerPool, self.model.signature, settings)
         self._batcher = Batcher(
             self._answer,
             size=settings.batch_size,
@@ -128,7 +128,7 @@ class Engine:
         # a full batch, so that the memory the model keeps for one is there from the start
         count, size = settings.batch_size, self.model.signature.input_size
         black = np.zeros((size, size, 3), dtype=np.uint8)
-        blank = Prepared("warm-up", ((0, 0, size, size),) * count, (black,) * count)
+        blank = PreparedImage("warm-up", (PreparedFace((0, 0, size, size), black),) * count)
         await asyncio.gather(asyncio.to_thread(self._pool.warm_up), self._batcher.answer(blank))
         self._metrics.watch(lambda: self._in_flight, lambda: self._pool.restarts)
         self.ready = True
@@ -140,34 +140,39 @@ class Engine:
         await asyncio.to_thread(self._pool.stop)
 
     async def predict(self, uploads: Sequence[Upload], *, detect: bool) -> list[Record]:
-        """Records of the images in their order; BusyError when the queue is full, 504 when time is up."""
+        """The records of the images, in order.
+
+        Raises BusyError where the queue is full, and RequestError 504 where the time is up.
+        """
         async with self._admitted(len(uploads)):
             answers = await asyncio.gather(*(self._predict_one(upload, detect) for upload in uploads))
         records = [record for answer in answers for record in answer]
         self._metrics.count_records(records)
         return records
 
-    async def explain(self, upload: Upload, face: int, *, detect: bool) -> Heatmap:
-        """What counted for the answer of one face, by its place among the image's records."""
+    async def explain(self, upload: Upload, face: int, *, detect: bool) -> Explanation:
+        """The occlusion map of one face, given by its place among the image's records.
+
+        Raises RequestError 422 where the image has no such face.
+        """
         async with self._admitted(1):
             prepared = await self._prepare(upload, detect)
-            if face >= len(prepared.pixels):
-                message = f"The image has {len(prepared.pixels)} faces; face {face} was asked for."
+            if face >= len(prepared.faces):
+                message = f"The image has {len(prepared.faces)} faces, but the request names face {face}."
                 raise RequestError(422, message, hint=prepared.message or "Count from 0.")
-            crop = prepared.pixels[face]
-            covered = cover_patches(crop)
-            records = await asyncio.gather(
-                *(self._answer_crop(prepared.boxes[face], pixels) for pixels in [crop, *covered])
-            )
+            whole = replace(prepared.faces[face], rejection="")
+            copies = [replace(whole, pixels=pixels) for pixels in occlude_patches(whole.pixels)]
+            records = await self._batcher.answer(PreparedImage(prepared.path, (whole, *copies)))
         probs = [record.probs or {} for record in records]
         group = max(probs[0], key=probs[0].__getitem__)
-        return Heatmap(group, crop, *fall_grid(probs[0][group], [p[group] for p in probs[1:]]))
+        drops = occlusion_map(probs[0][group], [p[group] for p in probs[1:]])
+        return Explanation(group, whole.pixels, drops.tolist())
 
     @asynccontextmanager
     async def _admitted(self, count: int) -> AsyncIterator[None]:
-        """Hold places in the queue, and the time limit, for `count` images of one request."""
+        """Hold `count` places in the queue while a request is answered within its time limit."""
         if self._in_flight + count > self._settings.queue_size:
-            raise BusyError(f"{self._in_flight} images wait already; at most {self._settings.queue_size}.")
+            raise BusyError(f"{self._in_flight} images wait already, of at most {self._settings.queue_size}.")
         self._in_flight += count
         try:
             async with asyncio.timeout(self._settings.request_timeout):
@@ -182,7 +187,7 @@ class Engine:
         prepared = await self._prepare(upload, detect)
         return [replace(r, path=upload.name) for r in await self._batcher.answer(prepared)]
 
-    async def _prepare(self, upload: Upload, detect: bool) -> Prepared:
+    async def _prepare(self, upload: Upload, detect: bool) -> PreparedImage:
         job = Job(str(next(self._keys)), upload.data, detect)
         self._preparing += 1
         try:
@@ -191,13 +196,9 @@ class Engine:
         finally:
             self._preparing -= 1
 
-    async def _answer_crop(self, box: tuple[int, int, int, int], pixels: Pixels) -> Record:
-        (record,) = await self._batcher.answer(Prepared(str(next(self._keys)), (box,), (pixels,)))
-        return record
-
-    def _answer(self, items: Sequence[Prepared]) -> list[list[Record]]:
-        self._metrics.batches.observe(sum(len(item.pixels) for item in items))
+    def _answer(self, items: Sequence[PreparedImage]) -> list[list[Record]]:
+        self._metrics.batches.observe(sum(len(item.faces) for item in items))
         answers: dict[str, list[Record]] = {item.path: [] for item in items}
-        for record in self._predictor.answer(items):
+        for record in self._classifier.answer(items):
             answers[record.path].append(record)
         return list(answers.values())

@@ -1,4 +1,4 @@
-"""What every request passes: allowed host, rate, key; headers, figures and one log line on the way out."""
+"""The checks of every request (host, rate, key), and the headers, metrics and log line of its answer."""
 
 import hmac
 import logging
@@ -28,11 +28,14 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 PROTECTED = ("/v1/", "/metrics")
-MAX_CLIENTS = 10_000  # whose rate is remembered
+MAX_CLIENTS = 10_000  # number of clients whose rate is remembered
 
 
 class RateLimit:
-    """At most `per_minute` requests a minute and client, evenly spaced after a burst of a sixth of them."""
+    """Allows a client `per_minute` requests a minute, evenly spaced after a burst of a sixth of them.
+
+    This is the generic cell rate algorithm (ITU-T I.371), a leaky bucket that stores one time a client.
+    """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = 60 / per_minute
@@ -41,7 +44,7 @@ class RateLimit:
         self._due: OrderedDict[str, float] = OrderedDict()  # when the client's next request would be on time
 
     def seconds_to_wait(self, client: str) -> float:
-        """0 where the request is allowed, which is then counted; else how long the client should wait."""
+        """Count a request that is allowed and return 0; else return the seconds that the client must wait."""
         now = self._clock()
         due = max(self._due.pop(client, now), now) + self._interval
         excess = due - now - self._slack
@@ -52,14 +55,14 @@ class RateLimit:
 
 
 class Guard:
-    """ASGI middleware around the whole app."""
+    """ASGI middleware around the routes; only CORS lies outside it."""
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, paths: frozenset[str]) -> None:
         self._app, self._settings, self._metrics, self._paths = app, settings, metrics, paths
         self._rate = RateLimit(settings.rate_limit) if settings.rate_limit else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever happens inside, the client gets an answer without a stack trace."""
+        """Answer one request; an exception inside becomes a 500 without a stack trace."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -72,7 +75,7 @@ class Guard:
             refusal = problem(error.status, error.message, error.hint, error.headers)
             await refusal(scope, exchange.receive, exchange.send)
         except Exception as error:
-            # where it happened, but not the message, which may quote what was sent
+            # the place, but not the message, which may quote the request
             log.error("failed: %s at %s", type(error).__name__, _place(error))
             if not exchange.status:
                 await problem(500, "The service failed on this request.")(
@@ -108,7 +111,7 @@ class Guard:
 
 
 class _Exchange:
-    """The two channels of one request, watched: bytes received, status sent."""
+    """The channels of one request, counting the bytes received and noting the status sent."""
 
     def __init__(self, receive: Receive, send: Send, *, closing: bool) -> None:
         self._receive, self._send, self._closing = receive, send, closing
@@ -132,13 +135,13 @@ class _Exchange:
 
 
 def given_key(headers: Headers) -> str:
-    """The key a request carries, '' where there is none."""
+    """The API key in the headers, '' where there is none."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
 def is_known_key(given: str, keys: tuple[str, ...]) -> bool:
-    """Compare with every key in constant time, so that the time taken tells nothing."""
+    """Whether the key is one of `keys`, compared with each in constant time: timing reveals nothing."""
     raw = given.encode("utf-8", "surrogateescape")
     return bool(sum(hmac.compare_digest(raw, key.encode()) for key in keys))
 

@@ -12,7 +12,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class RequestError(ThreeAgesError):
-    """A request that is not answered; `status` is the HTTP status, `headers` go with the answer."""
+    """A request that is refused with the HTTP `status` and `headers`."""
 
     def __init__(
         self, status: int, message: str, *, hint: str = "", headers: dict[str, str] | None = None
@@ -23,7 +23,7 @@ class RequestError(ThreeAgesError):
 
 
 class BusyError(RequestError):
-    """The queue is full: 503, come back in `seconds`."""
+    """The queue is full: 503, with a Retry-After of `seconds`."""
 
     def __init__(self, message: str, seconds: int = 1) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class BusyError(RequestError):
 
 
 def problem(status: int, message: str, hint: str = "", headers: dict[str, str] | None = None) -> JSONResponse:
-    """The answer to a request that is refused: `title`, `status`, `detail` and `hint`."""
+    """The response to a request that is refused: `title`, `status`, `detail` (the message) and `hint`."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -44,16 +44,19 @@ def problem(status: int, message: str, hint: str = "", headers: dict[str, str] |
 
 
 def answer_error(request: Request, error: Exception) -> JSONResponse:
-    """Translate any error of a handler; what is not ours is a 500 that tells nothing of the inside."""
+    """Translate an error of a route; one that this package did not raise on purpose becomes a bare 500."""
     if isinstance(error, RequestError):
         return problem(error.status, error.message, error.hint, error.headers)
     if isinstance(error, ThreeAgesError):
         return problem(422, error.message, error.hint)
-    return problem(500, "The service failed on this request.", "It is a fault of the service: report it.")
+    return problem(500, "The service failed on this request.", "This is an error of the service: report it.")
 
 
 def answer_http_error(request: Request, error: Any) -> JSONResponse:
-    """The framework's own refusals: no such page, method not allowed."""
-    hints = {404: "GET /openapi.json lists what there is.", 405: "GET /openapi.json lists what is allowed."}
+    """Translate the refusals of the framework: no such route, method not allowed."""
+    hints = {
+        404: "GET /openapi.json lists the routes.",
+        405: "GET /openapi.json lists the methods of each route.",
+    }
     message = f"{request.method} {request.url.path[:200]}: {error.detail}"
     return problem(error.status_code, message, hints.get(error.status_code, ""), error.headers)

@@ -1,4 +1,4 @@
-"""From a request's body to the images in it; every limit is checked before anything is decoded."""
+"""From the body of a request to its images; checks every limit before anything is decoded."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ DATA_URL = re.compile(r"data:[\w/+.-]*(;[\w=.-]+)*;base64,")
 
 
 class Reader:
-    """Reads the images of requests and bounds what they hold in memory together."""
+    """Reads the images of requests and bounds the memory that all of them take together."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -33,8 +33,8 @@ class Reader:
     async def images(self, request: Request) -> AsyncIterator[list[Upload]]:
         """The images of one request, whose bytes count as waiting until the block ends.
 
-        Raises RequestError: 400 malformed, 408 too slow, 413 too large, 415 of another kind, 422 without
-        images or with values outside what is allowed, and BusyError when too many bytes wait already.
+        Raises RequestError 400 (malformed), 408 (too slow), 413 (too large), 415 (content type) and 422
+        (no images, or values that are not allowed), and BusyError where too many bytes wait already.
         """
         size = self._announced_size(request)
         if self._waiting + size > self._settings.max_waiting:
@@ -55,7 +55,7 @@ class Reader:
             self._waiting -= size
 
     def _announced_size(self, request: Request) -> int:
-        """Bytes to count for the request: its Content-Length, or the most it may have where it tells none."""
+        """Bytes to count for the request: its Content-Length, or the largest body where it has none."""
         limit = self._settings.max_body
         text = request.headers.get("content-length", "")
         size = int(text) if text.isdecimal() else limit
@@ -86,7 +86,7 @@ class Reader:
         return uploads
 
     async def _stream(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """The body's chunks as they come; what goes beyond the limit is dropped and then refused."""
+        """The chunks of the body as they come; drops those beyond the limit and then refuses the body."""
         size = 0
         async for chunk in request.stream():
             size += len(chunk)
@@ -102,25 +102,25 @@ class Reader:
 
     async def _read_form(self, request: Request) -> list[Upload]:
         settings = self._settings
-        parser = _MemoryParser(
+        parser = MultiPartParser(
             request.headers,
             self._stream(request),
             max_files=settings.max_images,
             max_fields=settings.max_fields,
             max_part_size=FIELD_BYTES,
         )
-        parser.spool_max_size = settings.max_body
+        parser.spool_max_size = settings.max_body  # files stay in memory: no photo touches the disk
         try:
             form = await parser.parse()
             files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-            return [Upload(_clean(f.filename, i), await f.read()) for i, f in enumerate(files)]
+            uploads = [Upload(_clean(f.filename, i), await f.read()) for i, f in enumerate(files)]
+            await form.close()
         except MultiPartException as error:
             limits = f"{settings.max_images} files and {settings.max_fields} fields of {FIELD_BYTES} bytes"
             raise RequestError(
                 400, f"The form cannot be used: {error.message}", hint=f"At most {limits}."
             ) from None
-        finally:
-            parser.close()
+        return uploads
 
     def _read_json(self, body: bytes) -> list[Upload]:
         try:
@@ -131,15 +131,6 @@ class Reader:
             hint = 'Send {"images": [{"name": "a.jpg", "data": "<base64>"}]}.'
             raise RequestError(422, f"The JSON cannot be used: {where}: {first['msg']}.", hint=hint) from None
         return [Upload(_clean(item.name, i), _decoded(item.data, i)) for i, item in enumerate(items)]
-
-
-class _MemoryParser(MultiPartParser):
-    """Starlette's parser, told by `spool_max_size` to keep files in memory: no photo touches the disk."""
-
-    def close(self) -> None:
-        """Free the files, however the parsing ended."""
-        for file in self._files_to_close_on_error:
-            file.close()
 
 
 def _decoded(text: str, i: int) -> bytes:
@@ -153,6 +144,6 @@ def _decoded(text: str, i: int) -> bytes:
 
 
 def _clean(name: str | None, i: int) -> str:
-    """The name to answer with: printable, without folders, of bounded length."""
+    """The name for the records: printable, without folders, of bounded length."""
     last = re.split(r"[/\\]", name or "")[-1]
     return "".join(c for c in last if c.isprintable())[:MAX_NAME] or f"image-{i}"

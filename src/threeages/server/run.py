@@ -1,11 +1,12 @@
-"""The running service: one event loop, and a stop that finishes what was taken."""
+"""Runs the service in one event loop, and answers every accepted request before it stops."""
 
 import logging
 import os
 import signal
 import socket
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +14,8 @@ import uvicorn
 from threeages.errors import ConfigError
 from threeages.server.app import create_app
 from threeages.server.settings import MIB, Settings, count_cores
+
+log = logging.getLogger("threeages.server")
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -31,10 +34,11 @@ def create_settings(
     allowed_hosts: Sequence[str] | None,
     cors_origins: Sequence[str] | None,
 ) -> Settings:
-    """Settings of the command's options; on a loopback address only loopback names are answered to.
+    """The settings for the options of the command.
 
-    A page elsewhere could otherwise point its own name at 127.0.0.1 and read the answers. API keys come from
-    `key_file` and from THREEAGES_API_KEYS. Raises ConfigError.
+    On a loopback address only loopback host names are allowed: a foreign page could otherwise point a name
+    of its own at 127.0.0.1 and read the answers (DNS rebinding). API keys come from `key_file` and from
+    THREEAGES_API_KEYS. Raises ConfigError.
     """
     hosts = tuple(name.lower() for name in allowed_hosts or (LOOPBACK if _is_loopback(host) else ("*",)))
     return Settings(
@@ -60,51 +64,51 @@ def serve(
     host: str,
     port: int,
     trusted_proxies: tuple[str, ...] = (),
-    say: Callable[[str], None],
 ) -> None:
-    """Serve until a signal says stop, then answer every request that was taken, and return.
+    """Serve until SIGINT or SIGTERM, answer every request that was accepted, and return.
 
-    `say` gets the address once requests are answered. Raises ConfigError where it cannot listen there.
+    Prints the address to stderr when the service is ready. Raises ConfigError where it cannot listen on
+    `host` and `port`, and ModelError where `model` cannot be used.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("threeages.server").setLevel(logging.INFO)
     if not (_is_loopback(host) or settings.api_keys):
-        say("Anyone who reaches this address may use the service; --api-keys asks for a key.")
+        log.warning("Anyone who reaches this address may use the service; --api-keys asks for a key.")
     app = create_app(model, settings)
     config = uvicorn.Config(
         app,
         log_config=None,
         log_level="warning",
-        access_log=False,  # it would name the client; the guard logs size and status only
+        access_log=False,  # it would log the client; the guard logs size and status only
         server_header=False,
         ws="none",
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
-        limit_concurrency=1024,  # the last resort: the queue refuses long before, and politely
+        limit_concurrency=1024,  # the last resort: the queue refuses long before, with a hint
         timeout_graceful_shutdown=int(settings.upload_timeout + settings.request_timeout) + 1,
     )
     listener = _listen(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    for sig in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it is done: end with code 0
+    for sig in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at the end: exit with code 0
         signal.signal(sig, signal.SIG_IGN)
-    _Server(config, settings.drain, lambda: say(f"Listening on {address}")).run([listener])
+    _Server(config, settings.drain, address).run([listener])
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, which keeps answering for a moment after the signal.
+    """Uvicorn's server, which accepts requests for `drain` seconds after the signal.
 
-    Each of those answers ends its connection, so that clients stop by themselves instead of finding theirs
-    closed while their next request is on its way.
+    Each answer of that time ends its connection. Without it, clients that reuse a connection would find it
+    closed while their next request is under way.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: float, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, drain: float, address: str) -> None:
         super().__init__(config)
-        self._drain, self._say_started = drain, started
+        self._drain, self._address = drain, address
         self._stop_at = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._say_started()
+        print(f"Listening on {self._address}", file=sys.stderr, flush=True)
 
     async def on_tick(self, counter: int) -> bool:
         if not await super().on_tick(counter):

@@ -1,38 +1,37 @@
-"""The shapes of requests and answers, as OpenAPI shows them."""
+"""Schemas of requests and answers, as OpenAPI shows them."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from threeages.inference.records import OK, REJECTION_REASONS, Record
 from threeages.server.problems import MEDIA_TYPE
 
 MAX_NAME = 255
+AgeGroup = Literal["YOUNG", "MIDDLE", "OLD"]
 
-RECORD_EXAMPLE: dict[str, Any] = {
-    "path": "portrait.jpg",
-    "status": "ok",
-    "box": [193, 82, 297, 231],
-    "age_group": "MIDDLE",
-    "probs": {"YOUNG": 0.21, "MIDDLE": 0.63, "OLD": 0.16},
-    "confidence": 0.63,
-    "message": "",
-}
-ABSENT_EXAMPLE: dict[str, Any] = {
-    "path": "landscape.jpg",
-    "status": "no_face",
-    "box": None,
-    "age_group": None,
-    "probs": None,
-    "confidence": None,
-    "message": "No face was found.",
-}
+RECORD_EXAMPLES = [
+    Record(
+        "portrait.jpg",
+        OK,
+        box=(193, 82, 297, 231),
+        age_group="MIDDLE",
+        probs={"YOUNG": 0.21, "MIDDLE": 0.63, "OLD": 0.16},
+        confidence=0.63,
+        age=38.5,
+        age_low=24.0,
+        age_high=55.0,
+        age_set=["YOUNG", "MIDDLE"],
+    ).to_dict(),
+    Record("landscape.jpg", "no_face", message=REJECTION_REASONS["no_face"]).to_dict(),
+]
 
 
 class ImageItem(BaseModel):
-    """One image in base64; a data URL is taken too."""
+    """One image in base64 or as a data URL."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str | None = Field(None, max_length=MAX_NAME, description="Comes back as the record's `path`.")
+    name: str | None = Field(None, max_length=MAX_NAME, description="The `path` of the records.")
     data: str = Field(description="The file's bytes in base64.")
 
 
@@ -43,46 +42,86 @@ class PredictRequest(BaseModel):
     images: list[ImageItem]
 
 
-class RecordOut(BaseModel):
-    """One face, or why there is none; as a line of `threeages predict --jsonl`."""
+class Probs(BaseModel):
+    """Probability of each age group."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [RECORD_EXAMPLE, ABSENT_EXAMPLE]})
+    model_config = ConfigDict(extra="forbid")
+    YOUNG: float = Field(ge=0, le=1)
+    MIDDLE: float = Field(ge=0, le=1)
+    OLD: float = Field(ge=0, le=1)
+
+
+class RecordOut(BaseModel):
+    """The answer for one face, or the reason why there is none; a line of `threeages predict --jsonl`."""
+
+    model_config = ConfigDict(extra="forbid")
     path: str = Field(description="The image's name, as it was sent.")
-    status: str = Field(description="'ok', or the reason why there is no answer, such as 'no_face'.")
-    box: list[int] | None = Field(description="x1, y1, x2, y2 in pixels of the upright image.")
-    age_group: str | None = Field(description="YOUNG, MIDDLE or OLD.")
-    probs: dict[str, float] | None
-    confidence: float | None
-    message: str
+    status: str = Field(description="'ok', a rejection reason such as 'no_face', or why it cannot be read.")
+    box: list[int] | None = Field(
+        min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the upright image."
+    )
+    age_group: AgeGroup | None = Field(description="null unless the status is 'ok'.")
+    probs: Probs | None = Field(description="A rejected face keeps them.")
+    confidence: float | None = Field(ge=0, le=1, description="Probability of `age_group`.")
+    age: float | None = Field(description="Expected apparent age in years, where the model gives one.")
+    age_low: float | None = Field(description="Lower end of its 90 % interval, in years.")
+    age_high: float | None = Field(description="Upper end of its 90 % interval, in years.")
+    age_set: list[AgeGroup] | None = Field(
+        min_length=1, description="Prediction set, where the service runs with --coverage."
+    )
+    message: str = Field(description="What the status means; empty where it is 'ok'.")
 
 
 class PredictResponse(BaseModel):
     """The records of a request, in the order of its images."""
 
+    model_config = ConfigDict(extra="forbid")
     records: list[RecordOut]
 
 
-class HeatmapResponse(BaseModel):
-    """What counted for the answer of one face: how much its probability falls where a patch is covered."""
+class OcclusionResponse(BaseModel):
+    """The occlusion map of one face: how much the probability drops where a patch is covered."""
 
-    age_group: str
-    crop: str = Field(description="The face as the model saw it: a square PNG in base64.")
+    age_group: str = Field(description="The most probable age group.")
+    crop: str = Field(description="The face as the model takes it: a square PNG in base64.")
     size: int = Field(description="Pixels on each side of the crop.")
-    largest: float = Field(description="The largest fall of the group's probability.")
-    grid: list[list[float]] = Field(description="Rows of shares 0 to 1 of the largest fall.")
+    drops: list[list[float]] = Field(
+        description="Rows of cells, 8 by 8: by how much the probability of `age_group` drops, 0 to 1."
+    )
+
+
+class CsvColumn(BaseModel):
+    """One column of the csv of records."""
+
+    name: str
+    keys: list[str | int] = Field(description="The path to its value inside a record.")
+    digits: int | None = Field(description="Decimals of a number; null writes the value as it is.")
+
+
+class RecordFormat(BaseModel):
+    """How records are shown and written, so that no client needs a copy of it."""
+
+    columns: list[CsvColumn]
+    set_separator: str = Field(description="Between the age groups of a prediction set in the csv.")
+    rejection_reasons: dict[str, str] = Field(
+        description="Texts by status: why an image that can be read gets no answer."
+    )
 
 
 class ModelResponse(BaseModel):
-    """What answers, and what it allows."""
+    """The product, its model and its limits."""
 
-    name: str
-    version: str = Field(description="Of the package threeages.")
+    name: str = Field(description="The product.")
+    version: str = Field(description="The version of the product.")
+    model: str = Field(description="The name of the model.")
+    description: str = Field(description="All three in a line.")
     signature: dict[str, Any]
     sha256: str = Field(description="Of the model's file.")
     versions: dict[str, str] = Field(description="Of the libraries that decode, detect and compute.")
-    card: str | None = Field(description="The model card in Markdown, where the package ships one.")
+    card: str | None = Field(description="The model card in Markdown, where the model has one.")
     limits: dict[str, int]
-    features: dict[str, bool]
+    features: dict[str, bool] = Field(description="Whether the model gives an apparent age.")
+    records: RecordFormat
 
 
 class State(BaseModel):
@@ -136,5 +175,5 @@ def predict_body() -> dict[str, Any]:
 
 
 def extra_schemas() -> dict[str, Any]:
-    """Schemas that are only named by the entries above."""
+    """Schemas that only the entries above name."""
     return {"Problem": Problem.model_json_schema(), "ImageItem": ImageItem.model_json_schema()}

@@ -1,4 +1,4 @@
-"""What the service allows: limits, times, keys; every fault of the settings is named at once."""
+"""Settings of the service: limits, times, keys."""
 
 import os
 from dataclasses import dataclass
@@ -9,31 +9,36 @@ MIB = 2**20
 
 
 def count_cores() -> int:
-    """Cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of the service, in bytes, pixels and seconds; the defaults suit a machine of two cores."""
+    """Settings of the service, in bytes, pixels and seconds; the defaults suit a machine of two cores.
 
-    workers: int = count_cores()  # processes that decode and detect; the model has one more thread
+    Raises ConfigError, which names every setting that is not valid.
+    """
+
+    workers: int = count_cores()  # processes that decode and detect; the model runs in one more thread
     batch_size: int = 32  # faces
-    batch_wait: float = 0.010  # how long a face may wait for company while other images are being decoded
+    batch_wait: float = (
+        0.010  # how long a face may wait for a fuller batch while other images are being prepared
+    )
     max_body: int = 32 * MIB
-    max_images: int = 32  # a request
-    max_fields: int = 16  # text fields of a form
-    max_pixels: int = 50_000_000  # an image; a phone's largest photo has 48 to 50 million
-    queue_size: int = 256  # images taken and not yet answered
-    max_waiting: int = 256 * MIB  # bytes of bodies taken and not yet answered
+    max_images: int = 32  # in a request
+    max_fields: int = 16  # text fields in a form
+    max_pixels: int = 50_000_000  # in an image; a phone's largest photo has 48 to 50 million
+    queue_size: int = 256  # images accepted and not yet answered
+    max_waiting: int = 256 * MIB  # bytes of bodies accepted and not yet answered
     upload_timeout: float = 20.0  # to receive a body
     image_timeout: float = 10.0  # to decode an image and find its faces
     request_timeout: float = 30.0  # from the received body to the answer
     worker_memory: int = 1536 * MIB  # address space that a decoding process may add
     drain: float = 1.0  # after a stop signal: answers still come, each with 'Connection: close'
-    max_error: float | None = None  # the wished share of errors among the answers, as of Predictor
-    coverage: float | None = None  # the wished coverage of the sets of age groups, as of Predictor
-    rate_limit: int | None = None  # requests a minute and client
+    max_error: float | None = None  # target error rate, as of Predictor
+    coverage: float | None = None  # target coverage of prediction sets, as of Predictor
+    rate_limit: int | None = None  # requests a minute for each client
     api_keys: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ("*",)  # values of the Host header
     cors_origins: tuple[str, ...] = ()
@@ -44,11 +49,11 @@ class Settings:
             for name, value in vars(self).items()
             if isinstance(value, int | float) and name not in {"batch_wait", "drain"}
         }
-        faults = [f"{name} was {value}; it must be above 0" for name, value in numbers.items() if value <= 0]
-        faults += [f"{n} was negative" for n in ("batch_wait", "drain") if getattr(self, n) < 0]
+        errors = [f"{name} was {value}; it must be above 0" for name, value in numbers.items() if value <= 0]
+        errors += [f"{n} was negative" for n in ("batch_wait", "drain") if getattr(self, n) < 0]
         if any(len(key) < 16 for key in self.api_keys):
-            faults.append("an API key has fewer than 16 characters")
+            errors.append("an API key has fewer than 16 characters")
         if "*" in self.cors_origins and self.api_keys:
-            faults.append("CORS was opened to every origin although API keys are in use")
-        if faults:
-            raise ConfigError("The service's settings are not valid: " + "; ".join(faults) + ".")
+            errors.append("CORS was opened to every origin although API keys are in use")
+        if errors:
+            raise ConfigError("The service's settings are not valid: " + "; ".join(errors) + ".")

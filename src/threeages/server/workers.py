@@ -14,18 +14,17 @@ import numpy as np
 from PIL import Image
 
 from threeages.errors import ModelError
-from threeages.faces import images
 from threeages.faces.yunet import YuNet
-from threeages.inference.predictor import Predictor, Prepared
-from threeages.inference.runtime import OnnxModel
+from threeages.inference.prepare import FacePreparer, PreparedImage
 from threeages.server.settings import Settings
+from threeages.signature import Signature
 
 START_TIMEOUT = 120.0  # a cold start on a busy machine reads OpenCV and ONNX Runtime from disk
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to prepare; `key` names it until its answer is there."""
+    """One image to prepare; `key` is its name inside the service, unique among those under way."""
 
     key: str
     data: bytes
@@ -35,27 +34,27 @@ class Job:
 class Worker:
     """One process that prepares one image at a time; replaced when it dies or takes too long."""
 
-    def __init__(self, model: Path, settings: Settings) -> None:
-        self._model, self._settings = model, settings
+    def __init__(self, signature: Signature, settings: Settings) -> None:
+        self._signature, self._settings = signature, settings
         self.restarts = -1
         self._start()
 
-    def prepare(self, job: Job) -> Prepared:
-        """Crops of the image's faces, or the status that says why there are none; blocks."""
+    def prepare(self, job: Job) -> PreparedImage:
+        """The faces of the image; blocks. Where the process dies or is too slow, the status is `corrupt`."""
         self._wait_until_ready()
         try:
             self._connection.send(job)
             if self._connection.poll(self._settings.image_timeout):
-                prepared: Prepared = self._connection.recv()
+                prepared: PreparedImage = self._connection.recv()
                 return prepared
             reason = f"Decoding it took longer than {self._settings.image_timeout:g} s."
         except (EOFError, OSError):
             reason = "Decoding it ended the decoder."
         self._restart()
-        return Prepared(job.key, status="corrupt", message=f"{reason} Save the image again.")
+        return PreparedImage(job.key, status="corrupt", message=f"{reason} Save the image again.")
 
     def stop(self) -> None:
-        """End the process, which may be in the middle of an image."""
+        """End the process, even in the middle of an image."""
         self._connection.close()
         self._process.kill()
         self._process.join()
@@ -64,7 +63,10 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_work, args=(theirs, self._model, self._settings), daemon=True, name="threeages-decoder"
+            target=_work,
+            args=(theirs, self._signature, self._settings),
+            daemon=True,
+            name="threeages-decoder",
         )
         self._process.start()
         theirs.close()
@@ -88,10 +90,10 @@ class Worker:
 
 
 class WorkerPool:
-    """As many workers as settings say, each driven by a thread of `threads`."""
+    """The workers of the settings, each driven by one of the `threads`."""
 
-    def __init__(self, model: Path, settings: Settings) -> None:
-        self._workers = [Worker(model, settings) for _ in range(settings.workers)]
+    def __init__(self, signature: Signature, settings: Settings) -> None:
+        self._workers = [Worker(signature, settings) for _ in range(settings.workers)]
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -99,10 +101,10 @@ class WorkerPool:
 
     @property
     def restarts(self) -> int:
-        """How many processes had to be replaced."""
+        """Number of processes that had to be replaced."""
         return sum(worker.restarts for worker in self._workers)
 
-    def prepare(self, job: Job) -> Prepared:
+    def prepare(self, job: Job) -> PreparedImage:
         """Hand the job to an idle worker and wait for it; call it from `threads`."""
         worker = self._idle.get()
         try:
@@ -125,16 +127,17 @@ class WorkerPool:
             worker.stop()
 
 
-def _work(connection: Connection, path: Path, settings: Settings) -> None:
-    """The process: prepare what comes until the service closes the pipe or dies."""
+def _work(connection: Connection, signature: Signature, settings: Settings) -> None:
+    """The process: prepare images until the service closes the pipe or dies. It opens no model."""
     for sig in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group by ^C; the service ends us itself
         signal.signal(sig, signal.SIG_IGN)
-    images.MAX_PIXELS = (
-        settings.max_pixels
-    )  # of this process; checked before decoding, in the library's words
-    model = OnnxModel(path, threads=1)
-    predictors = {True: Predictor(model, YuNet()), False: Predictor(model, None)}
-    predictors[True].prepare("", np.zeros((64, 64, 3), dtype=np.uint8))  # what is loaded late counts as base
+    detector, max_pixels = YuNet(), settings.max_pixels
+    preparers = {
+        True: FacePreparer(signature, detector, max_pixels=max_pixels),
+        False: FacePreparer(signature, None, max_pixels=max_pixels),
+    }
+    # run once, so that what OpenCV and ONNX Runtime load late is not counted as memory of an image
+    preparers[True].prepare("", np.zeros((64, 64, 3), dtype=np.uint8))
     _limit_memory(settings.worker_memory)
     connection.send(True)
     while True:
@@ -142,19 +145,19 @@ def _work(connection: Connection, path: Path, settings: Settings) -> None:
             job: Job = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send(_prepare(predictors[job.detect], job))
+        connection.send(_prepare(preparers[job.detect], job))
 
 
-def _prepare(predictor: Predictor, job: Job) -> Prepared:
+def _prepare(preparer: FacePreparer, job: Job) -> PreparedImage:
     try:
-        return predictor.prepare(job.key, job.data)
+        return preparer.prepare(job.key, job.data)
     except (MemoryError, Exception) as error:  # OpenCV raises its own class where memory ends
         message = f"The image cannot be used: {type(error).__name__}. Save it again."
-        return Prepared(job.key, status="corrupt", message=message)
+        return PreparedImage(job.key, status="corrupt", message=message)
 
 
 def _limit_memory(more: int) -> None:
-    """Let this process add `more` bytes of address space to what it has; Linux only."""
+    """Let this process add at most `more` bytes of address space; does something on Linux only."""
     try:
         import resource
 

@@ -18,7 +18,7 @@ from threeages.evaluation.collect import answer_table, predict_rows
 from threeages.evaluation.predictions import PredictionTable
 from threeages.export.to_onnx import export_onnx
 from threeages.faces.images import Pixels
-from threeages.inference.predictor import Output
+from threeages.inference.classify import Output
 from threeages.inference.runtime import OnnxModel
 from threeages.labels import YEARS
 from threeages.models.classifier import Classifier

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from threeages.data.manifest import IDENTITY
 from threeages.errors import DataError
-from threeages.evaluation.evaluate import evaluate
+from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable, load_predictions
 from threeages.inference.answer import log_probs, pooled_probs
 from threeages.studies.results import Row, create_parser, save_rows, with_interval
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def evaluate_pools(table: PredictionTable, num_photos: int) -> Row:
     """Metrics with intervals of every face pooled with `num_photos` - 1 others of its scene."""
     rows, probs = pool_scenes(table, num_photos, np.random.default_rng(SEED))
-    found = evaluate(replace(table.take(rows), probs=probs, confidence=probs.max(axis=1)))
+    found = evaluate_table(replace(table.take(rows), probs=probs, confidence=probs.max(axis=1)))
     row = {"photos": str(num_photos), "faces": str(found.n), "identities": str(found.units)}
     for name in METRICS:
         row |= with_interval(name, found.metrics[name], found.intervals[name])

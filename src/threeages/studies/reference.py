@@ -9,7 +9,7 @@ from pathlib import Path
 from threeages.data.manifest import Manifest
 from threeages.data.split import SplitMode
 from threeages.errors import ConfigError
-from threeages.evaluation.compare import FIGURES
+from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
@@ -170,7 +170,7 @@ def _evaluate(study: Study, name: str, split: SplitMode, runs: list[Path], confi
 
 def _metric_cells(result: Evaluation) -> Row:
     row: Row = {}
-    for name in FIGURES:
+    for name in METRICS:
         row |= with_interval(name, result.metrics[name], result.intervals[name])
     return row
 

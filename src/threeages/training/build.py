@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
-    """The images as the model takes them, and how they are split; raises DataError where one is unreadable."""
+    """The images as the model takes them, and their split; raises DataError where one cannot be read."""
     cache = open_faces(
         manifest,
         configured_signature(config),
@@ -82,7 +82,7 @@ def create_model(config: TrainConfig, manifest: Manifest | None = None) -> Class
     heads = create_heads(config.head, config.extra_heads, manifest) if manifest else None
     architecture = Architecture(heads, config.options) if heads else Architecture(options=config.options)
     model = create_classifier(signature, architecture)
-    load_pretrained(model, config.weights or "")
+    load_pretrained(model, config.weights)
     return model
 
 
@@ -97,7 +97,7 @@ def configured_signature(config: TrainConfig) -> Signature:
 
 
 def drop_missing_heads(config: TrainConfig, manifest: Manifest) -> TrainConfig:
-    """The settings without the further heads whose column the manifest lacks; a warning is logged for each."""
+    """The settings without the heads whose column the manifest lacks; each is logged as a warning."""
     kept: Mapping[str, float] = {
         name: weight for name, weight in config.extra_heads.items() if find_column(name) in manifest.columns
     }

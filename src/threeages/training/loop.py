@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images as uint8 `(copies * n, size, size, 3)`, their targets `(n, ...)` by name, a `key` of the images."""
+    """uint8 `pixels` `(copies * n, size, size, 3)`, `targets` `(n, ...)` by name, a `key` of the images."""
 
     pixels: NDArray[np.uint8]
     targets: Targets

@@ -67,7 +67,7 @@ def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dic
         "train": len(split.train),
         "validation": len(split.validation),
         "test": len(split.test),
-        "leaked_duplicates": split.straddling,
+        "leaked_duplicates": split.leaked_duplicates,
         "shared_identities": shared,
         "selected_on_test": config.split == "random" and not config.keep_last,
     }

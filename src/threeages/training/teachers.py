@@ -63,7 +63,7 @@ def _open(
     """The last stage's output; each stage named is kept, and computed from the one named before it."""
     torch.manual_seed(seed)  # the weights may be `random`
     model = create_classifier(signature)
-    load_pretrained(model, weights or "")
+    load_pretrained(model, weights)
     cache = open_faces(faces, signature, folder=cache_dir)
     folder = cache_dir or FEATURES_FOLDER
     depths = [len(model.net.stages) + stage for stage in stages]

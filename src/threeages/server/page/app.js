@@ -1,37 +1,19 @@
-// The page: photos in, answers out. Nothing is kept but what is shown.
+// The page: photos in, answers out. It keeps nothing but what it shows.
 
-const GROUPS = ["YOUNG", "MIDDLE", "OLD"];
 const PER_REQUEST = 4; // photos; small enough that answers come one after another
 const BODY_SHARE = 0.5; // of the largest body the service takes
-const TRIES = 6; // while the service says that it is busy
-const CSV_COLUMNS = ["path", "status", "x1", "y1", "x2", "y2", "age_group", "prob_young", "prob_middle",
-  "prob_old", "confidence", "age", "age_low", "age_high", "age_set", "message"];
-const REASONS = {
-  no_face: "No face was found in this photo.",
-  face_too_small: "This face is too small to judge.",
-  blurred: "This face is too blurred to judge.",
-  uncertain: "Not sure enough to say: no group is likely enough.",
-  looks_under_13: "This face looks younger than 13; the groups begin there.",
-  empty: "This file is empty.",
-  not_an_image: "This file is no image of a known kind (JPEG, PNG, WebP, BMP, GIF, TIFF).",
-  truncated: "This photo breaks off: copy or download it again.",
-  corrupt: "This photo is damaged: save it again.",
-  too_small: "This image is too small.",
-  too_large: "This image is too large: scale it down first.",
-};
-const ABSTENTIONS = new Set(["no_face", "face_too_small", "blurred", "uncertain", "looks_under_13"]);
+const TRIES = 6; // while the service is busy
 
 const byId = (id) => document.getElementById(id);
 const photos = []; // {file, item, records}
 const queue = [];
-let limits = { max_body: 32 * 2 ** 20, max_images: PER_REQUEST };
-let heatmaps = false;
+let model = null; // the answer of /v1/model: limits, and the format of records
+let loading = null;
 let busy = false;
-let modelKnown = showModel();
 
 // ---- the service ----
 
-async function ask(path, options = {}) {
+async function request(path, options = {}) {
   const key = sessionStorage.getItem("key");
   for (let attempt = 1; ; attempt += 1) {
     const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
@@ -43,14 +25,23 @@ async function ask(path, options = {}) {
       continue;
     }
     const problem = await reply.json().catch(() => ({ detail: `The service answered ${reply.status}.` }));
-    throw Object.assign(new Error([problem.detail, problem.hint].filter(Boolean).join("|")), { status: reply.status });
+    throw Object.assign(new Error([problem.detail, problem.hint].filter(Boolean).join(" ")), { status: reply.status });
   }
+}
+
+// The answer of /v1/model, requested once.
+function loadModel() {
+  loading ??= request("/v1/model").then(showModel).catch((error) => {
+    loading = null;
+    throw error;
+  });
+  return loading;
 }
 
 async function predict(batch) {
   const form = new FormData();
   batch.forEach((photo, i) => form.append("images", photo.file, String(i)));
-  const { records } = await ask("/v1/predict", { method: "POST", body: form });
+  const { records } = await request("/v1/predict", { method: "POST", body: form });
   batch.forEach((photo, i) => {
     photo.records = records.filter((r) => r.path === String(i)).map((r) => ({ ...r, path: photo.file.name }));
   });
@@ -74,8 +65,9 @@ function add(files) {
 function nextBatch() {
   const batch = [];
   let size = 0;
-  const most = Math.min(PER_REQUEST, limits.max_images);
-  while (queue.length && batch.length < most && (!batch.length || size + queue[0].file.size < limits.max_body * BODY_SHARE)) {
+  const { max_images: maxImages, max_body: maxBody } = model.limits;
+  const most = Math.min(PER_REQUEST, maxImages);
+  while (queue.length && batch.length < most && (!batch.length || size + queue[0].file.size < maxBody * BODY_SHARE)) {
     size += queue[0].file.size;
     batch.push(queue.shift());
   }
@@ -85,18 +77,19 @@ function nextBatch() {
 async function work() {
   if (busy) return;
   busy = true;
-  await modelKnown; // its limits and features
   while (queue.length) {
-    const batch = nextBatch();
+    let batch = [];
     try {
+      await loadModel();
+      batch = nextBatch();
       await predict(batch);
     } catch (error) {
       if (error.status === 401) {
         queue.unshift(...batch);
-        byId("key-button").hidden = false;
-        byId("key-dialog").showModal();
+        askForKey();
         break;
       }
+      if (!batch.length) batch = queue.splice(0);
       const message = error.status ? error.message : "The service cannot be reached.";
       for (const photo of batch) photo.records = [{ path: photo.file.name, status: "failed", message }];
     }
@@ -126,7 +119,7 @@ function showAnswer(photo) {
   const reason = item.querySelector(".answer > .reason");
   if (!faces.length) {
     reason.textContent = explain(records[0]);
-    reason.classList.toggle("bad", !ABSTENTIONS.has(records[0].status));
+    reason.classList.toggle("bad", !rejectionReason(records[0]));
     return;
   }
   const image = item.querySelector("img");
@@ -138,14 +131,9 @@ function showAnswer(photo) {
   faces.forEach((face, i) => list.append(createFace(photo, face, i, faces.length)));
 }
 
-function explain(record) {
-  if (record.status === "ok") return "";
-  return REASONS[record.status] ?? record.message ?? record.status;
-}
-
-function title(record) {
-  return record.age_group ?? (record.status === "looks_under_13" ? "Under 13?" : "No answer");
-}
+const rejectionReason = (record) => model?.records.rejection_reasons[record.status];
+const explain = (record) => rejectionReason(record) ?? record.message;
+const title = (record) => record.age_group ?? "No answer";
 
 function describeAge(record) {
   const parts = [];
@@ -170,13 +158,12 @@ function createFace(photo, record, i, count) {
   const light = (on) => photo.item.querySelectorAll(".box")[i]?.classList.toggle("lit", on && count > 1);
   face.addEventListener("pointerenter", () => light(true));
   face.addEventListener("pointerleave", () => light(false));
-  if (heatmaps) offerHeatmap(face, photo, i);
+  offerOcclusion(face, photo, i);
   return face;
 }
 
 function fillProbs(list, record) {
-  for (const group of GROUPS) {
-    const share = record.probs[group];
+  for (const [group, prob] of Object.entries(record.probs)) {
     const name = document.createElement("dt");
     name.textContent = group;
     name.classList.toggle("unlikely", group !== record.age_group);
@@ -185,11 +172,11 @@ function fillProbs(list, record) {
     meter.setAttribute("aria-hidden", "true");
     const fill = document.createElement("div");
     fill.className = "fill";
-    fill.style.width = `${100 * share}%`;
+    fill.style.width = `${100 * prob}%`;
     meter.append(fill);
     const value = document.createElement("dd");
     value.className = "value";
-    value.textContent = `${Math.round(100 * share)} %`;
+    value.textContent = `${Math.round(100 * prob)} %`;
     list.append(name, meter, value);
   }
 }
@@ -221,18 +208,17 @@ function createBox(face, i, count, image) {
   return box;
 }
 
-// ---- what counted ----
+// ---- the occlusion map of a face ----
 
-function offerHeatmap(face, photo, i) {
-  const button = face.querySelector(".heat");
-  const figure = face.querySelector(".heatmap");
-  button.hidden = false;
+function offerOcclusion(face, photo, i) {
+  const button = face.querySelector(".occlude");
+  const figure = face.querySelector(".occlusion");
   button.addEventListener("click", async () => {
     const show = figure.hidden;
     if (show && !figure.childElementCount) {
       button.disabled = true;
       try {
-        figure.append(...(await drawHeatmap(photo, i)));
+        figure.append(...(await drawOcclusion(photo, i)));
       } catch (error) {
         showError(error.message);
         return;
@@ -245,25 +231,27 @@ function offerHeatmap(face, photo, i) {
   });
 }
 
-async function drawHeatmap(photo, i) {
-  const { size, crop, grid, largest, age_group: group } = await ask(`/v1/heatmap?face=${i}`, {
+async function drawOcclusion(photo, i) {
+  const { size, crop, drops, age_group: group } = await request(`/v1/occlusion?face=${i}`, {
     method: "POST", body: photo.file, headers: { "Content-Type": "application/octet-stream" },
   });
+  const cells = drops.flat();
+  const largest = Math.max(...cells);
   const canvas = Object.assign(document.createElement("canvas"), { width: size, height: size });
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", "The face as the model sees it; what counted for the answer glows");
+  canvas.setAttribute("aria-label", "Occlusion map: the face as the model takes it; the patches that matter glow");
   const context = canvas.getContext("2d");
   const bytes = Uint8Array.from(atob(crop), (c) => c.charCodeAt(0));
   context.drawImage(await createImageBitmap(new Blob([bytes], { type: "image/png" })), 0, 0, size, size);
-  const small = new OffscreenCanvas(grid[0].length, grid.length);
-  const pixels = new ImageData(grid[0].length, grid.length);
-  grid.flat().forEach((value, k) => pixels.data.set([255, 120, 0, 200 * value], 4 * k));
+  const small = new OffscreenCanvas(drops[0].length, drops.length);
+  const pixels = new ImageData(drops[0].length, drops.length);
+  cells.forEach((drop, k) => pixels.data.set([255, 120, 0, 200 * drop / Math.max(largest, 1e-6)], 4 * k));
   small.getContext("2d").putImageData(pixels, 0, 0);
   context.imageSmoothingQuality = "high";
   context.drawImage(small, 0, 0, size, size);
   const caption = document.createElement("figcaption");
-  caption.textContent = `The face as the model sees it. Covering what glows most costs ${group} `
-    + `${(100 * largest).toFixed(1)} points.`;
+  caption.textContent = `The face as the model takes it. With the brightest patch covered, the probability of ${group} `
+    + `drops by ${(100 * largest).toFixed(1)} points.`;
   return [canvas, caption];
 }
 
@@ -284,7 +272,7 @@ function showProgress() {
   bar.max = Math.max(photos.length, 1);
   bar.value = done;
   bar.classList.toggle("done", done === photos.length);
-  byId("download").disabled = done === 0;
+  byId("download").disabled = done === 0 || !model;
   const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
   byId("status").textContent = done < photos.length
     ? `${done} of ${count(photos.length, "photo")}` : `${count(photos.length, "photo")}, ${count(faces, "face")}`;
@@ -304,20 +292,24 @@ function clear() {
   byId("choose").focus();
 }
 
-function csvCell(value) {
-  let text = String(value ?? "");
-  if (typeof value === "string" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`; // no formula in a spreadsheet
+// The rules of inference/writers.py, for the columns that the service names.
+function csvCell(record, { keys, digits }) {
+  const value = keys.reduce((found, key) => found?.[key], record);
+  if (value == null) return "";
+  if (digits != null) return value.toFixed(digits);
+  let text = Array.isArray(value) ? value.join(model.records.set_separator) : String(value);
+  if (/^[=+\-@\t\r]/.test(text)) text = `'${text}`; // no formula in a spreadsheet
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
+function toCsv(records) {
+  const { columns } = model.records;
+  const rows = records.map((record) => columns.map((column) => csvCell(record, column)).join(","));
+  return [columns.map(({ name }) => name).join(","), ...rows, ""].join("\n");
+}
+
 function download() {
-  const rows = photos.flatMap((p) => p.records ?? []).map((r) => {
-    const probs = GROUPS.map((group) => r.probs?.[group]);
-    const values = [r.path, r.status, ...(r.box ?? [null, null, null, null]), r.age_group, ...probs, r.confidence,
-      r.age, r.age_low, r.age_high, r.age_set?.join(" "), r.message];
-    return values.map(csvCell).join(",");
-  });
-  const text = [CSV_COLUMNS.join(","), ...rows, ""].join("\n");
+  const text = toCsv(photos.flatMap((p) => p.records ?? []));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   link.download = "threeages.csv";
@@ -372,16 +364,14 @@ function dropHere() {
   addEventListener("paste", (event) => add([...event.clipboardData.files]));
 }
 
-async function showModel() {
-  try {
-    const model = await ask("/v1/model");
-    limits = model.limits;
-    heatmaps = Boolean(model.features.heatmap);
-    byId("model").textContent = `Model ${model.name}, threeages ${model.version}`;
-  } catch (error) {
-    if (error.status !== 401) return;
-    byId("key-button").hidden = false;
-  }
+function showModel(answer) {
+  model = answer;
+  byId("model").textContent = model.description;
+}
+
+function askForKey() {
+  byId("key-button").hidden = false;
+  byId("key-dialog").showModal();
 }
 
 byId("theme").addEventListener("click", switchTheme);
@@ -398,7 +388,7 @@ byId("key-button").addEventListener("click", () => byId("key-dialog").showModal(
 byId("key-dialog").addEventListener("close", () => {
   if (byId("key").value) sessionStorage.setItem("key", byId("key").value);
   byId("key").value = "";
-  modelKnown = showModel();
   work();
 });
 dropHere();
+loadModel().catch((error) => { byId("key-button").hidden = error.status !== 401; });

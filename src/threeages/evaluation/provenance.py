@@ -1,0 +1,94 @@
+"""Where predictions come from: the split and the seed of their run, read from its config.json."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+ADVICE = "Expect lower metrics on new identities; measure them with --split identity."
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the rows of a run were split, and its seed; '' and None where that is unknown.
+
+    `split` is 'random', 'identity' or 'none'. `leaked_duplicates` counts the test rows that are exact
+    duplicates of a training row, `shared_identities` the identities on both sides. `selected_on_test` says
+    whether the epoch was chosen on the test rows.
+    """
+
+    split: str = ""
+    seed: int | None = None
+    leaked_duplicates: int | None = None
+    shared_identities: int | None = None
+    selected_on_test: bool | None = None
+
+    def notes(self) -> tuple[str, ...]:
+        """Warnings to show beside every metric of these predictions; none unless the split is random."""
+        if self.split != "random":
+            return ()
+        reasons = [
+            _identities_note(self.shared_identities),
+            "" if self.selected_on_test is False else "the epoch was chosen on the rows evaluated",
+            f"{self.leaked_duplicates:,} of them are exact duplicates of training images"
+            if self.leaked_duplicates
+            else "",
+        ]
+        return (f"Random split: {'; '.join(filter(None, reasons))}. {ADVICE}",) if any(reasons) else ()
+
+
+def _identities_note(shared: int | None) -> str:
+    if shared is None:
+        return "the same identities are in training and among the rows evaluated"
+    return f"{shared:,} identities are in training and among the rows evaluated" if shared else ""
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """What the config.json of a run folder says; an empty Provenance where there is none to read."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Provenance()
+    config, split = _mapping(content, "config"), _mapping(content, "split")
+    last = False if config.get("keep_last") is True else None  # the last epoch was not chosen on anything
+    return Provenance(
+        _typed(str, split.get("mode", config.get("split"))) or "",
+        _typed(int, config.get("seed")),
+        _typed(int, split.get("leaked_duplicates")),
+        _typed(int, split.get("shared_identities")),
+        _typed(bool, split.get("selected_on_test", last)),
+    )
+
+
+def join_provenance(parts: Iterable[Provenance]) -> Provenance:
+    """Of joined predictions: 'random' where one part is, else what all agree on; counts add up."""
+    found = list(parts)
+    return Provenance(
+        "random" if any(part.split == "random" for part in found) else _common(p.split for p in found) or "",
+        _common(part.seed for part in found),
+        _sum(part.leaked_duplicates for part in found),
+        _sum(part.shared_identities for part in found),
+        _common(part.selected_on_test for part in found),
+    )
+
+
+def _mapping(content: Any, name: str) -> Mapping[str, Any]:
+    return _typed(dict, content.get(name) if isinstance(content, dict) else None) or {}
+
+
+def _typed(kind: type[T], value: Any) -> T | None:
+    return value if isinstance(value, kind) else None
+
+
+def _common(values: Iterable[T]) -> T | None:
+    """The value that all have, or None."""
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else None
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """The sum of the known counts, None without any."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

@@ -1,0 +1,62 @@
+"""What the pages are made of: templates, tables in Markdown and HTML, and numbers as text."""
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from threeages.evaluation.evaluate import Evaluation
+
+METRIC_TITLES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "f1_macro": "Macro F1",
+    "mae_bins": "Mean error in age groups",
+    "within_one": "At most one group off",
+    "qwk": "Quadratic weighted kappa",
+    "nll": "Negative log-likelihood",
+    "brier": "Brier score",
+    "ece": "Expected calibration error",
+}
+UNDEFINED = "not defined"
+
+
+def load_template(name: str) -> Template:
+    """A file of evaluation/templates, with `$name` where a text belongs."""
+    return Template((files("threeages.evaluation") / "templates" / name).read_text(encoding="utf-8"))
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; a '|' inside a cell is escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """An HTML table whose first column names the rows; every text is escaped."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(first)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for first, *cells in rows
+    )
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    return f'<div class="wide">{table}</div>'
+
+
+def format_number(value: float) -> str:
+    """Three decimals; 'not defined' for NaN."""
+    return f"{value:.3f}" if math.isfinite(value) else UNDEFINED
+
+
+def format_interval(bounds: tuple[float, float]) -> str:
+    """Such as '0.701-0.757'; 'not defined' where there is no interval."""
+    low, high = bounds
+    return f"{low:.3f}-{high:.3f}" if math.isfinite(low) else UNDEFINED
+
+
+def format_with_interval(result: Evaluation, metric: str) -> str:
+    """A metric with its 95 % interval, such as '0.715 (0.670-0.758)'."""
+    return f"{format_number(result.metrics[metric])} ({format_interval(result.intervals[metric])})"

@@ -1,0 +1,151 @@
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from threeages.cli.main import app
+from threeages.errors import DataError
+from threeages.evaluation.predictions import PredictionTable, load_predictions, save_predictions
+from threeages.evaluation.provenance import Provenance
+from threeages.inference.runtime import OnnxModel, default_model_path
+
+
+def _invoke(*args: str | Path) -> Result:
+    return CliRunner().invoke(app, list(map(str, args)))
+
+
+def _table(name: str, count: int = 120, identities: int = 24) -> PredictionTable:
+    """Calibrated predictions: the label is sampled from the probabilities."""
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet((0.5, 0.5, 0.5), count)
+    labels = (rng.random((count, 1)) > probs.cumsum(axis=1)[:, :2]).sum(axis=1)
+    columns = {
+        "identity": tuple(f"{name}{i % identities}" for i in range(count)),
+        "source": tuple(("faces", "other")[i % 2] for i in range(count)),
+    }
+    paths = tuple(f"{name}-{i}.jpg" for i in range(count))
+    return PredictionTable(paths, labels, ("ok",) * count, probs, probs.max(axis=1), columns)
+
+
+def _save_run(folder: Path, table: PredictionTable, split: str) -> Path:
+    save_predictions(table, folder / "predictions.csv")
+    config = {"config": {"split": split, "seed": 5}, "split": {"mode": split}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder / "predictions.csv"
+
+
+@pytest.fixture
+def faulty_csv(faces_csv: Path, tmp_path: Path) -> Path:
+    """The manifest of the synthetic faces with a file that is missing and a label that is unknown."""
+    header, first, *rest = faces_csv.read_text().splitlines()
+    faulty = ["none.jpg,OLD,60,x", f"{first.split(',')[0]},elder,3,x"]
+    path = tmp_path / "faces.csv"
+    path.write_text("\n".join([header, first, *rest, *faulty]))
+    return path
+
+
+def test_a_manifest_is_evaluated_and_failed_rows_end_with_1(
+    faulty_csv: Path, faces_csv: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = _invoke("evaluate", faulty_csv, "--root", faces_csv.parent, "--out", out, "--no-detect")
+    assert done.exit_code == 1, done.output
+    assert "120 images scored, 2 not (bad_label 1, missing 1)" in done.stdout
+    found = json.loads((out / "metrics.json").read_text())
+    assert (found["n"], found["failed"]) == (120, {"missing": 1, "bad_label": 1})
+    written = {"metrics.json", "predictions.csv", "confusion.png", "reliability.png", "report.html"}
+    assert {path.name for path in out.iterdir()} == written
+    again = _invoke("evaluate", out / "predictions.csv", "--out", tmp_path / "again")
+    assert again.exit_code == 1, again.output
+    assert json.loads((tmp_path / "again" / "metrics.json").read_text()) == found
+
+
+def test_only_some_rows_of_a_manifest_are_predicted(faces_csv: Path, tmp_path: Path) -> None:
+    column, value = "identity", load_identity(faces_csv)
+    args = ("--only", f"{column}={value}", "--out", tmp_path, "--no-detect")
+    assert _invoke("evaluate", faces_csv, *args).exit_code == 0
+    assert set(load_predictions(tmp_path / "predictions.csv").columns[column]) == {value}
+
+
+def load_identity(path: Path) -> str:
+    with path.open(newline="") as file:
+        return next(csv.DictReader(file))["identity"]
+
+
+def test_predictions_are_joined_filtered_and_added_to_the_results(tmp_path: Path) -> None:
+    parts = [_table(name) for name in ("a", "b")]
+    files = [_save_run(tmp_path / f"fold-{i}", part, "identity") for i, part in enumerate(parts)]
+    results = tmp_path / "results.csv"
+    args = ("--only", "source=faces", "--table", results, "--name", "both", "--out", tmp_path / "out")
+    done = _invoke("evaluate", *files, *args)
+    assert done.exit_code == 0, done.output
+    assert "Warning" not in done.output
+    with results.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["model"], row["n"], row["units"], row["seed"]) == ("both", "120", "24", "5")
+
+
+def test_a_random_split_is_warned_of_beside_the_metrics(tmp_path: Path) -> None:
+    file = _save_run(tmp_path / "run", _table("a"), "random")
+    (note,) = Provenance("random").notes()
+    assert f"Warning: {note}" in _invoke("evaluate", file, "--out", tmp_path / "out").stdout
+    assert note in (tmp_path / "out" / "report.html").read_text()
+    for command in ("compare", "thresholds"):
+        done = _invoke(command, file)
+        assert done.exit_code == 0, done.output
+        assert f"Warning: {note}" in done.stdout
+
+
+def test_a_manifest_and_predictions_do_not_mix(faces_csv: Path, tmp_path: Path) -> None:
+    save_predictions(_table("a"), tmp_path / "p.csv")
+    done = _invoke("evaluate", tmp_path / "p.csv", faces_csv, "--out", tmp_path / "out")
+    assert isinstance(done.exception, DataError)
+    assert "not all of them are predictions" in done.exception.message
+    refused = _invoke("evaluate", tmp_path / "p.csv", "--no-detect", "--out", tmp_path / "out")
+    assert refused.exit_code == 2
+    assert "--no-detect" in refused.stderr
+
+
+def test_thresholds_are_stored_in_the_model_and_written(tmp_path: Path) -> None:
+    save_predictions(_table("a", count=2000, identities=100), tmp_path / "p.csv")
+    model = tmp_path / "model.onnx"
+    model.write_bytes(default_model_path().read_bytes())
+    done = _invoke("thresholds", tmp_path / "p.csv", "--model", model, "--out", tmp_path / "t.json")
+    assert done.exit_code == 0, done.output
+    assert "2,000 images of 100 identities" in done.stdout
+    found = json.loads((tmp_path / "t.json").read_text())
+    stored = OnnxModel(model).signature
+    assert stored.error_thresholds == _pairs(found["errors"], "target_error", "confidence")
+    assert stored.set_thresholds == _pairs(found["sets"], "target_coverage", "probability")
+
+
+def _pairs(rows: Sequence[dict[str, float]], *names: str) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row[name] for name in names) for row in rows)
+
+
+def test_runs_are_compared_by_folder_and_file(tmp_path: Path) -> None:
+    _save_run(tmp_path / "run", _table("a"), "identity")
+    save_predictions(_table("a"), tmp_path / "b.csv")
+    done = _invoke("compare", tmp_path / "run", tmp_path / "b.csv")
+    assert done.exit_code == 0, done.output
+    assert "120 images" in done.stdout
+    assert "+0.0000 [+0.0000, +0.0000]" in done.stdout
+
+
+def test_a_card_is_written_for_the_shipped_model_and_for_another(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_predictions(_table(name), tmp_path / f"{name}.csv")
+    sets = f"Both={tmp_path / 'a.csv'},{tmp_path / 'b.csv'}"
+    done = _invoke("card", "--set", sets, "--root", f"Both={tmp_path}", "--out", tmp_path / "card.md")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "card.md").read_text()
+    assert "default model\n" in text
+    assert "| Both | 240 | 48 |" in text
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(default_model_path().read_bytes())
+    assert _invoke("card", "--set", sets, "--model", model, "--out", tmp_path / "own.md").exit_code == 0
+    assert "model mine\n" in (tmp_path / "own.md").read_text()

@@ -1,0 +1,26 @@
+import csv
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from threeages.cli.main import app
+from threeages.data.manifest import load_manifest
+
+
+def test_images_of_one_identity_get_an_answer_together(faces_csv: Path) -> None:
+    one, two = map(str, load_manifest(faces_csv).files()[:2])
+    done = CliRunner().invoke(app, ["predict", one, two, "--no-detect", "--together", "--csv"])
+    assert done.exit_code == 0, done.output
+    *_, last = csv.DictReader(done.stdout.splitlines())
+    assert (last["path"], last["status"], last["x1"]) == ("together", "ok", "")
+    assert "together" in CliRunner().invoke(app, ["predict", one, two, "--no-detect", "--together"]).stdout
+
+
+def test_the_table_says_why_there_is_no_answer(bad_images: dict[str, Path], tmp_path: Path) -> None:
+    odd = tmp_path / "[red]odd.jpg"
+    odd.write_bytes(b"")
+    done = CliRunner().invoke(app, ["predict", str(odd), str(bad_images["too_large"]), "--no-detect"])
+    assert done.exit_code == 1
+    assert "[red]odd.jpg: The file has no bytes." in done.stdout
+    assert "40000x40000" in done.stdout or "too many pixels" in done.stdout
+    assert "2 of 2 images" in done.stderr

@@ -1,0 +1,170 @@
+"""The commands train and distill as they are typed; what they print, and what is left in the folder."""
+
+import csv
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from threeages.cli.main import app
+from threeages.data.manifest import load_manifest
+from threeages.errors import ConfigError, DataError
+from threeages.training.checkpoint import load_checkpoint
+
+SMALL = ("--recipe", "reference-cnn", "--input-size", "48", "--epochs", "1")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """The command adds a handler for its own process; the next test starts without."""
+    yield
+    logging.getLogger("threeages").handlers.clear()
+
+
+def _invoke(*args: object) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
+
+
+def _train(manifest: Path, out: Path, *args: object) -> Result:
+    return _invoke("train", manifest, "--out", out, "--cache-dir", out.parent / "cache", *args)
+
+
+def _drop_columns(source: Path, target: Path, *names: str) -> Path:
+    with source.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = [name for name in rows[0] if name not in names]
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, kept, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return target
+
+
+@pytest.mark.parametrize("has_age", [True, False])
+def test_a_plain_training_needs_no_option_and_no_network(
+    has_age: bool, faces_csv: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, with every connection refused."""
+    manifest = faces_csv if has_age else _drop_columns(faces_csv, tmp_path / "ageless.csv", "age")
+    code = (
+        "import socket\n"
+        "def refuse(*_): raise OSError('no network')\n"
+        "socket.socket.connect = refuse\n"
+        "from threeages.cli.main import main\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, "train", str(manifest), "--root", str(faces_csv.parent)]
+    done = subprocess.run(
+        [*command, "--cache-dir", "cache"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / f"{manifest.stem}-default"
+    config = json.loads((run / "config.json").read_text())
+    assert config["config"]["model"] == "mobilenet_v1_face"
+    assert config["config"]["extra_heads"] == ({"years": 0.5} if has_age else {})
+    assert config["split"]["shared_identities"] == 0
+    assert ("no column age" in done.stderr) != has_age
+    assert "val_accuracy" in done.stderr  # epochs are progress
+    assert "Caching" not in done.stdout
+    assert "━" not in done.stdout
+    assert "  accuracy " in done.stdout
+    assert "Random split" not in done.stdout
+    assert ("years" in load_checkpoint(run)[0].net.heads) == has_age
+
+
+def test_a_random_split_says_what_its_numbers_are_worth(faces_csv: Path, tmp_path: Path) -> None:
+    result = _train(faces_csv, tmp_path / "run", *SMALL)
+    assert result.exit_code == 0
+    shared = json.loads((tmp_path / "run" / "config.json").read_text())["split"]["shared_identities"]
+    assert f"Random split: {shared} identities are in training and among the rows" in result.stdout
+    assert "the epoch was chosen on the rows evaluated" in result.stdout
+    result = _train(faces_csv, tmp_path / "last", *SMALL, "--keep-last")
+    assert "identities are in training" in result.stdout
+    assert "epoch was chosen" not in result.stdout
+    result = _train(faces_csv, tmp_path / "identity", *SMALL, "--split", "identity")
+    assert "Random split" not in result.stdout
+
+
+def test_a_manifest_without_identities_is_told_what_to_do(faces_csv: Path, tmp_path: Path) -> None:
+    manifest = _drop_columns(faces_csv, tmp_path / "nameless.csv", "identity")
+    with pytest.raises(DataError, match="--split random"):
+        _train(manifest, tmp_path / "run", "--root", faces_csv.parent, *SMALL, "--split", "identity")
+    result = _train(manifest, tmp_path / "run", "--root", faces_csv.parent, *SMALL)
+    assert result.exit_code == 0
+    assert "Random split: the same identities are in training" in result.stdout
+
+
+def test_a_training_on_every_row_has_nothing_to_evaluate(faces_csv: Path, tmp_path: Path) -> None:
+    result = _train(faces_csv, tmp_path / "run", *SMALL, "--split", "none")
+    assert result.exit_code == 0
+    assert "accuracy" not in result.stdout
+    assert (tmp_path / "run" / "best.ckpt").exists()
+
+
+def test_a_run_is_repeated_from_its_folder_alone(faces_csv: Path, tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    _train(faces_csv, first, *SMALL, "--lr", "2e-3", "--augmented-copies", "2")
+    _train(faces_csv, second, "--recipe", first / "config.json")
+    _train(faces_csv, third, "--recipe", first, "--epochs", "2")
+    configs = [json.loads((run / "config.json").read_text()) for run in (first, second, third)]
+    assert configs[0] == configs[1]
+    assert configs[2]["config"] == {**configs[0]["config"], "epochs": 2}
+    predictions = [(run / "predictions.csv").read_text() for run in (first, second)]
+    assert predictions[0] == predictions[1]
+
+
+def test_further_heads_given_need_their_column(faces_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no column height"):
+        _train(faces_csv, tmp_path / "run", *SMALL, "--extra-head", "height=0.3")
+    result = _train(faces_csv, tmp_path / "run", *SMALL, "--extra-head", "years=0.5")
+    assert result.exit_code == 0
+    assert "years_mae" in json.loads((tmp_path / "run" / "test_metrics.json").read_text())
+
+
+def test_a_recipe_with_an_unknown_part_is_explained(faces_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)'\+coarl'.*Allowed: softmax, soft_ordinal, coral"):
+        _train(faces_csv, tmp_path / "run", "--recipe", "default+coarl")
+
+
+def test_distilled_weights_are_taken_by_a_training(faces_csv: Path, tmp_path: Path) -> None:
+    recipe, weights = tmp_path / "small.json", tmp_path / "distilled.safetensors"
+    recipe.write_text('{"model": "mobilenet_v1_face", "epochs": 0, "head_epochs": 1}')
+    common = ("--recipe", recipe, "--input-size", "64", "--fold", "1", "--cache-dir", tmp_path / "cache")
+    result = _invoke("distill", faces_csv, "--epochs", "1", "--out", weights, *common)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == f"Weights: {weights}"
+    assert "epoch 1  loss" in result.stdout
+    result = _invoke("train", faces_csv, "--weights", weights, "--out", tmp_path / "run", *common)
+    assert result.exit_code == 0
+
+
+def test_distillation_needs_no_labels(faces_csv: Path, tmp_path: Path) -> None:
+    manifest = _drop_columns(faces_csv, tmp_path / "bare.csv", "age", "label")
+    assert "label" not in load_manifest(manifest, root=faces_csv.parent, need_label=False).columns
+    recipe = tmp_path / "small.json"
+    recipe.write_text('{"model": "mobilenet_v1_face", "input_size": 64, "extra_heads": {"years": 0.5}}')
+    result = _invoke(
+        "distill", manifest, "--recipe", recipe, "--root", faces_csv.parent, "--epochs", "1", "--only",
+        "identity=drawn-001", "--out", tmp_path / "w.safetensors", "--cache-dir", tmp_path / "cache",
+        "--split", "none",
+    )  # fmt: skip
+    assert result.exit_code == 0
+
+
+def test_a_teacher_is_an_option_and_its_file_must_exist(faces_csv: Path, tmp_path: Path) -> None:
+    from threeages.errors import ModelError
+
+    with pytest.raises(ModelError, match=r"none\.safetensors"):
+        _train(faces_csv, tmp_path / "run", *SMALL, "--teacher", tmp_path / "none.safetensors")
+    held = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert (held["teacher"], held["teacher_weight"]) == (str(tmp_path / "none.safetensors"), 0.5)
