@@ -44,6 +44,8 @@ DISTILL_EPOCHS = 10
 FAST_DISTILL = ("--epochs", "1", "--input-size", "64")
 FAST_TRAIN = ("--epochs", "1", "--head-epochs", "2", "--augmented-copies", "1", "--input-size", "64")
 
+FAST_IDENTITIES = 105  # a fifth of them is the fewest that thresholds are measured on
+
 
 @dataclass(frozen=True)
 class Release:
@@ -108,7 +110,8 @@ def run_step(step: Step, done: Path) -> None:
     if stamp.exists() and stamp.read_text(encoding="utf-8") == text:
         print(f"# {step.name} is done", flush=True)
         return
-    print(f"$ {text.replace(shlex.join(THREEAGES), 'threeages')}", flush=True)
+    shown = text.replace(shlex.join(THREEAGES), "threeages").replace(sys.executable, "python")
+    print(f"$ {shown}", flush=True)
     if code := subprocess.run(step.command, check=False).returncode:
         raise SystemExit(f"{step.name} failed with exit code {code}. The same command resumes.")
     with atomic_path(stamp) as part:
@@ -184,9 +187,7 @@ def _parse() -> Release:
     parser.add_argument(
         "--teacher", type=Path, help="CLIP's image encoder (default: fetched into OUT/weights)"
     )
-    parser.add_argument(
-        "--folds", type=int, choices=range(1, 6), default=5, help="how many of the five folds"
-    )
+    parser.add_argument("--folds", type=int, choices=range(1, 6), help="how many of the five (default: all)")
     parser.add_argument("--no-frozen-cache", action="store_true", help="faster on a GPU, and no disk space")
     parser.add_argument("--fast", action="store_true", help="a tiny run on drawn faces, without the teacher")
     args = parser.parse_args()
@@ -194,16 +195,17 @@ def _parse() -> Release:
     options = ("--no-frozen-cache",) if args.no_frozen_cache else ()
     if args.fast:
         films, utkface = (_draw(out / name, seed) for seed, name in enumerate(SETS))
-        return Release(films, utkface, out, None, args.folds, fast=True, train_options=options)
+        return Release(films, utkface, out, None, args.folds or 1, fast=True, train_options=options)
     if not (args.films and args.utkface):
         parser.error("--films and --utkface are needed, or --fast")
     teacher = (args.teacher or out / "weights" / "clip_vit_b16.safetensors").resolve()
-    return Release(args.films, args.utkface, out, teacher, args.folds, train_options=options)
+    return Release(args.films, args.utkface, out, teacher, args.folds or 5, train_options=options)
 
 
 def _draw(folder: Path, seed: int) -> Path:
     """The manifest of a drawn set, a csv that `data import` reads."""
-    return write_face_set(folder.with_name(f"drawn-{folder.name}"), per_identity=5, seed=seed)
+    drawn = folder.with_name(f"drawn-{folder.name}")
+    return write_face_set(drawn, identities=FAST_IDENTITIES, per_identity=3, seed=seed)
 
 
 if __name__ == "__main__":
