@@ -22,12 +22,12 @@ from pathlib import Path
 from threeages.data import cache
 from threeages.data.manifest import load_manifest
 left = iter(range(50))
-cut_view = cache.cut_view
+create_copy = cache.create_copy
 def stop(*args, **kwargs):
     if next(left, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)
-    return cut_view(*args, **kwargs)
-cache.cut_view = stop
+    return create_copy(*args, **kwargs)
+cache.create_copy = stop
 cache.open_cache(load_manifest(Path(sys.argv[1])), 32, folder=Path(sys.argv[2]), workers=1)
 """
 
@@ -36,9 +36,9 @@ import sys
 from pathlib import Path
 from threeages.training.config import TrainConfig
 from threeages.data.manifest import load_manifest
-from threeages.training.run import train
-config = TrainConfig(input_size=64, epochs=3, batch_size=16, split="identity")
-train(load_manifest(Path(sys.argv[1])), config, Path(sys.argv[2]), cache_dir=Path(sys.argv[3]))
+from threeages.training.run import run_training
+config = TrainConfig(input_size=64, epochs=3, batch_size=16)
+run_training(load_manifest(Path(sys.argv[1])), config, Path(sys.argv[2]), cache_dir=Path(sys.argv[3]))
 """
 
 
@@ -72,7 +72,7 @@ def test_what_a_killed_build_left_goes_with_a_later_build(faces_csv: Path, tmp_p
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
-def test_a_killed_training_goes_on_to_the_same_figures(faces_csv: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_same_metrics(faces_csv: Path, tmp_path: Path) -> None:
     metrics = tmp_path / "killed" / "metrics.csv"
     process = _start(TRAIN, faces_csv, metrics.parent, tmp_path / "cache")
     while not metrics.exists() and process.poll() is None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from threeages.errors import ModelError
 from threeages.signature import Signature
 
-GOOD = Signature("cnn", 128, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), "BGR", margin=0.2, temperature=1.5)
+GOOD = Signature("cnn", 128, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), margin=0.2, temperature=1.5)
 
 
 def test_round_trip_loses_nothing() -> None:
@@ -20,7 +20,7 @@ def test_round_trip_loses_nothing() -> None:
     "change",
     [
         {"class_names": ["OLD", "MIDDLE", "YOUNG"]},
-        {"color": "GRAY"},
+        {"color": "BGR"},
         {"input_size": 0},
         {"input_size": "large"},
         {"temperature": 0.0},

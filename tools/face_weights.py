@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorflowjs import Arrays, read_weights
 
-from threeages.models.mobilenet_v1 import BLOCKS, LAST_BLOCK
+from threeages.models.mobilenet_v1 import BLOCK_LAYERS, BLOCKS, STEM_LAYERS
 
-FIRST = 1  # the first convolution, behind its padding and before its ReLU6; then the blocks follow
+FIRST = 1  # the first convolution, behind its padding
 
 
 def convert(model: Path) -> dict[str, NDArray[np.float16]]:
@@ -24,7 +24,7 @@ def rename(arrays: Arrays) -> Arrays:
     """The convolutions' weights, output channels first, and biases as `features.LAYER.weight` and `.bias`."""
     found = _conv(arrays, "conv1", FIRST)
     for block in range(1, len(BLOCKS) + 1):
-        layer = FIRST + LAST_BLOCK * block - 2  # of a block: pad, depthwise, ReLU6, pointwise, ReLU6
+        layer = STEM_LAYERS + BLOCK_LAYERS * (block - 1) + 1  # the depthwise convolution, behind its padding
         kernels = (
             arrays[f"conv_dw_{block}/depthwise_kernel"]
             * arrays[f"conv_dw_{block}_bn/batchnorm_1/mul"][:, None]

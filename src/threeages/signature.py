@@ -11,7 +11,7 @@ from threeages.labels import AGE_GROUPS
 FORMAT = 1
 METADATA_KEY = "threeages.signature"
 
-Thresholds = tuple[tuple[float, float], ...]  # pairs of a wished share and the threshold that reaches it
+Thresholds = tuple[tuple[float, float], ...]  # pairs of a target rate and the threshold that reaches it
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Signature:
     input_size: int
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
-    color: str = "RGB"
+    color: str = "RGB"  # fixed: the order of the input's channels, for readers in other languages
     margin: float = 0.0  # context kept around a detected face box, as a fraction of its longer side
-    alignment: float = 0.0  # share of the landmark template that faces are aligned to; 0: cut, not aligned
+    alignment: float = 0.0  # share of the landmark template that faces are aligned to; 0: not aligned
     temperature: float = 1.0  # logits are divided by it inside the exported graph
     class_names: tuple[str, ...] = AGE_GROUPS
-    # Measured on people outside training by `threeages thresholds`; empty where that was not done.
+    # Measured on held-out identities by `threeages thresholds`; empty where that was not done.
     error_thresholds: Thresholds = ()  # error rate -> confidence from which on an answer is given
     set_thresholds: Thresholds = ()  # coverage -> probability from which on an age group is in the set
     age_margin: float = 0.0  # years added at both ends of the central 90 % of the distribution over ages
@@ -48,7 +48,7 @@ class Signature:
             and 0 not in self.std
             and self.alignment >= 0
         )
-        if not sound or self.color not in {"RGB", "BGR"} or (len(self.mean), len(self.std)) != (3, 3):
+        if not sound or self.color != "RGB" or (len(self.mean), len(self.std)) != (3, 3):
             raise ModelError(f"The model's signature is not valid: {self}.")
 
     def to_json(self) -> str:
@@ -74,24 +74,34 @@ class Signature:
         except TypeError as error:  # a value is missing or of another type
             raise ModelError("The model's signature is not complete.", hint="Export it again.") from error
 
-    def threshold(self, kind: str, wished: float) -> float:
-        """The threshold for an error rate (`kind` 'error') or a coverage ('set'), as measured.
+    def confidence_for(self, max_error: float) -> float:
+        """The confidence from which on an answer is given, for an error rate of at most `max_error`.
 
-        A rate between two measured ones is rounded to the stricter one. Raises ConfigError where no measured
-        one is so strict.
+        As measured (selective classification); a rate between two measured ones takes the lower one's.
+        Raises ConfigError where no measured rate is so low.
         """
-        table = self.error_thresholds if kind == "error" else self.set_thresholds
-        strict = [pair for pair in table if (pair[0] <= wished if kind == "error" else pair[0] >= wished)]
-        if not strict:
-            what = "an error rate" if kind == "error" else "a coverage"
-            known = ", ".join(f"{share:g}" for share, _ in table)
-            raise ConfigError(
-                f"The model {self.name} has no threshold for {what} of {wished:g}.",
-                hint=f"Measured: {known}."
-                if known
-                else "Measure them: threeages thresholds PREDICTIONS.csv.",
-            )
-        return min(strict, key=lambda pair: abs(pair[0] - wished))[1]
+        stricter = [pair for pair in self.error_thresholds if pair[0] <= max_error]
+        if not stricter:
+            raise self._not_measured("an error rate", max_error, self.error_thresholds)
+        return max(stricter)[1]
+
+    def probability_for(self, coverage: float) -> float:
+        """The probability from which on an age group is in the prediction set, for at least `coverage`.
+
+        As measured (conformal prediction); a coverage between two measured ones takes the higher one's.
+        Raises ConfigError where no measured coverage is so high.
+        """
+        stricter = [pair for pair in self.set_thresholds if pair[0] >= coverage]
+        if not stricter:
+            raise self._not_measured("a coverage", coverage, self.set_thresholds)
+        return min(stricter)[1]
+
+    def _not_measured(self, what: str, target: float, measured: Thresholds) -> ConfigError:
+        known = ", ".join(f"{share:g}" for share, _ in measured)
+        return ConfigError(
+            f"The model {self.name} has no threshold for {what} of {target:g}.",
+            hint=f"Measured: {known}." if known else "Measure them: threeages thresholds PREDICTIONS.csv.",
+        )
 
 
 def _frozen(value: Any) -> Any:

@@ -83,12 +83,12 @@ def test_a_target_is_rounded_to_the_stricter_measured_one() -> None:
     signature = Signature(
         "x", 8, error_thresholds=((0.1, 0.9), (0.2, 0.6)), set_thresholds=((0.8, 0.3), (0.9, 0.2))
     )
-    assert signature.threshold("error", 0.15) == 0.9
-    assert signature.threshold("error", 0.5) == 0.6
-    assert signature.threshold("set", 0.85) == 0.2
-    for kind, wished in (("error", 0.05), ("set", 0.95)):
+    assert signature.confidence_for(0.15) == 0.9
+    assert signature.confidence_for(0.5) == 0.6
+    assert signature.probability_for(0.85) == 0.2
+    for method, target in ((signature.confidence_for, 0.05), (signature.probability_for, 0.95)):
         with pytest.raises(ConfigError, match="no threshold"):
-            signature.threshold(kind, wished)
+            method(target)
     with pytest.raises(ConfigError, match="threeages thresholds"):
-        replace(signature, error_thresholds=()).threshold("error", 0.1)
+        replace(signature, error_thresholds=()).confidence_for(0.1)
     assert Signature.from_json(signature.to_json()) == signature

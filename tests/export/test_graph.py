@@ -3,7 +3,15 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from threeages.export.graph import BATCH, INPUT, Constants, Tap, count_groups, find_convs, read_ints
+from threeages.export.graph import (
+    BATCH,
+    INPUT,
+    ActivationProbe,
+    Constants,
+    count_groups,
+    find_convs,
+    read_ints,
+)
 
 GROUPS = 3
 
@@ -42,41 +50,43 @@ def test_convolutions_and_their_attributes_are_read(model: onnx.ModelProto) -> N
 
 
 def test_values_inside_are_seen_batch_by_batch(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
-    batches = list(Tap(model, pixels).read("first"))
+    batches = list(ActivationProbe(model, pixels).read("first"))
     assert [len(first) for first in batches] == [BATCH, 3]
-    first, doubled = (np.concatenate(list(Tap(model, pixels).read(name))) for name in ("first", "doubled"))
+    first, doubled = (
+        np.concatenate(list(ActivationProbe(model, pixels).read(name))) for name in ("first", "doubled")
+    )
     np.testing.assert_array_equal(first, pixels.transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(doubled, 2 * first[:, :, ::2, ::2])
     assert [output.name for output in model.graph.output] == ["out"]
 
 
-def test_a_walk_goes_on_from_what_was_read_to_its_end(
+def test_a_reading_is_computed_from_what_was_read_to_its_end(
     model: onnx.ModelProto, pixels: NDArray[np.uint8]
 ) -> None:
-    tap = Tap(model, pixels)
-    next(tap.read("first"))  # not to its end
-    first = np.concatenate(list(tap.read("first")))
+    probe = ActivationProbe(model, pixels)
+    next(probe.read("first"))  # not to its end
+    first = np.concatenate(list(probe.read("first")))
     model.graph.node[1].op_type = "Neg"  # before what was read: seen no more
     constants = Constants(model.graph)
     constants["weight"] = 5 * constants["weight"]
-    doubled = np.concatenate(list(tap.read("doubled")))
+    doubled = np.concatenate(list(probe.read("doubled")))
     np.testing.assert_array_equal(doubled, 2 * 5 * first[:, :, ::2, ::2])
-    np.testing.assert_array_equal(np.concatenate(list(tap.read("out"))), -doubled)
+    np.testing.assert_array_equal(np.concatenate(list(probe.read("out"))), -doubled)
 
 
-def test_a_walk_starts_anew_where_the_pixels_are_needed_too(
+def test_a_reading_that_needs_the_pixels_too_starts_from_them(
     model: onnx.ModelProto, pixels: NDArray[np.uint8]
 ) -> None:
     model.graph.node.append(onnx.helper.make_node("Mul", ["first", "first"], ["squared"]))
-    tap = Tap(model, pixels)
-    list(tap.read("doubled"))
-    squared = np.concatenate(list(tap.read("squared")))
+    probe = ActivationProbe(model, pixels)
+    list(probe.read("doubled"))
+    squared = np.concatenate(list(probe.read("squared")))
     np.testing.assert_array_equal(squared, pixels.transpose(0, 3, 1, 2).astype(np.float32) ** 2)
 
 
 def test_a_constant_that_is_set_is_in_the_graph(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
     constants = Constants(model.graph)
     constants["weight"] = 5 * constants["weight"]
-    [doubled] = Tap(model, pixels[:1]).read("doubled")
+    [doubled] = ActivationProbe(model, pixels[:1]).read("doubled")
     first = pixels[:1].astype(np.float32).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(doubled, 2 * 5 * first[:, :, ::2, ::2])

@@ -1,15 +1,21 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from threeages.errors import ModelError
 from threeages.export import to_onnx as export
+from threeages.export.to_onnx import trace
 from threeages.inference.runtime import OnnxModel
+from threeages.models import vit
 from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
 from threeages.models.heads import DEFAULT_HEADS, years_spec
+
+Perturb = Callable[[bytes, str, float], bytes]
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +45,44 @@ def test_years_are_answered_by_a_model_that_has_them(tmp_path: Path) -> None:
     np.testing.assert_allclose(years, both.years(torch.from_numpy(pixels)).detach().numpy(), atol=1e-5)
 
 
-def test_a_file_that_differs_from_torch_is_not_written(
-    model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("weight", ["head.weight", "features.0.0.weight"])
+def test_one_wrong_weight_trips_the_parity_gate(
+    model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, perturb: Perturb, weight: str
 ) -> None:
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    def trace_wrongly(module: nn.Module, size: int, *outputs: str) -> bytes:
+        return perturb(trace(module, size, *outputs), weight, 0.5)
+
+    monkeypatch.setattr(export, "trace", trace_wrongly)
     with pytest.raises(ModelError, match="differs from torch"):
         export.export_onnx(model, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_that_are_halves_are_stored_as_halves(model: Classifier, tmp_path: Path) -> None:
-    export.export_onnx(model, tmp_path / "float.onnx")
-    halved = create_classifier(model.signature).eval()
-    halved.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})
-    export.export_onnx(halved, tmp_path / "half.onnx")
-    sizes = [(tmp_path / name).stat().st_size for name in ("half.onnx", "float.onnx")]
+def test_a_file_as_traced_passes_the_parity_gate(
+    model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, perturb: Perturb
+) -> None:
+    monkeypatch.setattr(export, "trace", lambda *args: perturb(trace(*args), "head.weight", 0.0))
+    assert 0 <= export.export_onnx(model, tmp_path / "m.onnx").difference <= export.TOLERANCE
+    assert (tmp_path / "m.onnx").exists()
+
+
+def test_weights_that_float16_holds_are_stored_in_it(model: Classifier, tmp_path: Path) -> None:
+    export.export_onnx(model, tmp_path / "float32.onnx")
+    rounded = create_classifier(model.signature).eval()
+    rounded.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})
+    export.export_onnx(rounded, tmp_path / "float16.onnx")
+    sizes = [(tmp_path / name).stat().st_size for name in ("float16.onnx", "float32.onnx")]
     assert sizes[0] < 0.55 * sizes[1]
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_every_model_answers_as_torch_does(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vit, "BLOCKS", 1)  # the other eleven are the same
+    model = create_classifier(replace(SIGNATURES[name], input_size=64)).eval()
+    assert export.export_onnx(model, tmp_path / "m.onnx").difference <= 1e-4
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    expected = model.probs(torch.from_numpy(pixels)).detach().numpy()
+    found = OnnxModel(tmp_path / "m.onnx").predict(pixels)
+    np.testing.assert_allclose(found, expected, atol=1e-4)

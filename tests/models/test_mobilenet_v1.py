@@ -4,15 +4,15 @@ from threeages.models.mobilenet_v1 import (
     GREY,
     NUM_FEATURES,
     PUBLISHED_MEAN,
-    MobileNetV1,
     fold_preprocessing,
+    mobilenet_v1_face,
     rename_published,
 )
 
 
 def test_the_features_are_those_of_the_last_two_blocks() -> None:
     torch.manual_seed(0)
-    net = MobileNetV1().eval()
+    net = mobilenet_v1_face().eval()
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         both = net.features(x)
@@ -22,8 +22,23 @@ def test_the_features_are_those_of_the_last_two_blocks() -> None:
     torch.testing.assert_close(both[:, 1024:], torch.nn.Sequential(*net.features[-1])(before))
 
 
+def test_stages_are_the_stem_and_the_blocks_of_the_paper() -> None:
+    """A frozen stage ends where a block does: 7 blocks from the end on are the layers 33 to 67."""
+    torch.manual_seed(0)
+    net = mobilenet_v1_face().eval()
+    assert len(net.stages) == 1 + 13 + 1
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.nn.Sequential(*net.stages[:7])(x), net.features[:33](x))
+    net.freeze(7)
+    trained = {
+        name.split(".")[1] for name, p in net.named_parameters() if p.requires_grad and "features" in name
+    }
+    assert trained == {str(i) for i in range(34, 63) if i % 5 in (4, 1)} | {"63"}
+
+
 def test_published_keys_lead_to_all_the_features() -> None:
-    own = set(MobileNetV1().features.state_dict())
+    own = set(mobilenet_v1_face().features.state_dict())
     flat = [f"features.{i}.{kind}" for i in range(68) for kind in ("weight", "bias")]
     assert own <= {rename_published(key) for key in flat}
     assert rename_published("features.64.bias") == "63.1.bias"
@@ -31,7 +46,7 @@ def test_published_keys_lead_to_all_the_features() -> None:
 
 
 def test_the_neck_has_the_units_it_was_given() -> None:
-    net = MobileNetV1(hidden=32, dropout=0.5).eval()
+    net = mobilenet_v1_face(hidden=32, dropout=0.5).eval()
     assert net.head.in_features == 32
     assert net(torch.zeros(1, 3, 64, 64))["age_group"].shape == (1, 3)
 

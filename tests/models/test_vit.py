@@ -6,14 +6,14 @@ from torch import nn
 
 from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature
-from threeages.models.vit import BLOCKS, HEADS, NUM_FEATURES, WIDTH, VisionTransformer, rename_clip
+from threeages.models.vit import BLOCKS, HEADS, NUM_FEATURES, WIDTH, clip_vit_b16, rename_clip
 from threeages.models.weights import load_pretrained
 
 SIZE = 32  # 2 x 2 patches
 
 
 def _published(grid: int) -> dict[str, torch.Tensor]:
-    """Weights under transformers' names, with what the recipes leave out."""
+    """Weights under transformers' names, those that the image encoder does without included."""
     torch.manual_seed(1)
     embeddings = "vision_model.embeddings."
     found = {
@@ -44,26 +44,26 @@ def _published(grid: int) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_the_published_weights_fill_the_tower_at_another_size(tmp_path: Path) -> None:
+def test_the_published_weights_fill_the_image_encoder_at_another_size(tmp_path: Path) -> None:
     published = _published(grid=4)
     save_file(published, tmp_path / "clip.safetensors")
     model = create_classifier(create_signature("clip_vit_b16", SIZE))
     load_pretrained(model, str(tmp_path / "clip.safetensors"))
     own = model.net.features.state_dict()
     torch.testing.assert_close(own["1.fc1.weight"], published["vision_model.encoder.layers.0.mlp.fc1.weight"])
-    places, found = (
+    positions, found = (
         published["vision_model.embeddings.position_embedding.weight"],
         own["0.position_embedding"],
     )
     assert found.shape == (5, WIDTH)
-    torch.testing.assert_close(found[0], places[0])  # the class token's place is none of the grid
-    torch.testing.assert_close(found[1:].mean(), places[1:].mean(), atol=0.02, rtol=0)
+    torch.testing.assert_close(found[0], positions[0])  # the class token is not on the grid
+    torch.testing.assert_close(found[1:].mean(), positions[1:].mean(), atol=0.02, rtol=0)
     assert model.probs(torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)).shape == (2, 3)
 
 
 def test_a_block_is_attention_and_two_layers_as_torch_has_them() -> None:
     torch.manual_seed(0)
-    block = VisionTransformer(SIZE).features[1]
+    block = clip_vit_b16(input_size=SIZE).features[1]
     x = torch.randn(2, 5, WIDTH)
     attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
     parts = (block.q_proj, block.k_proj, block.v_proj)
@@ -79,7 +79,7 @@ def test_a_block_is_attention_and_two_layers_as_torch_has_them() -> None:
 
 
 def test_the_features_are_the_class_token_and_the_mean_of_the_patches() -> None:
-    net = VisionTransformer(SIZE, hidden=8, dropout=0.5).eval()
+    net = clip_vit_b16(input_size=SIZE, hidden=8, dropout=0.5).eval()
     tokens = torch.randn(2, 5, WIDTH)
     found = net.pool(tokens)
     assert found.shape == (2, NUM_FEATURES)
@@ -88,6 +88,6 @@ def test_the_features_are_the_class_token_and_the_mean_of_the_patches() -> None:
     assert net.head.in_features == 8
 
 
-def test_what_is_not_the_towers_counts_as_a_head() -> None:
+def test_keys_that_the_image_encoder_lacks_count_as_a_head() -> None:
     assert rename_clip("text_model.final_layer_norm.bias").startswith("head.")
     assert rename_clip("vision_model.encoder.layers.11.self_attn.q_proj.bias") == "12.q_proj.bias"

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from threeages.errors import ConfigError, MissingDependencyError, ModelError
-from threeages.models.classifier import SIGNATURES, Classifier, create_classifier
+from threeages.models import vit
+from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
 from threeages.models.registry import create_signature, find_model
 from threeages.models.weights import ASSETS, find_file, load_pretrained
 
@@ -20,7 +21,7 @@ def _create(name: str) -> Classifier:
 
 
 def _publish(model: Classifier, path: Path) -> Path:
-    """The features as they are published: torchvision's names, half precision, with a classifier."""
+    """The features as they are published: torchvision's names, float16, with a classifier."""
     state = {f"features.{k}": v.half().contiguous() for k, v in model.net.features.state_dict().items()}
     save_file({**state, "classifier.1.weight": torch.zeros(1000, 1280)}, path)
     return path
@@ -82,17 +83,42 @@ def test_a_model_without_pretrained_weights_takes_none(tmp_path: Path) -> None:
 
 
 def test_a_folder_gives_each_model_its_own_file(tmp_path: Path) -> None:
-    for name in ("resnet50_imagenet", "resnet50_v1_5_imagenet", "mobilenet_v2_imagenet"):
+    for name in ("resnet50_imagenet", "mobilenet_v2_imagenet", "mobilenet_v2"):
         (tmp_path / f"{name}.safetensors").touch()
     assert find_file("resnet50", tmp_path).name == "resnet50_imagenet.safetensors"
-    assert find_file("resnet50_v1_5", tmp_path).name == "resnet50_v1_5_imagenet.safetensors"
-    with pytest.raises(ModelError, match="holds no file"):
+    assert find_file("mobilenet_v2", tmp_path).name == "mobilenet_v2.safetensors"
+    with pytest.raises(ModelError, match="holds 0 files"):
         find_file("mobilenet_v1_face", tmp_path)
+    (tmp_path / "resnet50_other.safetensors").touch()
+    with pytest.raises(ModelError, match=r"2 files.*resnet50_imagenet.safetensors, resnet50_other"):
+        find_file("resnet50", tmp_path)
 
 
 def test_unknown_models_and_options_are_explained() -> None:
     with pytest.raises(ConfigError, match=r"(?s)Allowed: cnn.*timm/NAME"):
         find_model("vgg")
+    with pytest.raises(ConfigError, match=r"(?s)no option filter.*Allowed: dense, filters, kernels"):
+        create_classifier(SIGNATURES["cnn"], Architecture(options={"filter": (8,)}))
+    with pytest.raises(ConfigError, match=r"(?s)no option hidden, input_size.*no options"):
+        create_classifier(SIGNATURES["mobilenet_v2"], Architecture(options={"hidden": 8, "input_size": 64}))
+    with pytest.raises(ConfigError, match="2 filters and 4 kernels"):
+        create_classifier(SIGNATURES["cnn"], Architecture(options={"filters": (8, 8)}))
+    with pytest.raises(ConfigError, match="too small"):
+        create_classifier(
+            replace(SIGNATURES["cnn"], input_size=32), Architecture(options={"kernels": (9,) * 4})
+        )
+    with pytest.raises(ConfigError, match="1 dropouts"):
+        create_classifier(SIGNATURES["attention_cnn"], Architecture(options={"dropouts": (0.1,)}))
+
+
+def test_a_fault_inside_a_builder_is_not_taken_for_a_wrong_option() -> None:
+    with pytest.raises(TypeError):
+        create_classifier(SIGNATURES["mobilenet_v1_face"], Architecture(options={"hidden": "many"}))
+
+
+def test_only_transformers_prefer_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vit, "BLOCKS", 1)
+    assert [name for name in SIGNATURES if _create(name).net.prefers_bfloat16] == ["clip_vit_b16"]
 
 
 class _Tiny(nn.Module):
@@ -110,10 +136,10 @@ class _Tiny(nn.Module):
 
 
 def test_a_timm_backbone_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
+    pretrained_calls: list[bool] = []
 
     def create_model(name: str, pretrained: bool, num_classes: int) -> nn.Module:
-        asked.append(pretrained)
+        pretrained_calls.append(pretrained)
         return _Tiny()
 
     timm = types.ModuleType("timm")
@@ -124,7 +150,7 @@ def test_a_timm_backbone_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     model = create_classifier(signature)
     assert model.probs(torch.zeros(2, 64, 64, 3, dtype=torch.uint8)).shape == (2, 3)
     load_pretrained(model, "")
-    assert asked[-1] is True
+    assert pretrained_calls[-1] is True
     save_file(
         {"stem.weight": torch.ones(5, 3, 3, 3), "stem.bias": torch.ones(5)}, tmp_path / "tiny.safetensors"
     )

@@ -70,17 +70,17 @@ def test_every_field_is_described_and_every_default_valid(config: type) -> None:
     settings = read_settings(config)
     assert list(settings) == [field.name for field in dataclasses.fields(config)]
     for name, (kind, setting) in settings.items():
-        assert setting.help or find_choices(kind), name
+        assert setting.help or find_choices(kind, setting), name
         assert setting.section or not setting.option, name
     config()
 
 
 def test_the_choices_are_those_of_the_registries() -> None:
     settings = read_settings(TrainConfig)
-    assert find_choices(settings["split"][0]) == get_args(SplitMode)
-    for kind in find_choices(settings["head"][0]):
+    assert find_choices(*settings["split"]) == get_args(SplitMode)
+    for kind in find_choices(*settings["head"]):
         create_head(HeadSpec(kind=kind), 4)
-    assert find_choices(settings["head"][0])[0] == DEFAULT_HEADS[0].kind
+    assert find_choices(*settings["head"])[0] == DEFAULT_HEADS[0].kind
 
 
 def test_phases_come_in_order_and_neck_and_heads_have_their_own_rate() -> None:

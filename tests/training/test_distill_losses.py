@@ -56,6 +56,19 @@ def test_to_predict_the_mean_costs_one() -> None:
     assert loss.compare((teacher - loss.mean) / loss.std, teacher).item() == 0
 
 
+def test_features_are_predicted_as_far_as_they_can_be() -> None:
+    torch.manual_seed(0)
+    student = torch.randn(400, 4)
+    teacher = torch.cat([student[:, :2], torch.randn(400, 2)], 1)  # half can be predicted
+    loss = ProjectionLoss(4, teacher.numpy())
+    optimizer = torch.optim.Adam(loss.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss(student, teacher).backward()
+        optimizer.step()
+    assert loss(student, teacher).item() == pytest.approx(0.5, abs=0.06)
+
+
 def _exact(loss: TokenLoss, tokens: np.ndarray, rows: np.ndarray) -> Tensor:
     """Maps on which the layer for patches, made the identity, is right; the layer for the whole is not."""
     with torch.no_grad():

@@ -3,7 +3,8 @@ import torch
 
 from threeages.training.config import TrainConfig
 from threeages.training.frozen import has_bfloat16
-from threeages.training.loop import choose_precision, is_best, next_phase
+from threeages.training.loop import is_best, next_phase
+from threeages.training.optimizer import choose_precision
 
 
 def test_a_precision_given_is_taken() -> None:

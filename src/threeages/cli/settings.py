@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -64,7 +64,7 @@ def _create_parameter(name: str, kind: Any, setting: Setting) -> inspect.Paramet
         flag, metavar, shown = flag.removesuffix("s"), "TEXT", list[str]
     elif NoneType in get_args(kind):
         metavar, shown = f"{metavar}|{setting.none}", str
-    elif choices := find_choices(kind):
+    elif choices := find_choices(kind, setting):
         help_text = f"{help_text + ': ' if help_text else ''}{', '.join(choices)}."
     option = typer.Option(flag, help=help_text, metavar=metavar, rich_help_panel=setting.section)
     return inspect.Parameter(
@@ -74,7 +74,7 @@ def _create_parameter(name: str, kind: Any, setting: Setting) -> inspect.Paramet
 
 def _find_base(kind: Any) -> type:
     """The type of a setting's value but for None; str of a Literal and of a dict's entries."""
-    if find_choices(kind) or get_origin(kind) is dict:
+    if get_origin(kind) in (Literal, dict):
         return str
     base: type = next((part for part in get_args(kind) if part is not NoneType), kind)
     return base

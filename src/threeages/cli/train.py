@@ -57,8 +57,9 @@ def train(
 
     show_log()
     keep_freed_memory()
+    config = create_recipe(recipe)
     rows = load_manifest(manifest, root=root, need_label=False)
-    config = _adjust(create_recipe(recipe), given, rows)
+    config = _adjust(config, given, rows)
     out = out or RUNS / f"{manifest.stem}-{Path(recipe).stem}"
     log = open_tensorboard(out) if tensorboard else None
     table = run_training(rows, config, out, cache_dir=cache_dir, log=log)
@@ -119,10 +120,10 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder or checkpoint.")],
     out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")],
     int8: Annotated[
-        Path | None, typer.Option(help="Write it in 8 bits; a manifest of faces to calibrate and check with.")
+        Path | None, typer.Option(help="Store int8 weights; a manifest of faces to calibrate and check with.")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Of the answers, where it was measured on folds of people.")
+        float | None, typer.Option(help="Of the probabilities, where it was fitted on several folds.")
     ] = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
@@ -145,6 +146,6 @@ def export(
     )
     if parity.agreement is not None:
         typer.echo(
-            f"In 8 bits {parity.agreement:.2%} of the answers are torch's; accuracy lost: "
+            f"In int8 {parity.agreement:.2%} of the predictions are torch's; accuracy lost: "
             f"{parity.accuracy_loss:.2%} (error {parity.loss_error:.2%})."
         )

@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 INPUT = "pixels"
-BATCH = 16
+BATCH = 16  # images
 
 
 def find_convs(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -29,8 +29,8 @@ def read_ints(node: onnx.NodeProto, name: str, default: tuple[int, ...]) -> tupl
     return default if found is None else tuple(found.ints) or (int(found.i),)
 
 
-def find_makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
-    """The node that puts out each tensor, by the tensor's name."""
+def find_producers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """The node that outputs each tensor, by the tensor's name."""
     return {output: node for node in graph.node for output in node.output}
 
 
@@ -47,11 +47,12 @@ class Constants:
         self._tensors[name].CopyFrom(onnx.numpy_helper.from_array(value, name))
 
 
-class Tap:
-    """Reads tensors inside a graph, one behind the other, for uint8 `pixels` `(n, size, size, 3)`.
+class ActivationProbe:
+    """Reads tensors inside a graph, in the order of the graph, for uint8 `pixels` `(n, size, size, 3)`.
 
-    What was read to its end is where the next reading sets out from, so that a walk through a network costs
-    little more than one pass. What the graph changes to later, before that tensor, is not seen any more.
+    A tensor that was read to its end is kept, and the next reading is computed from it, so that reading all
+    of a network costs little more than one forward pass. A change of the graph before that tensor has no
+    effect on later readings.
     """
 
     def __init__(self, model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:
@@ -61,11 +62,11 @@ class Tap:
         self._values: NDArray[Any] = pixels
 
     def read(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """The values of a float tensor, batch by batch."""
-        nodes, bare = _between(self._model.graph, self._name, name)
-        if not bare:
+        """The values `(BATCH, ...)` of a float tensor, batch by batch."""
+        nodes, needs_pixels = _find_path(self._model.graph, self._name, name)
+        if needs_pixels:
             self._name, self._values = INPUT, self._pixels
-            nodes, _ = _between(self._model.graph, INPUT, name)
+            nodes, _ = _find_path(self._model.graph, INPUT, name)
         session = _open_part(self._model, nodes, self._name, name)
         parts = []
         for start in range(0, len(self._pixels), BATCH):
@@ -74,30 +75,33 @@ class Tap:
         self._name, self._values = name, np.concatenate(parts)
 
 
-def _between(graph: onnx.GraphProto, start: str, end: str) -> tuple[list[onnx.NodeProto], bool]:
-    """The nodes that lead from one tensor to another, and whether they do without the graph's input."""
-    made = find_makers(graph)
+def _find_path(graph: onnx.GraphProto, start: str, end: str) -> tuple[list[onnx.NodeProto], bool]:
+    """The nodes that compute one tensor from another, and whether they need the graph's input too."""
+    producers = find_producers(graph)
     needed: set[str] = set()
     waiting = [end]
     while waiting:
         name = waiting.pop()
         if name not in needed and name != start:
             needed.add(name)
-            waiting += made[name].input if name in made else ()
+            waiting += producers[name].input if name in producers else ()
     nodes = [node for node in graph.node if needed.intersection(node.output)]
-    return nodes, INPUT not in needed
+    return nodes, INPUT in needed
 
 
 def _open_part(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], start: str, end: str
 ) -> onnxruntime.InferenceSession:
+    """A session of the nodes alone, from the tensor `start` to the tensor `end`."""
     floats = onnx.TensorProto.FLOAT
-    given = [onnx.helper.make_tensor_value_info(start, floats, None)] if start != INPUT else model.graph.input
-    answers = [onnx.helper.make_tensor_value_info(end, floats, None)]
+    inputs = (
+        model.graph.input if start == INPUT else [onnx.helper.make_tensor_value_info(start, floats, None)]
+    )
+    outputs = [onnx.helper.make_tensor_value_info(end, floats, None)]
     used = {name for node in nodes for name in node.input}
     constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
     part = onnx.helper.make_model(
-        onnx.helper.make_graph(nodes, "part", given, answers, constants),
+        onnx.helper.make_graph(nodes, "part", inputs, outputs, constants),
         opset_imports=model.opset_import,
         functions=model.functions,
         ir_version=model.ir_version,

@@ -1,9 +1,6 @@
 """A classifier as one ONNX file that carries its preprocessing and its signature."""
 
-import contextlib
 import io
-import logging
-import warnings
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,29 +17,28 @@ from threeages.data.cache import open_faces
 from threeages.data.manifest import Manifest
 from threeages.errors import DataError, ModelError
 from threeages.export.int8 import equalize, quantize
+from threeages.export.quiet import quiet_torch_onnx
 from threeages.faces.images import Pixels
 from threeages.files import atomic_path
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.classifier import Classifier
 from threeages.signature import METADATA_KEY, Signature
 
-logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports every operator of absent packages
-
 TOLERANCE = 1e-4  # largest difference in a probability between torch and ONNX Runtime
 GATE_IMAGES, GATE_BATCH = 4, 64
 CALIBRATION = 320  # faces
-CHECKED = 10_000  # of fewer the share of right answers is not sure to 0.3 points
-MIN_AGREEMENT = 0.99  # people never seen: 0.9915 (results/int8.csv); faces on the edge change sides
-MAX_LOSS = 0.003  # more than its standard error above this fails
-MIN_HALVED = 256  # values; below it a cast costs more than it saves
-HALF_MAX = 65504.0
+CHECKED = 10_000  # faces; with fewer the standard error of the accuracy exceeds MAX_LOSS
+MIN_AGREEMENT = 0.99  # of the int8 predictions with those in float32; results/int8.csv has what is usual
+MAX_LOSS = 0.003  # of accuracy; a loss fails where it exceeds this by more than its standard error
+MIN_FLOAT16_SIZE = 256  # values; below it a cast costs more than it saves
+FLOAT16_MAX = 65504.0
 
 
 @dataclass(frozen=True)
 class Faces:
     """Faces for an int8 form: uint8 `pixels` `(n, size, size, 3)`, labels `(n,)`.
 
-    The first CALIBRATION of them show the usual ranges, the others check the answers.
+    The first CALIBRATION of them calibrate it, the others check it. Raises DataError where they are too few.
     """
 
     pixels: Pixels
@@ -58,8 +54,12 @@ class Faces:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an export stands from torch: the largest difference of a probability in float32; in int8 the
-    share of faces with the same answer, and the accuracy lost with its standard error."""
+    """How far an export is from torch.
+
+    `difference` is the largest one of a probability in float32. Of an int8 form `agreement` is the share of
+    faces with the same prediction as in float32, `accuracy_loss` the accuracy lost, `loss_error` its
+    standard error.
+    """
 
     difference: float
     agreement: float | None = None
@@ -68,36 +68,41 @@ class Parity:
 
 
 def export_onnx(model: Classifier, path: Path, int8: Faces | None = None) -> Parity:
-    """Write uint8 `pixels` `(n, size, size, 3)` -> float32 `probs` `(n, 3)`, and `years` `(n, 101)` where the
-    model has that head; in 8 bits where faces for it are given.
+    """Write the model as ONNX: uint8 `pixels` `(n, size, size, 3)` to float32 `probs` `(n, 3)`.
 
-    Raises ModelError, and writes nothing, where ONNX Runtime's answers differ from torch's by more than 1e-4,
-    or in 8 bits for more than 1 % of the faces or, surely, by more than 0.3 points of accuracy.
+    A model with a head of years has the output `years` `(n, 101)` too. With faces given it is the int8 form.
+    Raises ModelError, and writes nothing, where a probability of ONNX Runtime differs from torch's by more
+    than TOLERANCE, or the int8 form's predictions from those in float32 by more than MIN_AGREEMENT and
+    MAX_LOSS allow.
     """
-    answers = _Answers(model)
-    content = onnx.load_from_string(trace(answers, model.signature.input_size, *answers.names))
-    _halve(content.graph)
+    outputs = _Outputs(model)
+    content = onnx.load_from_string(trace(outputs, model.signature.input_size, *outputs.names))
+    _store_float16(content.graph)
     exact = data = _with_signature(content, model)
-    parity = Parity(_difference(answers, exact))
+    parity = Parity(_max_difference(outputs, exact))
     if int8 is not None:
         data = create_int8(model, int8.pixels[:CALIBRATION])
-        parity = _compare(parity, exact, data, int8)
-    _gate(parity)
+        parity = _compare_int8(parity, exact, data, int8)
+    _check_parity(parity)
     with atomic_path(path) as part:
         part.write_bytes(data)
     return parity
 
 
 def create_int8(model: Classifier, pixels: Pixels) -> bytes:
-    """The model's ONNX file in 8 bits, calibrated on uint8 `pixels` `(n, size, size, 3)`; not checked yet."""
-    equal = _Answers(deepcopy(model))
-    equalize(equal.model, pixels)
-    data = quantize(trace(equal, model.signature.input_size, *equal.names), pixels)
+    """The int8 form of the model as ONNX, calibrated on uint8 `pixels` `(n, size, size, 3)`; not checked."""
+    outputs = _Outputs(deepcopy(model))
+    equalize(outputs.model, pixels)
+    data = quantize(trace(outputs, model.signature.input_size, *outputs.names), pixels)
     return _with_signature(onnx.load_from_string(data), model)
 
 
 def collect_faces(manifest: Manifest, signature: Signature, cache_dir: Path | None = None) -> Faces:
-    """Faces for the int8 form of a model with that signature: up to 10,320 of a manifest's, evenly spread."""
+    """Faces for the int8 form of a model with that signature: CALIBRATION + CHECKED of a manifest, or all.
+
+    They are spread evenly over the manifest and shuffled; images that cannot be read are not among them.
+    Raises DataError where too few faces remain.
+    """
     picked = np.linspace(0, len(manifest) - 1, min(len(manifest), CALIBRATION + CHECKED)).astype(np.int64)
     rows = manifest.select(np.random.default_rng(0).permutation(picked))
     cache = open_faces(rows, signature, folder=cache_dir)
@@ -109,8 +114,7 @@ def trace(module: nn.Module, size: int, *outputs: str) -> bytes:
     """ONNX bytes of a module from uint8 `pixels` `(n, size, size, 3)`, with a free batch size."""
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own internals
+    with quiet_torch_onnx():
         program = torch.onnx.export(
             module.eval(),
             (example,),
@@ -131,7 +135,7 @@ def _with_signature(content: onnx.ModelProto, model: Classifier) -> bytes:
     return data
 
 
-def _gate(parity: Parity) -> None:
+def _check_parity(parity: Parity) -> None:
     hint = "Nothing was written. "
     if parity.difference > TOLERANCE:
         raise ModelError(
@@ -143,23 +147,24 @@ def _gate(parity: Parity) -> None:
         return
     if parity.agreement < MIN_AGREEMENT or parity.accuracy_loss - parity.loss_error > MAX_LOSS:
         raise ModelError(
-            f"In 8 bits {parity.agreement:.2%} of the answers are torch's and {parity.accuracy_loss:.2%} of "
-            f"accuracy (error {parity.loss_error:.2%}) are lost; {MIN_AGREEMENT:.0%} and {MAX_LOSS:.1%} are "
-            "allowed.",
-            hint=hint + "Give faces like those it was trained on, or leave --int8 out.",
+            f"The int8 form agrees with float32 on {parity.agreement:.2%} of the faces and loses "
+            f"{parity.accuracy_loss:.2%} of accuracy (error {parity.loss_error:.2%}); at least "
+            f"{MIN_AGREEMENT:.0%} and at most {MAX_LOSS:.1%} are needed.",
+            hint=hint + "Calibrate with faces like those it was trained on, or export without --int8.",
         )
 
 
-def _difference(answers: "_Answers", data: bytes) -> float:
-    size = answers.model.signature.input_size
+def _max_difference(outputs: "_Outputs", data: bytes) -> float:
+    """The largest difference of a probability between ONNX Runtime and torch, on random pixels."""
+    size = outputs.model.signature.input_size
     pixels = np.random.default_rng(0).integers(0, 256, (GATE_IMAGES, size, size, 3), dtype=np.uint8)
-    found = _session(data).run(list(answers.names), {"pixels": pixels})
-    pairs = zip(found, answers.run(pixels), strict=True)
-    return max(float(np.abs(said - expected).max()) for said, expected in pairs)
+    found = _session(data).run(list(outputs.names), {"pixels": pixels})
+    pairs = zip(found, outputs.run(pixels), strict=True)
+    return max(float(np.abs(values - expected).max()) for values, expected in pairs)
 
 
-def _compare(parity: Parity, exact: bytes, data: bytes, faces: Faces) -> Parity:
-    """With the figures of the int8 form beside the float32 one, which agrees with torch and is faster."""
+def _compare_int8(parity: Parity, exact: bytes, data: bytes, faces: Faces) -> Parity:
+    """With agreement and accuracy of the int8 form added; `exact` stands for torch, being faster."""
     pixels, labels = faces.pixels[CALIBRATION:], faces.labels[CALIBRATION:]
     expected, found = (_classes(_session(content), pixels) for content in (exact, data))
     known = labels != UNKNOWN
@@ -178,25 +183,25 @@ def _session(data: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
-def _halve(graph: onnx.GraphProto) -> None:
-    """Store in half precision, cast back at load, what loses nothing by it: weights that came as halves."""
+def _store_float16(graph: onnx.GraphProto) -> None:
+    """Store weights as float16, cast to float32 at load, where that loses nothing."""
     casts = []
     for tensor in graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < MIN_HALVED:
+        if values.dtype != np.float32 or values.size < MIN_FLOAT16_SIZE:
             continue
-        if np.abs(values).max() > HALF_MAX or (values.astype(np.float16) != values).any():
+        if np.abs(values).max() > FLOAT16_MAX or (values.astype(np.float16) != values).any():
             continue
         name = tensor.name
-        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}_float16"], [name], to=onnx.TensorProto.FLOAT))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-class _Answers(nn.Module):
-    """`probs` and, where the model has that head, `years`."""
+class _Outputs(nn.Module):
+    """`probs` `(n, 3)` and, where the model has that head, `years` `(n, 101)`."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
@@ -204,7 +209,7 @@ class _Answers(nn.Module):
         self.names = ("probs", YEARS) if YEARS in model.net.heads else ("probs",)
 
     def run(self, pixels: Pixels) -> list[NDArray[np.float32]]:
-        """What torch answers."""
+        """The outputs by torch, float32."""
         with torch.inference_mode():
             return [found.numpy() for found in self.eval()(torch.from_numpy(np.array(pixels)))]
 

@@ -39,8 +39,8 @@ class Policy:
         Raises ConfigError where the model was not measured for them.
         """
         return cls(
-            0.0 if max_error is None else signature.threshold("error", max_error),
-            None if coverage is None else signature.threshold("set", coverage),
+            0.0 if max_error is None else signature.confidence_for(max_error),
+            None if coverage is None else signature.probability_for(coverage),
             signature.age_margin,
         )
 

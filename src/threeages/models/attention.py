@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from threeages.errors import ConfigError
 from threeages.models.heads import DEFAULT_HEADS, HeadSpec
 from threeages.models.network import Backbone, Network, global_pool, init_as_keras
 
@@ -14,17 +15,18 @@ DENSE = 256
 
 
 def attention_cnn(
-    input_size: int = 160,
-    heads: Sequence[HeadSpec] = DEFAULT_HEADS,
-    *,
-    dropouts: Sequence[float] = DROPOUTS,
+    heads: Sequence[HeadSpec] = DEFAULT_HEADS, *, dropouts: Sequence[float] = DROPOUTS
 ) -> Network:
     """float `(n, 3, size, size)` in [0, 1] to logits.
 
     Four blocks of convolution (same padding), ReLU, batch norm, max-pool, spatial dropout (`dropouts`, one a
-    block) and channel attention, then global average pooling, dense 256 and dropout 0.5. `input_size` sets
-    no weight.
+    block) and channel attention (Woo et al. 2018), then global average pooling, dense 256 and dropout 0.5.
+    Raises ConfigError on another number of dropouts.
     """
+    if len(dropouts) != len(FILTERS):
+        raise ConfigError(
+            f"attention_cnn was given {len(dropouts)} dropouts.", hint=f"Give {len(FILTERS)}, one a block."
+        )
     channels = 3
     blocks: list[nn.Module] = []
     for width, dropout in zip(FILTERS, dropouts, strict=True):
@@ -45,7 +47,7 @@ def attention_cnn(
 
 
 class ChannelAttention(nn.Module):
-    """Scale each channel by a gate of its mean and its maximum (Woo et al., 2018)."""
+    """A gate for each channel from its mean and its maximum (CBAM; Woo et al. 2018)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ class Architecture:
 class Classifier(nn.Module):
     """uint8 RGB `(n, size, size, 3)` to logits by task, normalised as its signature says.
 
-    Training, judging and the exported file all pass through this one forward.
+    Training, evaluation and the exported file all go through this one forward.
     """
 
     mean: Tensor
@@ -42,15 +42,17 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(signature.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(signature.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, x: Tensor, start: int = 0) -> Any:
-        """What the network returns, before the temperature; from stage `start` on `x` are activations."""
-        return self.net(x, start) if start else self.net(self.normalize(x))
+    def forward(self, x: Tensor, start: int = 0) -> dict[str, Tensor]:
+        """Logits `(n, k)` by task, before the temperature.
+
+        `x` are uint8 pixels `(n, size, size, 3)`, or where `start` is not 0 the float input of that stage.
+        """
+        found: dict[str, Tensor] = self.net(x, start) if start else self.net(self.normalize(x))
+        return found
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """float `(n, 3, size, size)` as the network takes it."""
+        """uint8 RGB `(n, size, size, 3)` to float `(n, 3, size, size)`, mean and scale applied."""
         x = pixels.permute(0, 3, 1, 2).float()  # of NHWC memory this is a channels-last tensor at no cost
-        if self.signature.color == "BGR":
-            x = x.flip(1)
         x = x - self.mean
         return x if self.signature.std == (1.0, 1.0, 1.0) else x / self.std
 

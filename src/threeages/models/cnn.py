@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from threeages.errors import ConfigError
 from threeages.models.heads import DEFAULT_HEADS, HeadSpec
 from threeages.models.network import Backbone, Network, init_as_keras
 
@@ -14,9 +15,9 @@ DENSE = 512
 
 
 def cnn(
-    input_size: int = 128,
     heads: Sequence[HeadSpec] = DEFAULT_HEADS,
     *,
+    input_size: int = 128,
     filters: Sequence[int] = FILTERS,
     kernels: Sequence[int] = KERNELS,
     dense: int = DENSE,
@@ -24,24 +25,33 @@ def cnn(
     """float `(n, 3, size, size)` in [0, 1] to logits; 2,602,179 parameters at 128 px with one head.
 
     Convolutions without padding, ReLU and 2x2 max-pool, dense 512. Weights start as in Keras (Glorot
-    uniform, zero biases), which the reference study used.
+    uniform, zero biases), which the reference study used. Raises ConfigError where `filters` and `kernels`
+    do not go together, or leave nothing of an image of `input_size`.
     """
+    if len(filters) != len(kernels):
+        raise ConfigError(
+            f"cnn was given {len(filters)} filters and {len(kernels)} kernels.",
+            hint="Give one of each a block.",
+        )
     features, side = _blocks(input_size, filters, kernels)
+    if side < 1:
+        raise ConfigError(
+            f"Images of {input_size} px are too small for the kernels {tuple(kernels)}.",
+            hint="Give a larger input size, or fewer or smaller kernels.",
+        )
     neck = nn.Sequential(nn.Linear(filters[-1] * side * side, dense), nn.ReLU(inplace=True))
     network = Network(Backbone(features, nn.Flatten(), dense, neck), heads)
     init_as_keras(network)
     return network
 
 
-def cnn_lstm(
-    input_size: int = 128, heads: Sequence[HeadSpec] = DEFAULT_HEADS, *, hidden: int = 64
-) -> Network:
-    """The four blocks, then their pooled map read position by position by an LSTM in both directions.
+def cnn_lstm(heads: Sequence[HeadSpec] = DEFAULT_HEADS, *, hidden: int = 64) -> Network:
+    """float `(n, 3, size, size)` in [0, 1] to logits: the four blocks, then a bidirectional LSTM.
 
-    The study's notebook has it as a variant. A face is no sequence: the order of the 36 positions is that
-    of reading, and self-attention lets each of them see all others. It is kept for comparison.
+    The LSTM reads the last map position by position, row by row, and self-attention relates the positions.
+    A face is no sequence; the reference study has this variant, and it is kept for comparison.
     """
-    features, _ = _blocks(input_size, FILTERS, KERNELS)
+    features, _ = _blocks(0, FILTERS, KERNELS)
     neck = _Recurrent(FILTERS[-1], hidden)
     network = Network(Backbone(features, nn.Flatten(start_dim=2), 2 * hidden, neck), heads)
     init_as_keras(network.features)
@@ -49,10 +59,9 @@ def cnn_lstm(
 
 
 def _blocks(size: int, filters: Sequence[int], kernels: Sequence[int]) -> tuple[nn.Sequential, int]:
-    """One stage a block, and the side of the last map.
+    """One stage a block, and the side of the last map of an image of `size` px.
 
-    Pooling stands before the ReLU: the two commute, and the ReLU then touches a quarter of the values (9 %
-    faster training measured on 2 cores).
+    Pooling stands before the ReLU: the two commute, and the ReLU then touches a quarter of the values.
     """
     blocks: list[nn.Module] = []
     channels = 3
@@ -64,6 +73,8 @@ def _blocks(size: int, filters: Sequence[int], kernels: Sequence[int]) -> tuple[
 
 
 class _Recurrent(nn.Module):
+    """Bidirectional LSTM and self-attention over the positions of a map, averaged."""
+
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(inputs, hidden, batch_first=True, bidirectional=True)

@@ -1,4 +1,4 @@
-"""MobileNet-v1 pretrained on faces, batch norm folded into its convolutions."""
+"""MobileNet-v1 (Howard et al. 2017) pretrained on faces, batch norm folded into its convolutions."""
 
 from collections.abc import Sequence
 
@@ -10,32 +10,35 @@ from threeages.models.network import Backbone, Network, global_pool, small_neck
 
 # output channels and stride of the 13 depthwise-separable blocks (Howard et al. 2017, table 1)
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
-LAST_BLOCK = 5  # layers of a block
-NUM_LAYERS = 3 + LAST_BLOCK * len(BLOCKS)
+STEM_LAYERS = 3  # padding, convolution, ReLU6
+BLOCK_LAYERS = 5  # padding, depthwise convolution, ReLU6, pointwise convolution, ReLU6
+LAST_BLOCK_START = STEM_LAYERS + BLOCK_LAYERS * (len(BLOCKS) - 1)  # the layer it starts with
 PUBLISHED_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
 GREY = 114.0
-NUM_FEATURES = 2048  # of the last two blocks: logistic regression on both gains 0.5 points over the last
+NUM_FEATURES = 2048  # of the last two blocks: a linear probe on both is better than on the last alone
 
 
-class MobileNetV1(Network):
+def mobilenet_v1_face(
+    heads: Sequence[HeadSpec] = DEFAULT_HEADS, *, hidden: int = 0, dropout: float = 0.0
+) -> Network:
     """float `(n, 3, size, size)` RGB minus a grey of 114 to 2048 features and logits.
 
+    Stages are the stem, the 13 blocks and the pooling. In `features` the layers are numbered through, as in
+    the published weights, but the last block is one module: it passes its input on beside its output.
     `hidden` and `dropout`: see small_neck.
     """
-
-    def __init__(
-        self, heads: Sequence[HeadSpec] = DEFAULT_HEADS, *, hidden: int = 0, dropout: float = 0.0
-    ) -> None:
-        layers = mobilenet_layers()
-        features = nn.Sequential(*layers[:-LAST_BLOCK], _WithInput(*layers[-LAST_BLOCK:]))
-        neck = small_neck(NUM_FEATURES, hidden, dropout)
-        super().__init__(Backbone(features, global_pool(), hidden or NUM_FEATURES, neck), heads)
+    layers = mobilenet_layers()
+    features = nn.Sequential(*layers[:LAST_BLOCK_START], ConcatInput(*layers[LAST_BLOCK_START:]))
+    sizes = (STEM_LAYERS, *(BLOCK_LAYERS,) * (len(BLOCKS) - 1), 1)
+    neck = small_neck(NUM_FEATURES, hidden, dropout)
+    return Network(Backbone(features, global_pool(), hidden or NUM_FEATURES, neck, sizes), heads)
 
 
-class _WithInput(nn.Sequential):
-    """What goes in beside what comes out, along the channels."""
+class ConcatInput(nn.Sequential):
+    """Its modules in order, with the input passed on beside the output."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(n, c, h, w)` to `(n, c + o, h, w)`: the input, then the output, along the channels."""
         y = x
         for layer in self:
             y = layer(y)
@@ -43,10 +46,7 @@ class _WithInput(nn.Sequential):
 
 
 class _StridedDepthwise(nn.Conv2d):
-    """Always in float32: backwards through 64x64x64 of 64 images takes 17 ms so, 90 in bf16.
-
-    (oneDNN on 2 AVX-512 BF16 cores.) All of the network learns 1.4 times as fast for it.
-    """
+    """Always in float32: its backward pass is several times as slow in bfloat16 (oneDNN, AVX512-BF16)."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_autocast_enabled(x.device.type):
@@ -67,22 +67,19 @@ def mobilenet_layers() -> list[nn.Module]:
 
 
 def rename_published(key: str) -> str:
-    """A key of the published weights, whose layers are numbered through, as a key of `features`."""
+    """A key of the published weights, whose 68 layers are numbered through, as a key of `features`."""
     index, _, rest = key.removeprefix("features.").partition(".")
-    first = NUM_LAYERS - LAST_BLOCK
-    return (
-        f"{first}.{int(index) - first}.{rest}"
-        if index.isdigit() and int(index) >= first
-        else f"{index}.{rest}"
-    )
+    if index.isdigit() and int(index) >= LAST_BLOCK_START:
+        return f"{LAST_BLOCK_START}.{int(index) - LAST_BLOCK_START}.{rest}"
+    return f"{index}.{rest}"
 
 
 def fold_preprocessing(weights: dict[str, Tensor], first: str = "1") -> dict[str, Tensor]:
     """The published weights, which take BGR minus three means, for RGB minus one grey.
 
     A zero point of 114 in all channels is what bytes have, so that the int8 form takes pixels as they are.
-    `first` names the first convolution. The results are the same but where the image's edge is padded, by
-    what the means differ from the grey.
+    `first` names the first convolution. The results are the same except where the image's edge is padded:
+    there they differ by what the means differ from the grey.
     """
     kernels = weights[f"{first}.weight"]
     shift = GREY - torch.tensor(PUBLISHED_MEAN)

@@ -15,8 +15,8 @@ NUM_FEATURES = 1280
 DROPOUT = 0.2
 
 
-def mobilenet_v2(input_size: int = 128, heads: Sequence[HeadSpec] = DEFAULT_HEADS) -> Network:
-    """19 stages, then the pooling; `input_size` sets no weight."""
+def mobilenet_v2(heads: Sequence[HeadSpec] = DEFAULT_HEADS) -> Network:
+    """Normalised float `(n, 3, size, size)` to logits: 19 stages, the pooling, dropout."""
     features: list[nn.Module] = [_conv(3, 32, 3, stride=2)]
     channels = 32
     for expansion, width, repeats, stride in BLOCKS:

@@ -1,6 +1,7 @@
 """Every model by name: how it is built, its preprocessing, where its pretrained weights come from."""
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,65 +12,70 @@ from threeages.errors import ConfigError
 from threeages.models.attention import attention_cnn
 from threeages.models.cnn import cnn, cnn_lstm
 from threeages.models.heads import HeadSpec
-from threeages.models.mobilenet_v1 import GREY, MobileNetV1, fold_preprocessing, rename_published
+from threeages.models.mobilenet_v1 import GREY, fold_preprocessing, mobilenet_v1_face, rename_published
 from threeages.models.mobilenet_v2 import mobilenet_v2
 from threeages.models.network import Network
 from threeages.models.resnet import from_torchvision, resnet50
 from threeages.models.timm_network import PREFIX, timm_network, timm_signature
-from threeages.models.vit import VisionTransformer, rename_clip
+from threeages.models.vit import clip_vit_b16, rename_clip
 from threeages.signature import Signature
 
 TORCH_HUB = "https://download.pytorch.org/models/"
 
 
 @dataclass(frozen=True)
-class Model:
-    """`rename` turns a key of the published weights into one of `features`; None: there are no such weights.
+class Pretrained:
+    """Where the published weights of a model come from, and how they become the weights of its `features`.
 
-    `hub` is the address of the weights, '' where they only come as a file; `bundled` a file of the package.
+    `rename` turns a published key into one of `features`; `convert` then changes the renamed tensors where
+    the published model takes other input than the signature says. The weights are a file of this package
+    (`bundled`, in assets/) or on the hub (`hub`, an address or timm's name); else the user gives a file.
     """
+
+    rename: Callable[[str], str]
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+    bundled: str | None = None
+    hub: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model: `build(heads, **options)` makes its network, with `input_size=` where that sets weights."""
 
     build: Callable[..., Network]
     signature: Signature
-    rename: Callable[[str], str] | None = None
-    hub: str = ""
-    bundled: str = ""
-    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict  # the renamed weights to the signature's
+    pretrained: Pretrained | None = None
 
 
 def _imagenet(name: str) -> Signature:
     return Signature(name, 128, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
-def _mobilenet_v1_face(_: int, heads: Sequence[HeadSpec], **options: Any) -> Network:
-    return MobileNetV1(heads, **options)
-
-
-def _own_features(key: str) -> str:
+def _strip_features(key: str) -> str:
     return key.removeprefix("features.")
 
 
+def _rename_timm(key: str) -> str:
+    return f"0.{key}"  # the backbone is the only stage
+
+
 # each model's own preprocessing: the reference study got it wrong for two of its backbones
-MODELS: dict[str, Model] = {
-    "cnn": Model(cnn, Signature("cnn", 128)),
-    "cnn_lstm": Model(cnn_lstm, Signature("cnn_lstm", 128)),
-    "attention_cnn": Model(attention_cnn, Signature("attention_cnn", 160)),
-    "resnet50": Model(  # the study's: Keras' ImageNet weights
+MODELS: dict[str, ModelEntry] = {
+    "cnn": ModelEntry(cnn, Signature("cnn", 128)),
+    "cnn_lstm": ModelEntry(cnn_lstm, Signature("cnn_lstm", 128)),
+    "attention_cnn": ModelEntry(attention_cnn, Signature("attention_cnn", 160)),
+    "resnet50": ModelEntry(  # the study's: Keras' ImageNet weights
         resnet50,
         Signature("resnet50", 128, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0)),
-        from_torchvision,
+        Pretrained(from_torchvision),
     ),
-    "resnet50_v1_5": Model(
-        partial(resnet50, stride_first=False),
-        _imagenet("resnet50_v1_5"),
-        from_torchvision,
-        TORCH_HUB + "resnet50-0676ba61.pth",
+    "mobilenet_v2": ModelEntry(
+        mobilenet_v2,
+        _imagenet("mobilenet_v2"),
+        Pretrained(_strip_features, hub=f"{TORCH_HUB}mobilenet_v2-b0353104.pth"),
     ),
-    "mobilenet_v2": Model(
-        mobilenet_v2, _imagenet("mobilenet_v2"), _own_features, TORCH_HUB + "mobilenet_v2-b0353104.pth"
-    ),
-    "mobilenet_v1_face": Model(
-        _mobilenet_v1_face,
+    "mobilenet_v1_face": ModelEntry(
+        mobilenet_v1_face,
         Signature(
             "mobilenet_v1_face",
             224,
@@ -78,28 +84,29 @@ MODELS: dict[str, Model] = {
             margin=0.03,
             alignment=0.85,
         ),
-        rename_published,
-        bundled="mobilenet_v1_face.safetensors",
-        adapt=fold_preprocessing,
+        Pretrained(rename_published, fold_preprocessing, bundled="mobilenet_v1_face.safetensors"),
     ),
-    "clip_vit_b16": Model(
-        VisionTransformer,
+    "clip_vit_b16": ModelEntry(
+        clip_vit_b16,
         Signature(
             "clip_vit_b16", 224, mean=(122.771, 116.746, 104.094), std=(68.5, 66.632, 70.323), margin=0.03
         ),
-        rename_clip,
+        Pretrained(rename_clip),
     ),
 }
-SIGNATURES = {name: model.signature for name, model in MODELS.items()}
+SIGNATURES = {name: entry.signature for name, entry in MODELS.items()}
 
 
-def find_model(name: str) -> Model:
-    """The entry of a model; raises ConfigError, which names those there are."""
+def find_model(name: str) -> ModelEntry:
+    """The entry of a model; raises ConfigError, which names those there are.
+
+    The signature of one of timm's is without its mean and scale, which only timm knows: see create_signature.
+    """
     if name in MODELS:
         return MODELS[name]
     if name.startswith(PREFIX):
-        build = partial(timm_network, name)
-        return Model(build, Signature(name, 128), lambda key: f"0.{key}", hub=name)
+        pretrained = Pretrained(_rename_timm, hub=name)
+        return ModelEntry(partial(timm_network, name), Signature(name, 128), pretrained)
     raise ConfigError(
         f"There is no model '{name}'.", hint=f"Allowed: {', '.join(MODELS)}, and {PREFIX}NAME for timm's."
     )
@@ -112,6 +119,7 @@ def create_signature(
 
     `double_scaling` is the reference study's mistake: pixels are divided by 255 first and then
     preprocessed as if they were not, so that the backbone sees one and the same grey everywhere.
+    Raises ConfigError for an unknown name.
     """
     found = find_model(name).signature
     found = (
@@ -125,13 +133,19 @@ def create_signature(
     return replace(found, mean=mean, std=std)  # type: ignore[arg-type]
 
 
-def build_network(signature: Signature, heads: Sequence[HeadSpec], options: dict[str, Any]) -> Network:
-    """The network that a signature names, with fresh weights; raises ConfigError on options it lacks."""
-    try:
-        return find_model(signature.name).build(signature.input_size, heads, **options)
-    except (TypeError, ValueError) as error:
+def build_network(signature: Signature, heads: Sequence[HeadSpec], options: Mapping[str, Any]) -> Network:
+    """The network that a signature names, with fresh weights.
+
+    Raises ConfigError for an option that its builder does not have; the names of its options are those of
+    the builder's keywords.
+    """
+    build = find_model(signature.name).build
+    keywords = inspect.signature(build).parameters.keys() - {"heads"}
+    allowed = sorted(keywords - {"input_size"})
+    if unknown := sorted(options.keys() - allowed):
         raise ConfigError(
-            f"{signature.name} does not take the options {options}.",
-            hint="cnn has filters, kernels and dense, cnn_lstm hidden, attention_cnn four dropouts, "
-            "mobilenet_v1_face and clip_vit_b16 hidden and dropout.",
-        ) from error
+            f"The model {signature.name} has no option {', '.join(unknown)}.",
+            hint=f"Allowed: {', '.join(allowed)}." if allowed else "It has no options.",
+        )
+    size = {"input_size": signature.input_size} if "input_size" in keywords else {}
+    return build(heads, **size, **options)

@@ -1,4 +1,4 @@
-"""ResNet50 in the two versions whose weights are around (He et al., 2015)."""
+"""ResNet50 as in the paper and in Keras, whose weights the reference study used (He et al., 2015)."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,20 +14,18 @@ NUM_FEATURES = 2048
 DROPOUT = 0.2
 
 
-def resnet50(
-    input_size: int = 128, heads: Sequence[HeadSpec] = DEFAULT_HEADS, *, stride_first: bool = True
-) -> Network:
-    """The stem and 16 blocks as stages, then the pooling; `input_size` sets no weight.
+def resnet50(heads: Sequence[HeadSpec] = DEFAULT_HEADS) -> Network:
+    """Normalised float `(n, 3, size, size)` to logits: the stem and 16 blocks as stages, then the pooling.
 
-    `stride_first`: the first 1x1 convolution of a layer halves the map, as in the paper and in Keras (v1);
-    torchvision's weights want it in the 3x3 convolution (v1.5).
+    The first 1x1 convolution of a layer halves the map (v1); torchvision's own weights, which want that in
+    the 3x3 convolution (v1.5), do not fit.
     """
     blocks: list[nn.Module] = [_stem()]
     channels = 64
     for i, (width, repeats) in enumerate(LAYERS):
         for j in range(repeats):
             stride = 2 if i and not j else 1
-            blocks.append(_Bottleneck(channels, width, stride, stride_first))
+            blocks.append(_Bottleneck(channels, width, stride))
             channels = width * EXPANSION
     backbone = Backbone(nn.Sequential(*blocks), global_pool(), NUM_FEATURES, nn.Dropout(DROPOUT))
     return Network(backbone, heads)
@@ -53,13 +51,14 @@ def _stem() -> nn.Sequential:
 
 
 class _Bottleneck(nn.Module):
-    def __init__(self, inputs: int, width: int, stride: int, stride_first: bool) -> None:
+    """`(n, inputs, h, w)` to `(n, 4 * width, h / stride, w / stride)`, with a shortcut around it."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
-        first, second = (stride, 1) if stride_first else (1, stride)
         outputs = width * EXPANSION
-        self.conv1 = nn.Conv2d(inputs, width, 1, first, bias=False)
+        self.conv1 = nn.Conv2d(inputs, width, 1, stride, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, second, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
@@ -71,9 +70,9 @@ class _Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        same = x if self.downsample is None else self.downsample(x)
+        shortcut = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        result: Tensor = self.relu(out + same)
+        result: Tensor = self.relu(out + shortcut)
         return result

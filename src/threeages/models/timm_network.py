@@ -14,8 +14,11 @@ PREFIX = "timm/"
 DROPOUT = 0.2
 
 
-def timm_network(name: str, input_size: int = 128, heads: Sequence[HeadSpec] = DEFAULT_HEADS) -> Network:
-    """The backbone with its own pooling as one stage; `name` begins with 'timm/'. Fresh weights."""
+def timm_network(name: str, heads: Sequence[HeadSpec] = DEFAULT_HEADS, *, input_size: int = 128) -> Network:
+    """Normalised float `(n, 3, size, size)` to logits, with fresh weights; `name` begins with 'timm/'.
+
+    The backbone with its own pooling is one stage. Raises as create_timm.
+    """
     body = create_timm(name, input_size=input_size)
     return Network(
         Backbone(nn.Sequential(body), nn.Identity(), body.num_features, nn.Dropout(DROPOUT)), heads
@@ -23,14 +26,17 @@ def timm_network(name: str, input_size: int = 128, heads: Sequence[HeadSpec] = D
 
 
 def timm_signature(name: str, input_size: int) -> Signature:
-    """The preprocessing that its weights were trained with."""
+    """The preprocessing that the weights of timm's model were trained with; raises as create_timm."""
     settings = create_timm(name, input_size=input_size).pretrained_cfg
     mean, std = (tuple(255 * float(v) for v in settings[key]) for key in ("mean", "std"))
     return Signature(name, input_size, mean, std)  # type: ignore[arg-type]
 
 
 def create_timm(name: str, *, pretrained: bool = False, input_size: int | None = None) -> Any:
-    """timm's module without classifier; raises ConfigError for a name that timm does not have."""
+    """timm's module without its classifier, float `(n, 3, size, size)` to `(n, num_features)`.
+
+    Raises MissingDependencyError without timm, ConfigError for a name that timm does not have.
+    """
     try:
         import timm
     except ImportError as error:

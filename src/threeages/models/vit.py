@@ -1,4 +1,4 @@
-"""The image tower of CLIP (ViT-B/16; Radford et al. 2021), whose features are used frozen."""
+"""The image encoder of CLIP (ViT-B/16; Dosovitskiy et al. 2021, Radford et al. 2021), used frozen."""
 
 import math
 from collections.abc import Sequence
@@ -15,29 +15,29 @@ WIDTH, HEADS, BLOCKS, PATCH = 768, 12, 12, 16
 NUM_FEATURES = 2 * WIDTH
 
 
-class VisionTransformer(Network):
+def clip_vit_b16(
+    heads: Sequence[HeadSpec] = DEFAULT_HEADS,
+    *,
+    input_size: int = 224,
+    hidden: int = 0,
+    dropout: float = 0.0,
+) -> Network:
     """Normalised float `(n, 3, size, size)` to 1536 features and logits; `size` is a multiple of 16.
 
-    The features are the class token beside the mean of the patches. `hidden` and `dropout`: see small_neck.
+    The features are the class token beside the mean of the patches. Stages are the embedding, the 12 blocks
+    and the pooling of the tokens. `hidden` and `dropout`: see small_neck.
     """
-
-    prefers_bfloat16 = True  # nearly all of it is linear layers
-
-    def __init__(
-        self,
-        input_size: int,
-        heads: Sequence[HeadSpec] = DEFAULT_HEADS,
-        *,
-        hidden: int = 0,
-        dropout: float = 0.0,
-    ) -> None:
-        features = nn.Sequential(_Tokens(input_size // PATCH), *(_Block() for _ in range(BLOCKS)))
-        neck = small_neck(NUM_FEATURES, hidden, dropout)
-        super().__init__(Backbone(features, _Pool(), hidden or NUM_FEATURES, neck), heads)
+    features = nn.Sequential(_Embedding(input_size // PATCH), *(_Block() for _ in range(BLOCKS)))
+    neck = small_neck(NUM_FEATURES, hidden, dropout)
+    backbone = Backbone(features, _Pool(), hidden or NUM_FEATURES, neck, prefers_bfloat16=True)
+    return Network(backbone, heads)
 
 
-class _Tokens(nn.Module):
-    """Patches, a class token before them, and their places."""
+class _Embedding(nn.Module):
+    """float `(n, 3, size, size)` to the class token and patches `(n, 1 + p * p, 768)`, `p = size / 16`.
+
+    A position embedding of another grid (14 x 14 as published) is resized when weights are loaded.
+    """
 
     def __init__(self, grid: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Tokens(nn.Module):
         self.class_embedding = nn.Parameter(torch.zeros(WIDTH))
         self.position_embedding = nn.Parameter(torch.zeros(grid * grid + 1, WIDTH))
         self.norm = nn.LayerNorm(WIDTH)
-        self.register_load_state_dict_pre_hook(_fit_places)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_resize_positions)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embedding(x).flatten(2).transpose(1, 2)
@@ -54,21 +54,21 @@ class _Tokens(nn.Module):
         return out
 
 
-def _fit_places(tokens: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Places learnt on another grid (14 x 14 as published), drawn to this one's."""
+def _resize_positions(embedding: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Resize the position embedding `(1 + q * q, 768)` in `state` to the grid of `embedding`, bicubic."""
     key = f"{prefix}position_embedding"
-    grid = math.isqrt(len(cast(_Tokens, tokens).position_embedding) - 1)
+    grid = math.isqrt(len(cast(_Embedding, embedding).position_embedding) - 1)
     if key not in state or len(state[key]) == grid * grid + 1:
         return
-    first, places = state[key].split([1, len(state[key]) - 1])
-    old = math.isqrt(len(places))
-    places = places.T.reshape(1, WIDTH, old, old)
-    places = F.interpolate(places, (grid, grid), mode="bicubic", antialias=True)
-    state[key] = torch.cat([first, places.reshape(WIDTH, -1).T])
+    first, positions = state[key].split([1, len(state[key]) - 1])
+    old = math.isqrt(len(positions))
+    positions = positions.T.reshape(1, WIDTH, old, old)
+    positions = F.interpolate(positions, (grid, grid), mode="bicubic", antialias=True)
+    state[key] = torch.cat([first, positions.reshape(WIDTH, -1).T])
 
 
 class _Block(nn.Module):
-    """Attention, then two layers on every token by itself; both added to what comes in."""
+    """Tokens `(n, t, 768)` to the same shape: self-attention, then a two-layer perceptron, both residual."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,14 +97,15 @@ class _Pool(nn.Module):
 
 
 def pool_tokens(tokens: Tensor) -> Tensor:
-    """The class token beside the mean of the patches, `(n, 2 * t)` of `(n, 1 + p * p, t)`."""
+    """Tokens `(n, 1 + p * p, t)` to `(n, 2 * t)`: the class token beside the mean of the patches."""
     return torch.cat([tokens[:, 0], tokens[:, 1:].mean(dim=1)], dim=1)
 
 
 def rename_clip(key: str) -> str:
-    """A key of the published weights (transformers' names) as one of `features`.
+    """A key of the published weights (transformers' names) as a key of `features`.
 
-    What follows the blocks, and the tower of texts, has no place here: it counts as a head.
+    Keys that `features` lacks (the text encoder, the final norm, the projections) get the prefix `head.`,
+    by which load_pretrained skips them.
     """
     key = key.removeprefix("vision_model.")
     if key.startswith("encoder.layers."):

@@ -1,7 +1,6 @@
-"""Pretrained weights: a local file, by name from the hub, or random where that is asked for."""
+"""Pretrained weights: the package's own, from the hub, a local file, or random ones on request."""
 
-from collections.abc import Container, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from threeages.errors import ModelError, ThreeAgesError
 from threeages.models.classifier import Classifier
-from threeages.models.registry import MODELS, Model, find_model
+from threeages.models.registry import Pretrained, find_model
 from threeages.models.timm_network import PREFIX, create_timm
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -18,31 +17,30 @@ RANDOM = "random"
 CLASSIFIERS = ("classifier.", "fc.", "head.")  # of the published weights; the heads here start fresh
 HINT = f"Give --weights FILE (safetensors), or --weights {RANDOM} to start from random weights on purpose."
 
+Weights = Mapping[str, Tensor]
+
 
 def load_pretrained(model: Classifier, weights: str | None = None) -> None:
-    """Fill the features as `weights` says: 'random', a file, or a folder of `<model>_*` files.
+    """Load pretrained weights into the features of a model: a file, or a folder of `<model>*` files.
 
-    None or '' takes the model's own: the file that this package holds, where it does, or those of the hub.
-
-    Raises ModelError where they cannot be had or belong to another architecture; random weights are never
-    taken in silence. A model without pretrained weights takes only '' and 'random'.
+    None or '' takes the model's own: the file that this package holds, or those of the hub. 'random' keeps
+    the fresh ones. A model without pretrained weights takes only None, '' and 'random'. Raises ModelError
+    where the weights cannot be had or belong to another architecture, and never takes random ones instead.
     """
     name = model.signature.name
-    entry = find_model(name)
-    if weights == RANDOM or (entry.rename is None and not weights):
+    pretrained = find_model(name).pretrained
+    if weights == RANDOM or (pretrained is None and not weights):
         return
-    if entry.rename is None:
+    if pretrained is None:
         raise ModelError(
-            f"{name} is trained from scratch, but --weights was '{weights}'.", hint="Leave it out."
+            f"{name} is trained from scratch, but --weights was '{weights}'.", hint="Leave --weights out."
         )
-    published = read_weights(find_file(name, Path(weights))) if weights else _read_own(name, entry)
+    published = read_weights(find_file(name, Path(weights))) if weights else fetch_weights(name, pretrained)
     own = model.net.features.state_dict()
-    if published.keys() == own.keys():  # as threeages adapt writes them
-        entry = replace(entry, rename=str, adapt=dict)
-    found = _rename(published, entry, own)
     try:
-        missing, unexpected = model.net.features.load_state_dict(entry.adapt(found), strict=False)
-    except (RuntimeError, KeyError) as error:  # shapes differ, or what is to be adapted is missing
+        found = _convert(published, pretrained, own)
+        missing, unexpected = model.net.features.load_state_dict(found, strict=False)
+    except (RuntimeError, KeyError) as error:  # shapes differ, or what is to be converted is missing
         raise ModelError(f"The weights do not fit {name}: {error}", hint=HINT) from error
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
@@ -53,9 +51,17 @@ def load_pretrained(model: Classifier, weights: str | None = None) -> None:
         )
 
 
-def _rename(published: Mapping[str, Tensor], entry: Model, own: Container[str]) -> dict[str, Tensor]:
-    assert entry.rename is not None
-    names = {key: entry.rename(key) for key in published}
+def _convert(published: Weights, pretrained: Pretrained, own: Weights) -> dict[str, Tensor]:
+    """float32 weights of `features` by its keys, of published ones or of a file that distillation wrote."""
+    if published.keys() == own.keys():  # as `threeages distill` writes them
+        return {key: value.float() for key, value in published.items()}
+    found = _rename(published, pretrained.rename, own)
+    return pretrained.convert(found) if pretrained.convert else found
+
+
+def _rename(published: Weights, rename: Callable[[str], str], own: Container[str]) -> dict[str, Tensor]:
+    """Under the keys of `features`, without the published classifier."""
+    names = {key: rename(key) for key in published}
     return {
         new: published[key].float()
         for key, new in names.items()
@@ -64,15 +70,20 @@ def _rename(published: Mapping[str, Tensor], entry: Model, own: Container[str]) 
 
 
 def find_file(name: str, weights: Path) -> Path:
-    """The file itself, or in a folder the one whose name begins with the model's."""
+    """The file itself, or the one of a folder whose name begins with the model's; raises ModelError."""
     if not weights.is_dir():
         return weights
-    longer = tuple(other for other in MODELS if other.startswith(name) and other != name)
     own = name.removeprefix(PREFIX)
-    fits = [p for p in sorted(weights.glob(f"{own}*.safetensors")) if not p.name.startswith(longer or "/")]
-    if not fits:
-        raise ModelError(f"{weights} holds no file {own}*.safetensors.", hint=HINT)
-    return fits[0]
+    exact, found = weights / f"{own}.safetensors", sorted(weights.glob(f"{own}*.safetensors"))
+    if exact in found:
+        return exact
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found)
+        raise ModelError(
+            f"{weights} holds {len(found)} files {own}*.safetensors{f': {names}' if names else ''}.",
+            hint=f"One is needed. {HINT}",
+        )
+    return found[0]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -83,20 +94,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"Cannot load the weights {path}: {error}", hint=HINT) from error
 
 
-def _read_own(name: str, entry: Model) -> Mapping[str, Tensor]:
-    return read_weights(ASSETS / entry.bundled) if entry.bundled else _fetch(name, entry)
+def fetch_weights(name: str, pretrained: Pretrained) -> Weights:
+    """Published tensors by name, of the package's own file where it has one, else of the hub.
 
-
-def _fetch(name: str, entry: Model) -> Mapping[str, Tensor]:
-    if not entry.hub:
+    Raises ModelError where they only come as a file, or the hub cannot be reached.
+    """
+    if pretrained.bundled:
+        return read_weights(ASSETS / pretrained.bundled)
+    if not pretrained.hub:
         raise ModelError(f"The weights of {name} come only as a file, and none was given.", hint=HINT)
     try:
-        if name.startswith(PREFIX):
-            state: Mapping[str, Tensor] = create_timm(name, pretrained=True).state_dict()
-        else:
-            state = torch.hub.load_state_dict_from_url(entry.hub, map_location="cpu", check_hash=True)
+        return _fetch_hub(pretrained.hub)
     except ThreeAgesError:
         raise
     except Exception as error:  # whatever the hub's client raises without a network
         raise ModelError(f"Cannot fetch the weights of {name} from the hub: {error}", hint=HINT) from error
+
+
+def _fetch_hub(hub: str) -> Weights:
+    if hub.startswith(PREFIX):
+        state: Weights = create_timm(hub, pretrained=True).state_dict()
+    else:
+        state = torch.hub.load_state_dict_from_url(hub, map_location="cpu", check_hash=True)
     return state

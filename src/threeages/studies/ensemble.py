@@ -22,10 +22,10 @@ from threeages.inference.classify import Output
 from threeages.inference.runtime import OnnxModel
 from threeages.labels import YEARS
 from threeages.models.classifier import Classifier
+from threeages.training.batches import compute_outputs
 from threeages.training.build import create_data, open_data
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.frozen import find_features, gains_by_bfloat16
-from threeages.training.loop import compute_outputs
 from threeages.training.recipes import read_config
 
 TTA = ("plain", "mirrored", "whole", "whole-mirrored")

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from threeages.errors import ConfigError
 from threeages.labels import YEARS
-from threeages.training.config import TrainConfig, find_choices, read_settings
+from threeages.models.kinds import AGE_GROUP_HEADS
+from threeages.training.config import TrainConfig
 from threeages.training.recipes import RECIPES as PRODUCT_RECIPES
 from threeages.training.recipes import Recipe
 from threeages.training.recipes import create_recipe as create_product_recipe
@@ -107,7 +108,6 @@ RECIPES: dict[str, Recipe] = {
     "reference-lstm": reference_lstm,
 }
 
-HEADS = find_choices(read_settings(TrainConfig)["head"][0])
 COLUMNS = (YEARS, "gender", "expression", "pose")  # of the reference study's data set
 HEAD_WEIGHT = 0.3
 
@@ -127,8 +127,8 @@ def create_recipe(name: str) -> TrainConfig:
 
 
 def _apply(config: TrainConfig, part: str) -> TrainConfig:
-    if part in HEADS:
-        return replace(config, head=part)  # type: ignore[arg-type]
+    if part in AGE_GROUP_HEADS:
+        return replace(config, head=part)
     if part in COLUMNS:
         return replace(config, extra_heads={**config.extra_heads, part: HEAD_WEIGHT})
     if part == "frozen":
@@ -137,6 +137,6 @@ def _apply(config: TrainConfig, part: str) -> TrainConfig:
         return replace(config, extra_heads={})
     raise ConfigError(
         f"A recipe has no part '+{part}'.",
-        hint=f"Allowed: {', '.join((*HEADS, *COLUMNS, 'alone', 'frozen'))}; "
+        hint=f"Allowed: {', '.join((*AGE_GROUP_HEADS, *COLUMNS, 'alone', 'frozen'))}; "
         "for another column give --extra-head COLUMN=WEIGHT.",
     )

@@ -16,8 +16,8 @@ from threeages.models.classifier import Architecture, Classifier, create_classif
 from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.signature import Signature
+from threeages.training.batches import TrainingData
 from threeages.training.config import TrainConfig
-from threeages.training.loop import TrainingData
 from threeages.training.losses import collect_targets, create_heads, find_column
 from threeages.training.tasks import TEACHER, ClassificationTask, DistillationTask
 from threeages.training.teachers import open_encoder_features

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type
 
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
 from threeages.errors import ConfigError
+from threeages.models.kinds import AGE_GROUP_HEADS
 
 MODEL, SPLIT, AUGMENTATION, DISTILLATION = "Model", "Split", "Augmentation", "Distillation"
 SCHEDULE, OPTIMIZER, RESULT, HARDWARE = "Epochs", "Optimization", "What is kept", "Cache and precision"
@@ -18,13 +19,14 @@ SCHEDULE, OPTIMIZER, RESULT, HARDWARE = "Epochs", "Optimization", "What is kept"
 class Setting:
     """What is said of a field: its help, its section there, its bounds, and the word that stands for None.
 
-    `at_least` and `at_most` are allowed, `above` and `below` are not. `option` is False for what only a
-    recipe or a json file sets.
+    `choices` are those of a str; a Literal has its own. `at_least` and `at_most` are allowed, `above` and
+    `below` are not. `option` is False for what only a recipe or a json file sets.
     """
 
     help: str
     section: str = ""
     none: str = "none"
+    choices: tuple[str, ...] = ()
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
@@ -75,7 +77,7 @@ class TrainConfig:
     options: Annotated[
         dict[str, Any], Setting("Arguments of the network, such as hidden and dropout.", option=False)
     ] = field(default_factory=dict)
-    head: Annotated[Literal["softmax", "soft_ordinal", "coral", "corn"], Setting("", MODEL)] = "softmax"
+    head: Annotated[str, Setting("", MODEL, choices=AGE_GROUP_HEADS)] = "softmax"
     extra_heads: Annotated[dict[str, float], Setting("Further head: 'years' or COLUMN=WEIGHT.", MODEL)] = (
         field(default_factory=dict)
     )
@@ -186,9 +188,9 @@ def read_settings(config: type) -> dict[str, tuple[Any, Setting]]:
     return {f.name: get_args(hints[f.name])[:2] for f in fields(config)}
 
 
-def find_choices(kind: Any) -> tuple[str, ...]:
-    """The values of a Literal; none of any other type."""
-    return get_args(kind) if get_origin(kind) is Literal else ()
+def find_choices(kind: Any, setting: Setting) -> tuple[str, ...]:
+    """The values that a field of this type and description may have; empty where they are not listed."""
+    return get_args(kind) if get_origin(kind) is Literal else setting.choices
 
 
 def find_problems(config: Any) -> list[str]:
@@ -199,7 +201,7 @@ def find_problems(config: Any) -> list[str]:
 def _find_problems(config: Any) -> Iterator[str]:
     for name, (kind, setting) in read_settings(type(config)).items():
         value = getattr(config, name)
-        choices = find_choices(kind)
+        choices = find_choices(kind, setting)
         if choices and value not in choices:
             yield f"{name} is '{value}', allowed are {', '.join(choices)}"
         if isinstance(value, int | float) and (problem := setting.find_problem(name, value)):

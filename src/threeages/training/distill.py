@@ -21,11 +21,12 @@ from threeages.errors import ConfigError
 from threeages.files import atomic_path
 from threeages.models.classifier import Classifier
 from threeages.progress import track_progress
+from threeages.training.batches import split_rows
 from threeages.training.build import create_model, open_data
 from threeages.training.config import DistillConfig, TrainConfig
 from threeages.training.distill_losses import FeatureLoss, TokenLoss
 from threeages.training.frozen import StageSlice
-from threeages.training.loop import batches, choose_precision
+from threeages.training.optimizer import choose_precision
 from threeages.training.teachers import open_encoder_tokens, open_network_features
 
 REFERENCE_BATCH = 64  # images a step that the learning rates are meant for; they grow by the batch's root
@@ -90,7 +91,7 @@ def run_distillation(
     with create_pool() as pool:
         for epoch in range(len(losses), distillation.epochs):
             seed = (config.seed, epoch)
-            order = list(batches(np.random.default_rng(seed).permutation(rows.train), config.batch_size))
+            order = list(split_rows(np.random.default_rng(seed).permutation(rows.train), config.batch_size))
             images = augmenter.augment_batches(pool, (rows.faces[batch] for batch in order), seed)
             steps = track_progress(zip(order, images, strict=True), f"Epoch {epoch + 1}", len(order))
             losses.append(_train_epoch(state, teachers, steps))
@@ -188,7 +189,7 @@ def _create_state(
         pct_start=distillation.warm_up,
         cycle_momentum=False,
     )
-    backbone = StageSlice(student, 0, len(student.net.features)).train()
+    backbone = StageSlice(student, 0, len(student.net.stages) - 1).train()
     backbone, optimizer = fabric.setup(backbone, optimizer)
     return _State(fabric, backbone, loss, optimizer, schedule)
 

@@ -11,39 +11,40 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.seed import seed_everything
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from threeages.data.split import Rows, Split
-from threeages.data.stored import FEATURES_FOLDER
-from threeages.errors import ConfigError, ThreeAgesError
+from threeages.errors import ThreeAgesError
 from threeages.files import write_rows
-from threeages.models.classifier import Classifier
 from threeages.models.heads import MAIN
+from threeages.training.batches import (
+    TrainingData,
+    compute_outputs,
+    frozen_stages,
+    open_source,
+    read_batch,
+    sample_copies,
+    split_rows,
+)
 from threeages.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from threeages.training.config import Phase, TrainConfig
-from threeages.training.frozen import FeatureSource, has_bfloat16, open_features
-from threeages.training.losses import Targets
+from threeages.training.frozen import FeatureSource
+from threeages.training.optimizer import (
+    choose_memory_format,
+    choose_precision,
+    create_ema,
+    create_optimizer,
+    set_lr,
+)
 from threeages.training.tasks import ClassificationTask, select_targets
 from threeages.training.temperature import fit_temperature
 
-EVAL_BATCH = 128
 Epoch = dict[str, Any]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """uint8 `pixels` `(copies * n, size, size, 3)`, `targets` `(n, ...)` by name, a `key` of the images."""
-
-    pixels: NDArray[np.uint8]
-    targets: Targets
-    key: bytes
-    folder: Path = FEATURES_FOLDER
 
 
 @dataclass
@@ -134,90 +135,6 @@ def is_best(row: Epoch, history: list[Epoch]) -> bool:
     return all(row.get("val_accuracy", 1) > past.get("val_accuracy", 0) for past in history)
 
 
-def frozen_stages(model: Classifier, phase: Phase) -> int:
-    """How many stages the phase freezes: with the pooling all of them where `unfreeze` is 0."""
-    blocks = len(model.net.features)
-    if phase.unfreeze is None:
-        return 0
-    if phase.unfreeze == 0:
-        return blocks + 1
-    if phase.unfreeze > blocks:
-        raise ConfigError(
-            f"unfreeze is {phase.unfreeze}; {model.signature.name} has {blocks} stages.", hint="Give fewer."
-        )
-    return blocks - phase.unfreeze
-
-
-def open_source(model: Classifier, data: TrainingData, phase: Phase, config: TrainConfig) -> FeatureSource:
-    """The frozen stages' features where nothing before them changes from epoch to epoch, else pixels.
-
-    Those of a later phase, which freezes fewer stages, come first: the rest is computed from them.
-    """
-    source = FeatureSource(data.pixels)
-    if config.flip or not config.frozen_cache:
-        return source
-    for depth in sorted({frozen_stages(model, p) for p in (phase, config.phases()[-1])} - {0}):
-        if depth <= frozen_stages(model, phase):
-            source = open_features(model, source, data.key, depth, data.folder, config.max_cache_gb)
-    return source
-
-
-def create_optimizer(task: ClassificationTask, phase: Phase, name: str) -> torch.optim.Optimizer:
-    """An optimizer over what the phase trains; each group keeps the rate it starts from as `first_lr`."""
-    rates: list[tuple[nn.Module, float]] = [
-        (task.model.net.features, phase.lr),
-        (nn.ModuleList(task.top()), phase.neck_lr),
-    ]
-    groups = []
-    for module, lr in rates:
-        params = [p for p in module.parameters() if p.requires_grad]
-        if params:
-            groups.append({"params": params, "lr": lr, "first_lr": lr})
-    if name == "rmsprop":
-        return torch.optim.RMSprop(groups, alpha=0.9, eps=1e-7)  # alpha, eps as in Keras
-    # fused Adam: 66 images/s against 53 at batch 32 on 2 AVX2 cores; eps as in Keras
-    return torch.optim.Adam(groups, eps=1e-7, fused=True)
-
-
-def create_ema(task: ClassificationTask, phase: Phase, decay: float | None) -> AveragedModel | None:
-    """The moving average of the weights, where a decay is given and the phase trains more than heads."""
-    if not decay or phase.unfreeze == 0:
-        return None
-    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(task, multi_avg_fn=update, use_buffers=True)
-
-
-def compute_outputs(fabric: Fabric, net: nn.Module, source: FeatureSource, rows: Rows) -> dict[str, Tensor]:
-    """float32 outputs `(len(rows), ...)` by name, on the CPU."""
-    net.eval()
-    with torch.inference_mode():
-        parts = [net(*_read_batch(fabric, source, batch)) for batch in batches(rows, EVAL_BATCH)]
-    return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
-
-
-def choose_precision(precision: str) -> Any:
-    """The precision given; for `auto` bf16 where the device computes in it, else float32.
-
-    Without such instructions bf16 is emulated, which is slower than float32.
-    """
-    if precision != "auto":
-        return precision
-    return "bf16-mixed" if has_bfloat16() else "32-true"
-
-
-def sample_copies(batch: Rows, num_images: int, copies: int, rng: np.random.Generator) -> Rows:
-    """For each image of the batch the row of one of its copies, which stand behind one another."""
-    if copies == 1:
-        return batch
-    return batch + num_images * rng.integers(copies, size=len(batch))
-
-
-def batches(rows: Rows, size: int) -> Iterator[Rows]:
-    """The rows in parts of `size`; the last may be shorter."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
-
-
 @dataclass(frozen=True)
 class _Steps:
     """What the steps of one phase share and do not change."""
@@ -236,21 +153,12 @@ def _start_phase(
     task = state.task
     source = open_source(task.model, data, phase, config)
     task.model.net.freeze(frozen_stages(task.model, phase))
-    memory_format = _choose_memory_format(source.depth, choose_precision(config.precision))
+    memory_format = choose_memory_format(source.depth, choose_precision(config.precision))
     task.to(memory_format=memory_format)  # type: ignore[call-overload]
     net, optimizer = fabric.setup(task, create_optimizer(task, phase, config.optimizer))
     state.optimizer = optimizer
     state.ema = create_ema(task, phase, config.ema)
     return _Steps(fabric, net, source, data, config, phase)
-
-
-def _choose_memory_format(depth: int, precision: str) -> torch.memory_format:
-    # Late in a network the maps are small: 160 images/s against 110 with channels last, in float32 on one
-    # thread. In bf16 it is the other way round: 349 against 290 on two.
-    late = depth > 0
-    if late and precision == "32-true":
-        return torch.contiguous_format
-    return torch.channels_last
 
 
 def _train_epoch(steps: _Steps, state: State, rows: Rows) -> Epoch:
@@ -261,9 +169,10 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows) -> Epoch:
     rng = np.random.default_rng((config.seed, epoch))
     torch.manual_seed(int(rng.integers(2**31)))  # dropout is the same whether resumed or not
     total, correct = 0.0, 0
+    assert state.optimizer is not None
     with _create_bar(f"{phase.name} {epoch + 1}", len(rows)) as bar:
-        for step, batch in enumerate(batches(rng.permutation(rows), config.batch_size)):
-            _set_lr(state, config.lr_decay ** (done + step * config.batch_size / len(rows)))
+        for step, batch in enumerate(split_rows(rng.permutation(rows), config.batch_size)):
+            set_lr(state.optimizer, config.lr_decay ** (done + step * config.batch_size / len(rows)))
             loss, hits = _train_step(steps, state, batch, rng)
             if not np.isfinite(loss):
                 raise ThreeAgesError(
@@ -292,7 +201,7 @@ def _train_step(steps: _Steps, state: State, batch: Rows, rng: np.random.Generat
     targets = select_targets(steps.data.targets, batch, steps.fabric.device)
     mirror = rng.random(len(batch)) < 0.5 if config.flip else None
     copies = sample_copies(batch, len(steps.data.targets[MAIN]), config.augmented_copies, rng)
-    outputs = steps.net(*_read_batch(steps.fabric, steps.source, copies, mirror))
+    outputs = steps.net(*read_batch(steps.fabric, steps.source, copies, mirror))
     loss = state.task.loss(outputs, targets)
     if torch.isfinite(loss):
         state.optimizer.zero_grad()
@@ -358,23 +267,6 @@ def _threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _set_lr(state: State, factor: float) -> None:
-    assert state.optimizer is not None
-    for group in state.optimizer.param_groups:
-        group["lr"] = group["first_lr"] * factor
-
-
-def _read_batch(
-    fabric: Fabric, source: FeatureSource, rows: Rows, mirror: NDArray[np.bool_] | None = None
-) -> tuple[Tensor, int]:
-    """What the task takes for a batch: pixels or features, and the stage they enter."""
-    values = source.values[rows]
-    if mirror is not None:
-        values[mirror] = values[mirror, :, ::-1]
-    x = torch.from_numpy(values).to(fabric.device)
-    return (x.float() if source.depth else x), source.depth
 
 
 def _format(row: Epoch) -> str:

@@ -78,7 +78,7 @@ def head_metrics(
     for name, head in heads.items():
         known = targets[name] != UNKNOWN
         scores, labels = logits[name][known], targets[name][known]
-        metric, value = head.judge(scores, labels)
+        metric, value = head.metric(scores, labels)
         if name == MAIN:
             found |= {"loss": float(head.loss(scores, labels)), metric: value}
         else:

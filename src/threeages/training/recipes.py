@@ -70,7 +70,7 @@ def default() -> TrainConfig:
         lr=1e-4,
         neck_lr=1e-3,
         lr_decay=0.4,
-        unfreeze=31,
+        unfreeze=7,
         batch_size=128,
         augmented_copies=4,
         ema=0.99,

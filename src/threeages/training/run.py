@@ -19,10 +19,11 @@ from threeages.evaluation.collect import answer_table
 from threeages.evaluation.plots import plot_curves, save_figure
 from threeages.evaluation.predictions import PredictionTable
 from threeages.files import atomic_path
+from threeages.training.batches import TrainingData, compute_outputs, open_source
 from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.checkpoint import LAST, load_checkpoint
 from threeages.training.config import TrainConfig
-from threeages.training.loop import Epoch, TrainingData, compute_outputs, fit_model, open_source
+from threeages.training.loop import Epoch, fit_model
 from threeages.training.recipes import CONFIG_FILE, read_config
 from threeages.training.tasks import ClassificationTask, select_targets
 

@@ -1,0 +1,94 @@
+"""What a task is given: images, or the features of frozen stages, in batches with their targets."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from threeages.data.split import Rows
+from threeages.data.stored import FEATURES_FOLDER
+from threeages.errors import ConfigError
+from threeages.models.classifier import Classifier
+from threeages.training.config import Phase, TrainConfig
+from threeages.training.frozen import FeatureSource, open_features
+from threeages.training.losses import Targets
+
+EVAL_BATCH = 128
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """uint8 `pixels` `(copies * n, size, size, 3)`, `targets` `(n, ...)` by name, a `key` of the images."""
+
+    pixels: NDArray[np.uint8]
+    targets: Targets
+    key: bytes
+    folder: Path = FEATURES_FOLDER
+
+
+def open_source(model: Classifier, data: TrainingData, phase: Phase, config: TrainConfig) -> FeatureSource:
+    """The frozen stages' features where nothing before them changes from epoch to epoch, else pixels.
+
+    Those of a later phase, which freezes fewer stages, come first: the rest is computed from them.
+    """
+    source = FeatureSource(data.pixels)
+    if config.flip or not config.frozen_cache:
+        return source
+    for depth in sorted({frozen_stages(model, p) for p in (phase, config.phases()[-1])} - {0}):
+        if depth <= frozen_stages(model, phase):
+            source = open_features(model, source, data.key, depth, data.folder, config.max_cache_gb)
+    return source
+
+
+def frozen_stages(model: Classifier, phase: Phase) -> int:
+    """How many stages the phase freezes: with the pooling all of them where `unfreeze` is 0.
+
+    Raises ConfigError where the model has fewer stages than the phase is to train.
+    """
+    blocks = len(model.net.stages) - 1  # the last stage is the pooling
+    if phase.unfreeze is None:
+        return 0
+    if phase.unfreeze == 0:
+        return blocks + 1
+    if phase.unfreeze > blocks:
+        raise ConfigError(
+            f"unfreeze is {phase.unfreeze}; {model.signature.name} has {blocks} stages.", hint="Give fewer."
+        )
+    return blocks - phase.unfreeze
+
+
+def compute_outputs(fabric: Fabric, net: nn.Module, source: FeatureSource, rows: Rows) -> dict[str, Tensor]:
+    """float32 outputs `(len(rows), ...)` by name, on the CPU."""
+    net.eval()
+    with torch.inference_mode():
+        parts = [net(*read_batch(fabric, source, batch)) for batch in split_rows(rows, EVAL_BATCH)]
+    return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
+
+
+def read_batch(
+    fabric: Fabric, source: FeatureSource, rows: Rows, mirror: NDArray[np.bool_] | None = None
+) -> tuple[Tensor, int]:
+    """What the task takes for a batch: pixels or features, and the stage they enter."""
+    values = source.values[rows]
+    if mirror is not None:
+        values[mirror] = values[mirror, :, ::-1]
+    x = torch.from_numpy(values).to(fabric.device)
+    return (x.float() if source.depth else x), source.depth
+
+
+def sample_copies(batch: Rows, num_images: int, copies: int, rng: np.random.Generator) -> Rows:
+    """For each image of the batch the row of one of its copies, which stand behind one another."""
+    if copies == 1:
+        return batch
+    return batch + num_images * rng.integers(copies, size=len(batch))
+
+
+def split_rows(rows: Rows, size: int) -> Iterator[Rows]:
+    """The rows in parts of `size`; the last may be shorter."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
