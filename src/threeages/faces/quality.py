@@ -7,9 +7,8 @@ from threeages.faces.crop import Face
 from threeages.faces.images import Pixels, resize
 
 MIN_FACE = 16  # pixels of the shorter side
-# On persons outside training (benchmarks/sharpness.py) the model is right on 0.73 of 500 sharp faces; blurred
-# by a Gaussian of 4, 5, 6 and 8 % of their side 0.74, 0.68, 0.63 and 0.53, of which this bound refuses 3, 70,
-# 95 and 94 %, and none of 3,000 real film faces. At 0.0005 it would let 16 % of the last ones pass.
+# Chosen so that no real film face is rejected, and most of those whose accuracy a blur has reduced are:
+# results/sharpness.csv, by studies/blur.py.
 MIN_DETAIL = 0.0009
 _SIDE, _COARSE = 64, 12
 

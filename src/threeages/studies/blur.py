@@ -1,6 +1,6 @@
 """Accuracy under blur, and which faces the sharpness limit rejects.
 
-    python -m threeages.studies.blur --model runs/default-int8/fold-0/model.onnx \\
+    python -m threeages.studies.blur --model runs/release/int8/0/model.onnx \\
         --predictions film/predictions.csv --root DATA
 
 The predictions must be the model's own on held-out identities. Sharp crops (the sharper half, 80 pixels or

@@ -1,7 +1,7 @@
 """Agreement and accuracy of the int8 models with float32 on held-out identities.
 
     python -m threeages.studies.int8 "default, identity-disjoint, 5 folds" \\
-        --float32 runs/release/folds/* --int8 runs/release/int8/*
+        --float32 runs/release/fold-* --int8 runs/release/int8/*
 
 Each folder of `--float32` is a run that tested one fold, each of `--int8` the same fold's int8 model as
 tools/release.py exports it; both hold a predictions.csv. Writes results/int8.csv.

@@ -1,6 +1,6 @@
 """Accuracy with several photos of one identity: faces of one identity in one film, answered together.
 
-    python -m threeages.studies.multiple_photos default runs/default-int8/film/predictions.csv
+    python -m threeages.studies.multiple_photos default runs/release/film/predictions.csv
 
 Every face is pooled with other faces of its scene (one identity in one film) by the geometric mean of their
 probabilities, as `predict --together` and a track in a video are. Every row evaluates the same faces: those

@@ -130,7 +130,7 @@ def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _config(study: Study, name: str, split: SplitMode) -> TrainConfig:
     config = replace(create_recipe(name), split=split, seed=study.seed)
-    if find_model(config.model).rename is not None:  # else it is trained from scratch
+    if find_model(config.model).pretrained is not None:  # else it is trained from scratch
         config = replace(config, weights=study.weights)
     if study.epochs is not None:
         config = replace(config, epochs=study.epochs, head_epochs=min(config.head_epochs, study.epochs))
