@@ -1,8 +1,9 @@
-# make demo: install, predict on portraits, train for a minute, write a report.   make test: every check.
+# make demo: install, predict on portraits, train for a minute, write a report.
+# make test: every check and test.   make quick: the fast ones.   make dist: wheel and sdist, checked.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test quick check format dist clean
 
 demo: .venv/installed
 	$(BIN)/threeages demo
@@ -10,6 +11,12 @@ demo: .venv/installed
 # A thread for each of two processes: 7.6 minutes on 2 cores where one process with both takes 12.5.
 test: .venv/installed check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# No type check and no import contract, which take half a minute of their own.
+quick: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser and not realdata" -x -q
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
@@ -21,6 +28,14 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Both are built from the sources here, and a fresh environment must answer a portrait with the wheel alone.
+dist: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tools/check_wheel.py dist/*.whl
+	@echo "Built and checked:"; ls -l $(CURDIR)/dist/*
+
 # The stamp is touched last, so that an installation that was interrupted is done again.
 # torch goes first and alone: where its CPU build is offered, nothing then asks for the CUDA one.
 .venv/installed: pyproject.toml
@@ -30,4 +45,4 @@ format: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv dist runs .mypy_cache .ruff_cache .pytest_cache

@@ -7,7 +7,8 @@ from threeages.faces.crop import Face
 from threeages.faces.images import Pixels, resize
 
 MIN_FACE_SIDE = 16  # pixels of the shorter side of the box in the photo
-# The blur that lowers the model's accuracy is rejected, and no face of the film set (results/sharpness.csv).
+# The blur that lowers the model's accuracy is rejected, and no face of the film set (results/sharpness.csv,
+# by studies/blur.py).
 MIN_DETAIL = 0.0009  # share of the contrast in fine waves
 DETAIL_SIDE = 64  # pixels; detail is measured at one size
 COARSE_WAVES = 12  # lowest coefficients of the cosine transform in each direction, below 6 waves
