@@ -43,9 +43,7 @@ def test_import_joins_identities_and_counts_exclusions(tmp_path: Path) -> None:
 
 def test_merge_names_the_identities_of_each_part(faces_csv: Path, tmp_path: Path) -> None:
     (tmp_path / "more.csv").write_text("path,label\nx.jpg,OLD\n")
-    stdout, _ = _run(
-        "merge", str(faces_csv), str(tmp_path / "more.csv"), "--out", str(tmp_path / "m.csv")
-    )
+    stdout, _ = _run("merge", str(faces_csv), str(tmp_path / "more.csv"), "--out", str(tmp_path / "m.csv"))
     assert "faces 120 rows, 24 identities" in stdout
     assert "more 1 rows, one identity per image" in stdout
 

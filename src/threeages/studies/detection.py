@@ -17,7 +17,7 @@ import skimage.data
 from threeages.faces.crop import Box, Face, iou
 from threeages.faces.detect import MIN_SCORE, find_faces
 from threeages.faces.images import Pixels, load_image
-from threeages.faces.yunet import QUICK_SIDE, FULL_SIDE, YuNet
+from threeages.faces.yunet import FULL_SIDE, QUICK_SIDE, YuNet
 from threeages.studies.results import Row, create_parser, save_rows
 
 SCENES, CHIPS, CROPS = 150, 200, 300
