@@ -1,8 +1,8 @@
-# make demo: install, predict on portraits, train for a minute, write a report.   make test: every check.
+# make demo: install, predict on portraits, train for a minute, write a report.   make test: every check.   make docs: the site, offline.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format docs clean
 
 demo: .venv/installed
 	$(BIN)/threeages demo
@@ -21,6 +21,12 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Every warning is an error; the pages' generated parts must be fresh.
+docs: .venv/installed
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 # The stamp is touched last, so that an installation that was interrupted is done again.
 # torch goes first and alone: where its CPU build is offered, nothing then asks for the CUDA one.
 .venv/installed: pyproject.toml
@@ -30,4 +36,4 @@ format: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv runs docs/_build .mypy_cache .ruff_cache .pytest_cache
