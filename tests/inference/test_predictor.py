@@ -12,7 +12,7 @@ from PIL import Image
 
 import threeages
 from threeages.cli.inputs import expand_sources
-from threeages.data.manifest import RowFault, load_manifest
+from threeages.data.manifest import InvalidRow, load_manifest
 from threeages.demo import find_portraits
 from threeages.errors import ConfigError, DataError, ModelError
 from threeages.evaluation.collect import predict_table
@@ -222,7 +222,7 @@ def _far_away(portrait: Pixels) -> Pixels:
 
 def test_table_keeps_every_row(predictor: Predictor, faces_csv: Path) -> None:
     manifest = load_manifest(faces_csv).select([0, 1, 2])
-    table = predict_table(predictor, manifest, [RowFault(9, "x.jpg", "bad_label", "")])
+    table = predict_table(predictor, manifest, [InvalidRow(9, "x.jpg", "bad_label", "")])
     assert table.status == ("ok", "ok", "ok", "bad_label")
     assert np.isnan(table.probs[3]).all()
 

@@ -1,3 +1,4 @@
+import socket
 import sys
 import types
 from dataclasses import replace
@@ -5,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from threeages.errors import ConfigError, MissingDependencyError, ModelError
 from threeages.models.classifier import SIGNATURES, Classifier, create_classifier
 from threeages.models.registry import create_signature, find_model
-from threeages.models.weights import find_file, load_pretrained
+from threeages.models.weights import ASSETS, find_file, load_pretrained
 
 
 def _create(name: str) -> Classifier:
@@ -55,6 +56,23 @@ def test_missing_weights_stop_with_what_to_do(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ModelError, match=r"(?s)no route to host.*--weights"):
         load_pretrained(_create("mobilenet_v2"), "")
     load_pretrained(_create("mobilenet_v2"), "random")
+
+
+@pytest.mark.parametrize("weights", [None, ""])
+def test_the_network_of_faces_comes_with_the_package(
+    monkeypatch: pytest.MonkeyPatch, weights: str | None
+) -> None:
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket, "socket", no_network)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    model = _create("mobilenet_v1_face")
+    load_pretrained(model, weights)
+    stored = load_file(ASSETS / "mobilenet_v1_face.safetensors")
+    last, own = stored["features.66.weight"], model.net.features.state_dict()["63.3.weight"]
+    assert stored["features.1.weight"].dtype == torch.float16
+    torch.testing.assert_close(own, last.float())
 
 
 def test_a_model_without_pretrained_weights_takes_none(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """One row per image: path, label and whatever else is known of it; csv or parquet in and out."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
-from threeages.files import atomic_path
+from threeages.files import CsvTable, Row, atomic_path, read_csv, write_rows
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
-IDENTITY = "identity"  # images that must stay together: a person
+IDENTITY = "identity"  # the column that names who is shown: rows of one identity stay on one side of a split
+IDENTITY_ALIASES = ("cluster_id", "person")  # read as IDENTITY where that column is absent
+
+Columns = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class RowFault:
-    """A row that cannot be used: its line in the file (header is 1), a status and what is wrong."""
+class InvalidRow:
+    """A row that cannot be used: its line in the file (the header is line 1), a status and the reason."""
 
     line: int
     path: str
@@ -32,13 +34,13 @@ class Manifest:
     """Images of one root folder, in a fixed order.
 
     `labels` is int64 `(n,)`, UNKNOWN (-1) where there is none. `columns` holds every other column as text,
-    '' where unknown; `identity` among them names the images that must stay together.
+    '' where unknown; `identity` among them names who is shown.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: NDArray[np.int64]
-    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert len(self.labels) == len(self)
@@ -52,13 +54,13 @@ class Manifest:
         return [self.root / path for path in self.paths]
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Manifest":
-        """The given rows, in the given order."""
+        """A manifest of the rows of these indices, in the order given."""
         columns = {k: tuple(v[i] for i in rows) for k, v in self.columns.items()}
         labels = self.labels[np.asarray(rows, dtype=np.int64)]
         return Manifest(self.root, tuple(self.paths[i] for i in rows), labels, columns)
 
     def identities(self) -> NDArray[np.str_] | None:
-        """`identity` of every row as text, or None where the column is absent or wholly empty."""
+        """Identity of every row as text `(n,)`, or None where the column is absent or empty in every row."""
         values = self.columns.get(IDENTITY)
         return np.asarray(values) if values and any(values) else None
 
@@ -66,7 +68,7 @@ class Manifest:
 def find_rows(
     columns: Mapping[str, Sequence[str]], column: str, value: str, rows: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Those of the rows that have a value in a column; raises DataError where none has."""
+    """Those of `rows` whose cell in `column` is `value`; raises DataError where there is none."""
     cells = [columns[column][row] for row in rows] if column in columns else []
     found = [i for i, cell in enumerate(cells) if cell == value]
     if not found:
@@ -75,47 +77,56 @@ def find_rows(
     return rows[found]
 
 
+def name_identity(columns: Columns) -> Columns:
+    """The columns with the first of IDENTITY_ALIASES renamed to `identity`, where that is absent."""
+    alias = next((name for name in IDENTITY_ALIASES if name in columns), None)
+    if alias is None or IDENTITY in columns:
+        return columns
+    return {IDENTITY if name == alias else name: cells for name, cells in columns.items()}
+
+
 def read_manifest(
     path: Path, *, root: Path | None = None, need_label: bool = True
-) -> tuple[Manifest, list[RowFault]]:
-    """Rows of a csv or `.parquet` with the columns `path` and `label`, and the faults of the rows left out.
+) -> tuple[Manifest, list[InvalidRow]]:
+    """Read a csv or `.parquet` with the columns `path` and `label`; invalid rows are returned beside it.
 
-    Paths are relative to `root`; that is the folder named in the sidecar `<name>.json` that
-    `save_manifest` writes, else the file's own folder. A missing file or column raises DataError.
+    Paths are relative to `root`, which defaults to the folder named in the sidecar `<name>.json` that
+    `save_manifest` writes, and without one to the file's own folder. `need_label=False` allows rows without a
+    label. A column `cluster_id` or `person` counts as `identity` where that column is absent. Raises DataError
+    where the file cannot be read or lacks a column.
     """
-    rows, names = _read_rows(path, need_label)
+    table = _read_table(path, need_label)
     base = (root or _sidecar_root(path) or path.parent).resolve()
-    faults: list[RowFault] = []
-    kept: list[dict[str, str]] = []
+    invalid: list[InvalidRow] = []
+    rows: list[Row] = []
     labels: list[int] = []
     seen: set[str] = set()
-    for line, row in rows:
-        name = (row["path"] or "").strip()
-        try:
-            label = label_index(row["label"]) if (row.get("label") or "").strip() or need_label else UNKNOWN
-        except ThreeAgesError as error:
-            faults.append(RowFault(line, name, "bad_label", f"{error.message} {error.hint}"))
+    for line, row in zip(table.lines, table.rows, strict=True):
+        label, reason = _read_label(row.get("label", ""), need_label)
+        reason = reason or _check_path(row["path"], base, seen)
+        if reason:
+            invalid.append(InvalidRow(line, row["path"], *reason))
             continue
-        fault = _path_fault(name, base, seen)
-        if fault:
-            faults.append(RowFault(line, name, *fault))
-            continue
-        seen.add(name)
-        kept.append(row | {"path": name})
+        seen.add(row["path"])
+        rows.append(row)
         labels.append(label)
-    extra = {k: tuple((r[k] or "").strip() for r in kept) for k in names if k not in {"path", "label"}}
-    array = np.asarray(labels, dtype=np.int64)
-    return Manifest(base, tuple(r["path"] for r in kept), array, extra), faults
+    columns = {n: tuple(row[n] for row in rows) for n in table.columns if n not in {"path", "label"}}
+    paths = tuple(row["path"] for row in rows)
+    return Manifest(base, paths, np.asarray(labels, dtype=np.int64), name_identity(columns)), invalid
 
 
 def load_manifest(path: Path, *, root: Path | None = None, need_label: bool = True) -> Manifest:
-    """As `read_manifest`, but any faulty row raises DataError, which names the first five."""
-    manifest, faults = read_manifest(path, root=root, need_label=need_label)
-    if faults:
-        lines = "\n".join(f"  line {f.line}: {f.path!r}: {f.status}: {f.message}" for f in faults[:5])
-        more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
+    """Read a manifest as `read_manifest` does, where every row must be valid.
+
+    Raises DataError where there is no row, or with the first five invalid rows.
+    """
+    manifest, invalid = read_manifest(path, root=root, need_label=need_label)
+    if invalid:
+        lines = "\n".join(f"  line {f.line}: {f.path!r}: {f.status}: {f.message}" for f in invalid[:5])
+        more = f"\n  and {len(invalid) - 5} more" if len(invalid) > 5 else ""
         raise DataError(
-            f"{path} has {len(faults)} rows that cannot be used:\n{lines}{more}", hint="Mend them."
+            f"{path} has {len(invalid)} rows that cannot be used:\n{lines}{more}",
+            hint="Correct or delete them.",
         )
     if not len(manifest):
         raise DataError(f"{path} has no rows.", hint="It needs at least one row: path,label.")
@@ -123,52 +134,39 @@ def load_manifest(path: Path, *, root: Path | None = None, need_label: bool = Tr
 
 
 def save_manifest(manifest: Manifest, path: Path, *, provenance: dict[str, Any] | None = None) -> None:
-    """Write a csv or `.parquet` and a sidecar `<name>.json` with the root and where the rows came from."""
+    """Write a csv or `.parquet`, and a sidecar `<name>.json` with the root, the row count and `provenance`.
+
+    Raises DataError where a file cannot be written.
+    """
     labels = [AGE_GROUPS[label] if label != UNKNOWN else "" for label in manifest.labels]
     columns = {"path": manifest.paths, "label": labels, **manifest.columns}
-    with atomic_path(path) as part:
-        if _is_parquet(path):
-            arrow, parquet = _import_arrow()
+    if _is_parquet(path):
+        arrow, parquet = _import_arrow()
+        with atomic_path(path) as part:
             parquet.write_table(arrow.table(columns), part)
-        else:
-            with part.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(columns)
-                writer.writerows(zip(*columns.values(), strict=True))
+    else:
+        rows = zip(*columns.values(), strict=True)
+        write_rows(path, (dict(zip(columns, row, strict=True)) for row in rows), list(columns))
     sidecar = {"root": str(manifest.root), "rows": len(manifest), **(provenance or {})}
     with atomic_path(path.with_suffix(".json")) as part:
         part.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_rows(path: Path, need_label: bool) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
-    """Rows with the line each ends on, and the columns; raises DataError where one is missing."""
-    rows, names = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
-    missing = [n for n in (("path", "label") if need_label else ("path",)) if n not in names]
+def _read_table(path: Path, need_label: bool) -> CsvTable:
+    """The table in the file; raises DataError where a column is missing."""
+    table = _read_parquet(path) if _is_parquet(path) else read_csv(path)
+    missing = [n for n in (("path", "label") if need_label else ("path",)) if n not in table.columns]
     if missing:
         raise DataError(
-            f"{path} has no column {' or '.join(missing)}; its columns are {', '.join(names) or 'none'}.",
+            f"{path} has no column {' or '.join(missing)}; its columns are "
+            f"{', '.join(table.columns) or 'none'}.",
             hint="A manifest has the columns path,label and optionally identity, age and others.",
         )
-    return rows, names
+    return table
 
 
-def _read_csv(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
-    """The lines are the reader's, as empty lines are skipped and cells may hold several."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey=None, restval="")
-            rows = [(reader.line_num, row) for row in reader]
-            return rows, [n for n in reader.fieldnames or [] if n]
-    except OSError as error:
-        raise DataError(
-            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error
-
-
-def _read_parquet(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
-    """As `_read_csv`: values as text, '' for null, and row i counted as line i + 2."""
+def _read_parquet(path: Path) -> CsvTable:
+    """Values as stripped text, '' for null; row i counts as line i + 2, as in a csv."""
     arrow, parquet = _import_arrow()
     try:
         table = parquet.read_table(path)
@@ -176,8 +174,8 @@ def _read_parquet(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[st
         raise DataError(f"Cannot read {path}: {error}.", hint="Check the path and its rights.") from error
     except arrow.ArrowException as error:
         raise DataError(f"{path} is not a parquet file: {error}.", hint="Write it again.") from error
-    found = ({k: "" if v is None else str(v) for k, v in row.items()} for row in table.to_pylist())
-    return list(enumerate(found, start=2)), table.column_names
+    rows = [{k: "" if v is None else str(v).strip() for k, v in row.items()} for row in table.to_pylist()]
+    return CsvTable(tuple(table.column_names), tuple(rows), tuple(range(2, len(rows) + 2)))
 
 
 def _is_parquet(path: Path) -> bool:
@@ -193,7 +191,20 @@ def _import_arrow() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def _path_fault(name: str, base: Path, seen: set[str]) -> tuple[str, str] | None:
+Reason = tuple[str, str]  # status and message
+
+
+def _read_label(text: str, need_label: bool) -> tuple[int, Reason | None]:
+    if not text and not need_label:
+        return UNKNOWN, None
+    try:
+        return label_index(text), None
+    except ThreeAgesError as error:
+        return UNKNOWN, ("bad_label", f"{error.message} {error.hint}")
+
+
+def _check_path(name: str, base: Path, seen: set[str]) -> Reason | None:
+    """Why a row may not have this path, or None where it may."""
     if not name:
         return "no_path", "The path is empty."
     if not _is_inside(name, base):

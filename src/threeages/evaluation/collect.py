@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import Manifest, RowFault
+from threeages.data.manifest import Manifest, InvalidRow
 from threeages.data.split import Rows
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.inference.answer import apparent_age
@@ -18,7 +18,7 @@ from threeages.labels import UNKNOWN, YEARS
 def predict_table(
     predictor: Predictor,
     manifest: Manifest,
-    faults: Sequence[RowFault] = (),
+    faults: Sequence[InvalidRow] = (),
     *,
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> PredictionTable:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import IDENTITY, find_rows
+from threeages.data.manifest import IDENTITY, find_rows, name_identity
 from threeages.errors import DataError
-from threeages.files import atomic_path
+from threeages.files import CsvTable, atomic_path, read_csv
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
@@ -114,27 +114,28 @@ def load_predictions(path: Path) -> PredictionTable:
     Without a column `status` a row is 'ok' where it has probabilities, else 'no_answer'. Raises DataError,
     which names the line, on a path given twice, an unknown label or probabilities that are none.
     """
-    rows, names = _read(path)
+    table = _read_table(path)
+    rows = table.rows
     seen: dict[str, int] = {}
     labels, status, probs = [], [], []
-    for line, row in enumerate(rows, start=2):
+    for line, row in zip(table.lines, rows, strict=True):
         try:
             if seen.setdefault(row["path"], line) != line:
                 raise DataError(f"{row['path']!r} stands in line {seen[row['path']]} too.", hint="Keep one.")
-            labels.append(label_index(row["label"]) if row["label"].strip() else UNKNOWN)
+            labels.append(label_index(row["label"]) if row["label"] else UNKNOWN)
             status.append(_status(row))
             probs.append(_probs(row) if status[-1] == OK else (np.nan,) * len(AGE_GROUPS))
         except DataError as error:
             raise DataError(f"{path}, line {line}: {error.message}", hint=error.hint) from error
     array = np.asarray(probs, dtype=np.float64).reshape(-1, len(AGE_GROUPS))
-    columns = {k: tuple(row[k] for row in rows) for k in names if k not in OWN_COLUMNS}
+    columns = {k: tuple(row[k] for row in rows) for k in table.columns if k not in OWN_COLUMNS}
     return PredictionTable(
         tuple(row["path"] for row in rows),
         np.asarray(labels, dtype=np.int64),
         tuple(status),
         array,
         array.max(axis=1),
-        columns,
+        name_identity(columns),
     )
 
 
@@ -154,30 +155,21 @@ def _own_cells(table: PredictionTable, i: int) -> Sequence[str]:
     return [table.paths[i], label, OK, answer, *numbers]
 
 
-def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            names = [n for n in reader.fieldnames or [] if n]
-            rows = [{n: row[n] for n in names} for row in reader]
-    except OSError as error:
-        raise DataError(
-            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error
-    missing = [n for n in ("path", "label", *PROB_COLUMNS) if n not in names]
+def _read_table(path: Path) -> CsvTable:
+    """The table in the file; raises DataError where a column is missing."""
+    table = read_csv(path)
+    missing = [n for n in ("path", "label", *PROB_COLUMNS) if n not in table.columns]
     if missing:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}; its columns are {', '.join(names) or 'none'}.",
+            f"{path} has no column {', '.join(missing)}; its columns are "
+            f"{', '.join(table.columns) or 'none'}.",
             hint=f"The columns path, label, {', '.join(PROB_COLUMNS)} are needed; others are optional.",
         )
-    return rows, names
+    return table
 
 
 def _status(row: dict[str, str]) -> str:
-    given = row.get("status", "").strip()
-    return given or (OK if any(row[n].strip() for n in PROB_COLUMNS) else NO_ANSWER)
+    return row.get("status", "") or (OK if any(row[n] for n in PROB_COLUMNS) else NO_ANSWER)
 
 
 def _probs(row: dict[str, str]) -> tuple[float, ...]:

@@ -35,7 +35,7 @@ def load_image(source: Path | bytes, *, min_side: int = MIN_SIDE, target: int | 
 
 
 def load_reduced(
-    source: Path | bytes, target: int | None, *, min_side: int = MIN_SIDE
+    source: Path | bytes, target: int | None, *, min_side: int = MIN_SIDE, max_pixels: int = MAX_PIXELS
 ) -> tuple[Pixels, float]:
     """As `load_image`, and how many pixels of the file one of these pixels stands for.
 
@@ -46,7 +46,7 @@ def load_reduced(
     if not data:
         raise ImageError("empty", "The file has no bytes.", hint="Copy or download it again.")
     image = _open(data)
-    _check_size(image, min_side)
+    _check_size(image, min_side, max_pixels)
     longer = max(image.size)
     if target is not None and image.format in {"JPEG", "MPO"}:  # MPO: a phone's JPEG with a second picture
         image.draft("RGB", (target, target))
@@ -83,24 +83,24 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         hint = f"Allowed: {', '.join(FORMATS)}."
         raise ImageError("not_an_image", "The bytes are in no image format known here.", hint=hint) from error
     except Image.DecompressionBombError as error:
-        raise _too_large("too many") from error
+        raise _too_large("too many", MAX_PIXELS) from error
     except Exception as error:  # Pillow's parsers raise SyntaxError, struct.error and more on hostile headers
         raise ImageError("corrupt", f"The image header is damaged: {error}", hint="Save it again.") from error
 
 
-def _check_size(image: Image.Image, min_side: int) -> None:
+def _check_size(image: Image.Image, min_side: int, max_pixels: int) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _too_large(f"{width}x{height}")
+    if width * height > max_pixels:
+        raise _too_large(f"{width}x{height}", max_pixels)
     if min(width, height) < min_side:
         raise ImageError(
             "too_small", f"The image is {width}x{height} pixels.", hint=f"At least {min_side} on each side."
         )
 
 
-def _too_large(size: str) -> ImageError:
+def _too_large(size: str, max_pixels: int) -> ImageError:
     return ImageError(
-        "too_large", f"The image has {size} pixels.", hint=f"At most {MAX_PIXELS:,}; scale it down first."
+        "too_large", f"The image has {size} pixels.", hint=f"At most {max_pixels:,}; scale it down first."
     )
 
 

@@ -26,13 +26,14 @@ TORCH_HUB = "https://download.pytorch.org/models/"
 class Model:
     """`rename` turns a key of the published weights into one of `features`; None: there are no such weights.
 
-    `hub` is the address of the weights, '' where they only come as a file.
+    `hub` is the address of the weights, '' where they only come as a file; `bundled` a file of the package.
     """
 
     build: Callable[..., Network]
     signature: Signature
     rename: Callable[[str], str] | None = None
     hub: str = ""
+    bundled: str = ""
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict  # the renamed weights to the signature's
 
 
@@ -78,6 +79,7 @@ MODELS: dict[str, Model] = {
             alignment=0.85,
         ),
         rename_published,
+        bundled="mobilenet_v1_face.safetensors",
         adapt=fold_preprocessing,
     ),
     "clip_vit_b16": Model(

@@ -13,13 +13,16 @@ from threeages.models.classifier import Classifier
 from threeages.models.registry import MODELS, Model, find_model
 from threeages.models.timm_network import PREFIX, create_timm
 
+ASSETS = Path(__file__).parents[1] / "assets"
 RANDOM = "random"
 CLASSIFIERS = ("classifier.", "fc.", "head.")  # of the published weights; the heads here start fresh
 HINT = f"Give --weights FILE (safetensors), or --weights {RANDOM} to start from random weights on purpose."
 
 
-def load_pretrained(model: Classifier, weights: str) -> None:
-    """Fill the features as `weights` says: '' the hub, 'random', a file, or a folder of `<model>_*` files.
+def load_pretrained(model: Classifier, weights: str | None = None) -> None:
+    """Fill the features as `weights` says: 'random', a file, or a folder of `<model>_*` files.
+
+    None or '' takes the model's own: the file that this package holds, where it does, or those of the hub.
 
     Raises ModelError where they cannot be had or belong to another architecture; random weights are never
     taken in silence. A model without pretrained weights takes only '' and 'random'.
@@ -32,7 +35,7 @@ def load_pretrained(model: Classifier, weights: str) -> None:
         raise ModelError(
             f"{name} is trained from scratch, but --weights was '{weights}'.", hint="Leave it out."
         )
-    published = read_weights(find_file(name, Path(weights))) if weights else _fetch(name, entry)
+    published = read_weights(find_file(name, Path(weights))) if weights else _read_own(name, entry)
     own = model.net.features.state_dict()
     if published.keys() == own.keys():  # as threeages adapt writes them
         entry = replace(entry, rename=str, adapt=dict)
@@ -78,6 +81,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:  # safetensors raises its own error, OSError or FileNotFoundError
         raise ModelError(f"Cannot load the weights {path}: {error}", hint=HINT) from error
+
+
+def _read_own(name: str, entry: Model) -> Mapping[str, Tensor]:
+    return read_weights(ASSETS / entry.bundled) if entry.bundled else _fetch(name, entry)
 
 
 def _fetch(name: str, entry: Model) -> Mapping[str, Tensor]:
