@@ -75,17 +75,17 @@ def _section(name: str, command: Any) -> str:
     usage = " ".join([name, *(_metavar(p) for p in arguments), *(["[OPTIONS]"] if options else [])])
     parts = [f"## {name}\n", f"{_text(command.help)}\n", f"```text\n{usage}\n```\n"]
     if arguments:
-        parts.append(
-            table(["argument", "what it is"], [[f"`{_metavar(p)}`", _text(p.help)] for p in arguments]) + "\n"
-        )
-    if options:
-        rows = [[f"`{_flags(p)}`", _default(p), _text(p.help)] for p in options]
-        parts.append(table(["option", "default", "what it does"], rows) + "\n")
+        rows = [[f"`{_metavar(p)}`", _text(p.help)] for p in arguments]
+        parts.append(table(["argument", "what it is"], rows) + "\n")
+    for panel in dict.fromkeys(p.rich_help_panel for p in options):
+        rows = [[f"`{_flags(p)}`", _default(p), _text(p.help)] for p in options if p.rich_help_panel == panel]
+        parts.append(table([panel or "option", "default", "what it does"], rows) + "\n")
     return "\n".join(parts)
 
 
 def _metavar(parameter: Any) -> str:
-    return f"{parameter.name.strip('_').upper()}{'...' if parameter.nargs == -1 else ''}"
+    dots = "..." if parameter.nargs == -1 else ""
+    return str(parameter.metavar or f"{parameter.name.strip('_').upper()}{dots}")
 
 
 def _flags(parameter: Any) -> str:
@@ -98,10 +98,12 @@ def _flags(parameter: Any) -> str:
 
 
 def _kind(parameter: Any) -> str:
-    """What a value is: TEXT, NUMBER, INTEGER or PATH; typer keeps it in one of two places, by its version."""
+    """What a value is, such as PATH or `FLOAT|none`; typer keeps its type in one of two places, by version."""
+    if parameter.metavar:
+        return str(parameter.metavar)
     found = getattr(parameter, "type_descriptor", None)
     kind = str(found.annotation if found else parameter.type.name).lower()
-    names = {"path": "PATH", "int": "INTEGER", "float": "NUMBER"}
+    names = {"path": "PATH", "int": "INT", "float": "FLOAT"}
     return next((name for part, name in names.items() if part in kind), "TEXT")
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,5 @@ def test_every_file_named_exists(page: Path) -> None:
     scripts = [ROOT / path for path in re.findall(r"python ((?:tools|benchmarks|docs)/[\w/]+\.py)", text)]
     missing = [str(path) for path in [*(page.parent / link for link in links), *scripts] if not path.exists()]
     assert missing == []
+    modules = re.findall(r"python\s+-m\s+(threeages[\w.]+)", text)
+    assert [name for name in modules if not find_spec(name)] == []
