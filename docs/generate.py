@@ -98,7 +98,7 @@ def _flags(parameter: Any) -> str:
 
 
 def _kind(parameter: Any) -> str:
-    """What a value is, such as PATH or `FLOAT|none`; typer keeps its type in one of two places, by version."""
+    """What a value is, such as PATH or `FLOAT|none`; typer keeps types in one of two places."""
     if parameter.metavar:
         return str(parameter.metavar)
     found = getattr(parameter, "type_descriptor", None)
