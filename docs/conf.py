@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 project = "threeages"
 author = "the threeages contributors"
 version = release = installed_version("threeages")
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 root_doc = "index"
 
@@ -30,6 +30,7 @@ smartquotes = False  # options begin with two hyphens
 default_role = "code"  # docstrings say `name`
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+napoleon_use_ivar = True  # attributes are described once
 autodoc_member_order = "bysource"
 nitpicky = True
 nitpick_ignore_regex = [

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,12 @@ def thresholds() -> str:
     """What each target error rate comes to on identities held out of the choice of its threshold."""
     found = read_json("default-identity/thresholds.json")
     return table(
-        ["`--max-error`", "confidence from", "coverage", "error among the answers"],
+        ["`--max-error`", "confidence from", "coverage", "selective risk"],
         [
-            [f"{item['rate']:.0%}", *(f"{item[key]:.3f}" for key in ("confidence", "answered", "error"))]
+            [
+                f"{item['target_error']:.0%}",
+                *(f"{item[key]:.3f}" for key in ("confidence", "coverage", "risk")),
+            ]
             for item in found["errors"]
         ],
     )
@@ -148,8 +152,8 @@ def conformal() -> str:
     header = ["`--coverage`", "probability from", "true group in the set", "groups in the set"]
     rows = []
     for item in read_json("default-identity/thresholds.json")["sets"]:
-        shares = (f"{item[key]:.3f}" for key in ("probability", "covered"))
-        rows.append([f"{item['coverage']:.0%}", *shares, f"{item['size']:.2f}"])
+        shares = (f"{item[key]:.3f}" for key in ("probability", "coverage"))
+        rows.append([f"{item['target_coverage']:.0%}", *shares, f"{item['size']:.2f}"])
     return table(header, rows)
 
 
@@ -254,6 +258,14 @@ def experiments() -> str:
     return table(["", "change, expectation, outcome", "film", "macro-F1", "UTKFace", "years", "commit"], rows)
 
 
+def floors() -> str:
+    """The layers of the import contract, top to bottom, as import-linter checks them."""
+    project = tomllib.loads((RESULTS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    return "\n".join(["```text", *(layer.replace("threeages.", "") for layer in layers), "```"])
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -313,4 +325,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "study": study,
     "ablation": ablation,
     "experiments": experiments,
+    "floors": floors,
 }
