@@ -77,6 +77,7 @@ def test_every_command_is_documented(name: str, command: Any) -> None:
     assert f"\n## {name}\n" in (DOCS / "cli.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # builds it
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     pages = [path for path in site.rglob("*") if path.suffix in {".html", ".css"}]
     assert len(pages) > 10

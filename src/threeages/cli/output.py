@@ -1,5 +1,6 @@
 """What the commands print: tables, progress and evaluations."""
 
+import logging
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 WATCH_FROM = 100  # images; fewer are answered before a bar is read
 
 WIDE = 240  # columns of a table that no terminal shows
+
+
+def log_on_stderr() -> None:
+    """Let the library's log lines of level INFO and above appear on stderr, without a prefix."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("threeages").setLevel(logging.INFO)
 
 
 def say_on_stderr(text: str) -> None:
