@@ -1,9 +1,10 @@
 # make demo: install, predict on portraits, train for a minute, write a report.
-# make test: every check and test.   make quick: the fast ones.   make dist: wheel and sdist, checked.
+# make test: every check and test.   make quick: the fast ones.
+# make docs: the documentation, offline.   make dist: wheel and sdist, checked.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick check format dist clean
+.PHONY: demo test quick check format docs dist clean
 
 demo: .venv/installed
 	$(BIN)/threeages demo
@@ -28,6 +29,12 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Every warning is an error; the pages' generated parts must be fresh.
+docs: .venv/installed
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 # Both are built from the sources here, and a fresh environment must answer a portrait with the wheel alone.
 dist: .venv/installed
 	rm -rf dist
@@ -45,4 +52,4 @@ dist: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv dist runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv dist runs docs/_build .mypy_cache .ruff_cache .pytest_cache
