@@ -1,10 +1,9 @@
-"""What the benchmarks share: faces to work on, medians side by side, the row each one writes."""
+"""What the benchmarks share: faces and photos to work on, medians of two sides, the row each one writes."""
 
 import io
 import os
 import statistics
 from collections.abc import Callable
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,23 +14,23 @@ from threeages.data.sources import import_source
 from threeages.data.synthetic import write_face_set
 from threeages.demo import find_portraits
 from threeages.files import replace_rows
-from threeages.machine import describe_machine
+from threeages.studies.results import describe_origin
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"
-PER_PERSON = 10
+PER_IDENTITY = 10
 HEADER = (
     "benchmark", "measure", "unit", "ours", "other_name", "other", "ratio", "details", "machine", "versions",
-    "date",
+    "date", "commit",
 )  # fmt: skip
 
 
 def load_faces(count: int, folder: Path) -> tuple[Manifest, str]:
-    """`count` rows and what they are: film faces where THREEAGES_DATA holds them, else drawn faces."""
+    """`count` rows and their origin: film faces where THREEAGES_DATA holds them, else drawn faces."""
     source = Path(os.environ.get("THREEAGES_DATA", "../shared/data")) / "faces-age-detection"
     if (source / "train.csv").exists():
         manifest = import_source(str(source), out=folder / "film.csv").manifest
         return manifest.select(range(0, len(manifest), len(manifest) // count)[:count]), "film faces"
-    path = write_face_set(folder / "drawn", identities=-(-count // PER_PERSON), per_identity=PER_PERSON)
+    path = write_face_set(folder / "drawn", identities=-(-count // PER_IDENTITY), per_identity=PER_IDENTITY)
     return load_manifest(path).select(range(count)), "drawn faces"
 
 
@@ -39,14 +38,14 @@ def make_photo(i: int) -> bytes:
     """A JPEG of 640x480 with one face; each of the 8 is a little different."""
     with Image.open(find_portraits()[0]) as image:
         whole = image.convert("RGB").resize((640, 750))
-    cut = whole.crop((0, 10 * i, 640, 10 * i + 480))
+    part = whole.crop((0, 10 * i, 640, 10 * i + 480))
     file = io.BytesIO()
-    ImageEnhance.Brightness(cut).enhance(0.9 + 0.03 * i).save(file, "JPEG", quality=90)
+    ImageEnhance.Brightness(part).enhance(0.9 + 0.03 * i).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
 def alternate(ours: Callable[[], float], other: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """Medians of both sides, measured in turn so that whatever else the machine does meets both alike."""
+    """Medians of both sides, measured in turn, so that other load on the machine affects both alike."""
     pairs = [(ours(), other()) for _ in range(rounds)]
     for pair in pairs:
         print("  ".join(f"{value:.2f}" for value in pair))
@@ -66,14 +65,18 @@ def add_row(
     versions: dict[str, str] | None = None,
     results: Path = RESULTS,
 ) -> None:
-    """Print the row and put it into the csv of results, in the place of that measure's older one."""
+    """Print a row and write it to the csv of results, in place of the same measure's older row.
+
+    `other` is the name and value that `ours` is compared with. Machine, versions, date and commit are added.
+    """
     name, value = other or ("", None)
     packages = {p: version(p) for p in ("threeages", "numpy", "onnxruntime", "pillow")} | (versions or {})
     text = " ".join(f"{name} {number}" for name, number in packages.items())
-    figures = (_number(ours), name, _number(value), _number(ratio))
-    cells = (benchmark, measure, unit, *figures, details, describe_machine(), text, date.today().isoformat())
-    row = dict(zip(HEADER, cells, strict=True))
-    print("  ".join(v for k, v in row.items() if v and k not in {"machine", "versions", "date"}))
+    numbers = (_number(ours), name, _number(value), _number(ratio))
+    row = dict(zip(HEADER, (benchmark, measure, unit, *numbers, details), strict=False))
+    print("  ".join(cell for cell in row.values() if cell))
+    origin = describe_origin() | {"versions": text}
+    row |= {column: origin[column] for column in HEADER[len(row) :]}
     replace_rows(results, [row], ("benchmark", "measure"))
 
 

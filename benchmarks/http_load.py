@@ -53,7 +53,7 @@ def form(images: Sequence[bytes]) -> tuple[bytes, str]:
 def run_load(
     address: str, calls: Sequence[Call], clients: int, watch: Callable[[int], None] = lambda _: None
 ) -> Outcome:
-    """Every call once, from so many clients at once; `watch` hears how many are answered."""
+    """Send every call once, over `clients` connections; `watch` is called with the number of answers."""
     outcome = Outcome()
     start = time.perf_counter()
     asyncio.run(_load(address, calls, clients, outcome, watch))

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -15,8 +16,10 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
+Model = Any  # TensorFlow is not installed where the types are checked
 
-def cnn():
+
+def cnn() -> Model:
     """Four blocks of convolution and max-pool, dense 512."""
     parts = []
     for width in (32, 64, 128, 128):
@@ -24,7 +27,7 @@ def cnn():
     return keras.Sequential([*parts, layers.Flatten(), layers.Dense(512, activation="relu")])
 
 
-def attention_cnn():
+def attention_cnn() -> Model:
     """Four blocks with batch norm, spatial dropout and channel attention, pooled, dense 256."""
     parts = []
     for width, dropout in zip((32, 64, 128, 256), (0.2, 0.3, 0.3, 0.4), strict=True):
@@ -42,11 +45,11 @@ def attention_cnn():
 class ChannelAttention(layers.Layer):
     """The gate of two layers, shared by the channels' means and maxima."""
 
-    def __init__(self, width):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.gate = keras.Sequential([layers.Dense(width // 16, activation="relu"), layers.Dense(width)])
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         """`(n, h, w, c)` to the same shape."""
         weight = self.gate(tf.reduce_mean(x, (1, 2))) + self.gate(tf.reduce_max(x, (1, 2)))
         return x * tf.sigmoid(weight)[:, None, None, :]
@@ -61,20 +64,20 @@ class Steps(keras.callbacks.Callback):
 
     total = 0.0  # of all epochs
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.seconds = 0.0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.start = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.seconds += time.perf_counter() - self.start
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.total += self.seconds
 
 
-def main():
+def main() -> None:
     """Train; print the speed of the last epoch, when all is warm, and the seconds of all."""
     pixels, labels = np.load(sys.argv[1]), np.load(sys.argv[2])
     body = {"cnn": cnn, "attention_cnn": attention_cnn}[sys.argv[3]]()

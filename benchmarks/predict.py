@@ -14,6 +14,7 @@ from pathlib import Path
 from common import add_row, load_faces, make_photo
 
 from threeages.demo import find_portraits
+from threeages.faces.process import configure_process
 from threeages.inference.predictor import load_predictor
 
 # VmHWM is the peak of this program alone; the usage that wait4 gives begins with the peak of who started it
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
+    configure_process()  # as the command line does
     photo = str(find_portraits()[0])
     run(photo)  # the files are then in the page cache
     seconds = statistics.median(run(photo)[0] for _ in range(args.rounds))

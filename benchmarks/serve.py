@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -31,6 +32,7 @@ from threeages.inference.predictor import Predictor, load_predictor
 SERVE = RESULTS.with_name("serve.csv")
 CLIENTS = 32
 RARE = 0.25  # weight of what costs as much as dozens of photos, beside 10 of each photo
+SEED = 0  # of the soak's order of requests
 SETTLED = 2000  # requests of the soak after which its memory is first taken
 LIBRARIES = ("fastapi", "uvicorn", "opencv-python-headless")
 
@@ -69,10 +71,10 @@ def measure_load(count: int, rounds: int) -> None:
             loaded = checked(run_load(ours, raw, CLIENTS))
             rates.setdefault("ours", []).append(count / loaded.wall)
             tails.append(loaded.quantile(0.99))
-            for path in ("/threads", "/async"):
-                calls = [Call(plain_request(path, photos[i % 8])) for i in range(count // 2)]
+            for handler in ("/threads", "/async"):
+                calls = [Call(plain_request(handler, photos[i % 8])) for i in range(count // 2)]
                 outcome = checked(run_load(plain, calls, CLIENTS))
-                rates.setdefault(path, []).append(len(calls) / outcome.wall)
+                rates.setdefault(handler, []).append(len(calls) / outcome.wall)
             offline_ms.append(offline_median(predictor, photos, len(lone)))
             lone_ms.append(checked(run_load(ours, lone, 1)).quantile(0.5))
             print({name: round(values[-1], 1) for name, values in rates.items()}, lone_ms[-1], offline_ms[-1])
@@ -80,9 +82,13 @@ def measure_load(count: int, rounds: int) -> None:
     details = f"{count} JPEGs of 640x480 with one face, median of {rounds} rounds in turn"
     what = f"throughput, {CLIENTS} clients"
     report(what, "images/s", middle["ours"], ("offline folder", middle["offline"]), details=details)
-    for path, words in (("/threads", "handler in threads"), ("/async", "handler in the loop")):
+    for handler, words in (("/threads", "handler in threads"), ("/async", "handler in the loop")):
         report(
-            f"{what}, {words}", "images/s", middle["ours"], (f"plain {words}", middle[path]), details=details
+            f"{what}, {words}",
+            "images/s",
+            middle["ours"],
+            (f"plain {words}", middle[handler]),
+            details=details,
         )
     report(f"p99, {CLIENTS} clients", "ms", statistics.median(tails[1:]), details=details)
     ours_ms, theirs = statistics.median(lone_ms[1:]), statistics.median(offline_ms[1:])
@@ -91,7 +97,7 @@ def measure_load(count: int, rounds: int) -> None:
 
 def soak(count: int) -> None:
     kinds = make_calls(load_predictor())
-    rng = random.Random(0)
+    rng = random.Random(SEED)
     names, weights = zip(*((name, weight) for name, (weight, _) in kinds.items()), strict=True)
     calls = [kinds[name][1] for name in rng.choices(names, weights, k=count)]
     with service() as (address, root):
@@ -113,9 +119,8 @@ def soak(count: int) -> None:
         line.split()[1] for line in figures.splitlines() if line.startswith("threeages_decoder_rest")
     )
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(outcome.statuses.items()))
-    details = (
-        f"{count} requests of {len(kinds)} kinds, {CLIENTS} at once, in {outcome.wall:.0f} s; {statuses}"
-    )
+    details = f"{count} requests of {len(kinds)} kinds, seed {SEED}, {CLIENTS} at once, "
+    details += f"in {outcome.wall:.0f} s; {statuses}"
     report("soak: wrong or lost answers", "requests", len(outcome.faults), details=details)
     report("soak: decoders that died", "processes", float(restarts), details=details)
     first = levels[settled]
@@ -126,12 +131,16 @@ def fuzz(examples: int) -> None:
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis.errors import Unsatisfiable
+    from schemathesis.core.result import Err
 
     counts: dict[int, int] = {}
     with service() as (address, _):
         schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
         modes = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
-        for operation in (result.ok() for result in schema.get_all_operations()):
+        for result in schema.get_all_operations():
+            if isinstance(result, Err):
+                raise SystemExit(f"The schema cannot be read: {result.err()}")
+            operation = result.ok()
             for mode in modes:
 
                 @settings(
@@ -139,12 +148,12 @@ def fuzz(examples: int) -> None:
                     suppress_health_check=list(HealthCheck), phases=[Phase.generate],
                 )  # fmt: skip
                 @given(case=operation.as_strategy(generation_mode=mode))
-                def ask(case: schemathesis.Case) -> None:
+                def send(case: schemathesis.Case[Any]) -> None:
                     status = case.call().status_code
                     counts[status] = counts.get(status, 0) + 1
 
                 try:
-                    ask()
+                    send()
                 except (schemathesis.errors.SchemathesisError, Unsatisfiable) as error:
                     print(operation.label, mode.value, type(error).__name__)  # nothing to negate there
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(counts.items()))
@@ -305,7 +314,7 @@ def plain_service() -> Iterator[str]:
 
 def memory(root: psutil.Process) -> float:
     """MiB of the service and its processes that are theirs alone."""
-    return sum(p.memory_full_info().uss for p in [root, *root.children(recursive=True)]) / 2**20
+    return float(sum(p.memory_full_info().uss for p in [root, *root.children(recursive=True)])) / 2**20
 
 
 def report(

@@ -1,8 +1,8 @@
 """The reference study, ours against Keras:   python benchmarks/study.py --keras-python PATH.
 
-All epochs of every model on the same images, from the first to the last second; ours includes computing the
-frozen part and judging every epoch, theirs neither the start nor judging. PATH is as in training.py. Weights
-are random on both sides: they do not change the speed.
+All epochs of every model on the same images, from the first to the last second. Ours includes computing the
+frozen features and evaluating every epoch, theirs neither the start nor evaluation. PATH is as in
+training.py. Weights are random on both sides: they do not change the speed.
 """
 
 import argparse
@@ -14,12 +14,14 @@ from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import add_row, alternate, load_faces
 
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
+from threeages.data.stored import FEATURES_FILE
 from threeages.studies.recipes import create_recipe
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
@@ -60,7 +62,8 @@ def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
     transfer = config.head_epochs > 0
     config = replace(config, weights="random" if transfer else None)
     with tempfile.TemporaryDirectory() as name:
-        folder, turn, other = Path(name), count(), {}
+        folder, turn = Path(name), count()
+        other: dict[str, str] = {}
         manifest, origin = load_faces(args.images, folder)
         cache = open_cache(manifest, config.input_size, folder=folder)
         rows = create_split(manifest, cache.digests, config.split, seed=config.seed).train
@@ -68,7 +71,7 @@ def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
         np.save(folder / "labels.npy", manifest.labels[rows])
 
         def ours() -> float:
-            for file in folder.glob("features-*.npy"):
+            for file in folder.glob(FEATURES_FILE.format("*")):
                 file.unlink()
             start = time.perf_counter()
             run_training(manifest, config, folder / f"run-{next(turn)}", cache_dir=folder)
@@ -80,6 +83,7 @@ def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
 
         fast, slow = alternate(ours, keras, args.rounds)
         epochs = f"both phases of {config.epochs} epochs" if transfer else f"{config.epochs} epochs"
+        details = f"{len(rows)} {origin}, {config.input_size} px, seed {config.seed}"
         add_row(
             "study",
             f"{recipe}, {epochs}",
@@ -87,19 +91,19 @@ def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
             fast,
             other=("Keras", slow),
             ratio=slow / fast,
-            details=f"{len(rows)} {origin}, {config.input_size} px, median of {args.rounds} in turn",
+            details=f"{details}, median of {args.rounds} in turn",
             versions={"torch": version("torch"), "tensorflow": other["tensorflow"]},
         )
         return fast, slow
 
 
-def _run_keras(python: Path, script: str, folder: Path, config: TrainConfig) -> dict[str, object]:
+def _run_keras(python: Path, script: str, folder: Path, config: TrainConfig) -> dict[str, str]:
     files = [str(folder / "pixels.npy"), str(folder / "labels.npy")]
     settings = [config.model, str(config.batch_size), str(config.epochs)]
     command = [str(python), str(Path(__file__).with_name(script)), *files, *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {name: str(value) for name, value in found.items()}
 
 
 if __name__ == "__main__":

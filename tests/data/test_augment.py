@@ -7,7 +7,7 @@ import pytest
 from threeages.data.augment import PLAIN, WHOLE, augment_whole, create_copy, degrade, random_affine
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
 from threeages.demo import find_portraits
-from threeages.faces.crop import TEMPLATE, Face, align_crop, whole
+from threeages.faces.crop import TEMPLATE, Face, align_crop, whole_image
 from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image, resize
 from threeages.faces.yunet import YuNet
@@ -51,7 +51,7 @@ def _digest(*arrays: np.ndarray) -> str:
 def test_the_default_copies_are_those_that_the_shipped_model_saw(copy: int, expected: str) -> None:
     """Digests of the pixels before the ranges became settings (commit 3e78ea4)."""
     pixels = _pattern(96)
-    face = whole(pixels, (TEMPLATE * 80 + 8).astype(np.float32))
+    face = whole_image(pixels, (TEMPLATE * 80 + 8).astype(np.float32))
     assert _digest(*(_copy((pixels, face), copy, row) for row in range(30))) == expected
 
 
@@ -116,7 +116,7 @@ def test_without_any_probability_and_range_a_copy_is_the_crop_in_use(portrait: t
 
 def test_some_copies_show_strips_of_other_surroundings_and_all_show_the_face() -> None:
     pixels = np.full((80, 80, 3), 100, dtype=np.uint8)
-    image = pixels, whole(pixels, (TEMPLATE * 80).astype(np.float32))
+    image = pixels, whole_image(pixels, (TEMPLATE * 80).astype(np.float32))
     copies = [_copy(image, AUGMENTED, row, UNDEGRADED) for row in range(40)]
     strange = np.stack([(copy != 100).any(axis=2) for copy in copies])
     assert 3 <= strange.any(axis=(1, 2)).sum() <= 20
@@ -126,7 +126,7 @@ def test_some_copies_show_strips_of_other_surroundings_and_all_show_the_face() -
 
 def test_a_face_without_landmarks_is_degraded_alone() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
-    assert _copy((pixels, whole(pixels)), AUGMENTED).shape == (SIZE, SIZE, 3)
+    assert _copy((pixels, whole_image(pixels)), AUGMENTED).shape == (SIZE, SIZE, 3)
 
 
 @pytest.mark.parametrize("seed", range(30))

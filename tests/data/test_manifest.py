@@ -8,7 +8,6 @@ from pyarrow import parquet
 
 from threeages.data.manifest import load_manifest, read_manifest, save_manifest
 from threeages.errors import DataError, MissingDependencyError
-from threeages.files import atomic_path, replace_rows
 from threeages.labels import UNKNOWN
 
 
@@ -45,32 +44,6 @@ def test_other_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"path,label\n\xff\xfe\x00,YOUNG\n")
     with pytest.raises(DataError, match="UTF-8"):
         read_manifest(tmp_path / "a.csv")
-
-
-def test_nothing_is_written_half(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("old")
-
-    def fail_half_way() -> None:
-        with atomic_path(tmp_path / "a.txt") as part:
-            part.write_text("ne")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail_half_way()
-    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
-
-
-def test_unwritable_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="Cannot write"), atomic_path(tmp_path / "file" / "a.csv"):
-        pass
-
-
-def test_write_faults_leave_no_part_file(tmp_path: Path) -> None:
-    (tmp_path / "folder" / "full").mkdir(parents=True)
-    with pytest.raises(DataError, match="Cannot write"), atomic_path(tmp_path / "folder") as part:
-        part.write_text("x")
-    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
@@ -158,18 +131,30 @@ def test_what_is_no_parquet_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         load_manifest(tmp_path / "m.parquet")
 
 
-def test_rows_of_results_take_the_place_of_those_alike(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "t.csv"
-    first = {"model": "a", "split": "identity", "accuracy": "0.6"}
-    assert replace_rows(path, [first, {**first, "model": "b"}], ("model", "split")) == [
-        first,
-        {**first, "model": "b"},
-    ]
-    found = replace_rows(path, [{**first, "accuracy": "0.7"}], ("model", "split"))
-    assert found == [{**first, "model": "b"}, {**first, "accuracy": "0.7"}]
-    assert path.read_text() == "model,split,accuracy\nb,identity,0.6\na,identity,0.7\n"
-    with pytest.raises(ValueError, match="split"):
-        replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",))
-    assert len(path.read_text().splitlines()) == 3
-    replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",), extras="ignore")
-    assert path.read_text() == "model,accuracy\nb,0.6\na,0.7\nc,0.8\n"
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("person", {"identity": ("b",)}),
+        ("cluster_id", {"identity": ("b",)}),
+        ("person,cluster_id", {"person": ("b",), "identity": ("c",)}),
+        ("person,identity", {"person": ("b",), "identity": ("c",)}),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_aliases_of_identity_are_read_and_not_written(
+    tmp_path: Path, header: str, expected: dict[str, tuple[str, ...]], suffix: str
+) -> None:
+    cells = dict(zip(f"path,label,{header}".split(","), ["a.jpg", "OLD", "b", "c"], strict=False))
+    path = tmp_path / f"m.{suffix}"
+    if suffix == "csv":
+        path.write_text(f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    else:
+        parquet.write_table(pyarrow.table({name: [cell] for name, cell in cells.items()}), path)
+    found = load_manifest(path)
+    assert found.columns == expected
+    save_manifest(found, tmp_path / "again.csv")
+    assert set((tmp_path / "again.csv").read_text().splitlines()[0].split(",")) == {
+        "path",
+        "label",
+        *expected,
+    }

@@ -5,14 +5,16 @@ import sys
 import types
 import zipfile
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from threeages.data import archive
 from threeages.data.archive import extract_zip
 from threeages.data.manifest import load_manifest
-from threeages.data.sources import import_source
+from threeages.data.sources import ImportResult, import_source
 from threeages.errors import DataError, MissingDependencyError
 from threeages.labels import UNKNOWN, AgeBounds
 
@@ -20,7 +22,7 @@ DATA = Path(os.environ.get("THREEAGES_DATA", "../shared/data"))
 KAGGLE_CSV = "ID,Class\n7.jpg,OLD\n3.jpg,YOUNG\n5.jpg,MIDDLE\n"
 
 
-def write(folder, files):
+def write(folder: Path, files: Mapping[str, str]) -> Path:
     """Files by relative path; the import never opens an image, so a few bytes stand for one."""
     for name, text in files.items():
         path = folder / name
@@ -29,24 +31,24 @@ def write(folder, files):
     return folder
 
 
-def kaggle_files(prefix="", images="Train"):
+def kaggle_files(prefix: str = "", images: str = "Train") -> dict[str, str]:
     names = ("3.jpg", "5.jpg", "7.jpg")
     return {f"{prefix}train.csv": KAGGLE_CSV} | {f"{prefix}{images}/{n}": "x" for n in names}
 
 
-def make_zip(path, files):
+def make_zip(path: Path, files: Mapping[str, str]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in files.items():
             file.writestr(name, text)
     return path
 
 
-def load(source, tmp_path, **options):
+def load(source: Path | str, tmp_path: Path, **options: Any) -> ImportResult:
     return import_source(str(source), out=tmp_path / "out" / "m.csv", cache_dir=tmp_path / "cache", **options)
 
 
 @pytest.mark.parametrize("prefix", ["", "faces/", "a/b/faces/"])
-def test_kaggle_folder_keeps_the_published_order(tmp_path, prefix):
+def test_kaggle_folder_keeps_the_published_order(tmp_path: Path, prefix: str) -> None:
     result = load(write(tmp_path / "set", kaggle_files(prefix)), tmp_path)
     assert result.kind == "kaggle_folder"
     assert result.excluded == {}
@@ -55,21 +57,21 @@ def test_kaggle_folder_keeps_the_published_order(tmp_path, prefix):
     assert all(file.is_file() for file in result.manifest.files())
 
 
-def test_the_csv_and_the_images_may_lie_in_different_folders(tmp_path):
+def test_the_csv_and_the_images_may_lie_in_different_folders(tmp_path: Path) -> None:
     files = {"train.csv": KAGGLE_CSV} | {f"faces/Train/{n}.jpg": "x" for n in (3, 5, 7)}
     result = load(write(tmp_path / "set", files), tmp_path)
     assert all(file.is_file() for file in result.manifest.files())
 
 
 @pytest.mark.parametrize("kept", [["3.jpg"], []])
-def test_a_half_downloaded_set_is_refused(tmp_path, kept):
+def test_a_half_downloaded_set_is_refused(tmp_path: Path, kept: list[str]) -> None:
     files = {"train.csv": KAGGLE_CSV} | {f"Train/{n}": "x" for n in kept}
     with pytest.raises(DataError, match=rf"half-downloaded: {3 - len(kept)} of 3 .*7\.jpg"):
         load(write(tmp_path / "set", files), tmp_path)
     assert not (tmp_path / "out" / "m.csv").exists()
 
 
-def test_the_saved_manifest_reads_back_with_its_provenance(tmp_path):
+def test_the_saved_manifest_reads_back_with_its_provenance(tmp_path: Path) -> None:
     bounds = AgeBounds(10, 20, 30)
     result = load(write(tmp_path / "set", kaggle_files()), tmp_path, bounds=bounds)
     again = load_manifest(tmp_path / "out" / "m.csv")
@@ -81,22 +83,30 @@ def test_the_saved_manifest_reads_back_with_its_provenance(tmp_path):
     assert len(sidecar["date"]) == 10
 
 
-def test_people_are_joined_by_file_name_and_become_clusters(tmp_path):
-    people = tmp_path / "people.csv"
-    people.write_text("ID,person,film,year\n5.jpg,p1,f1,1990\n7.jpg,p2,,\n")
-    manifest = load(write(tmp_path / "set", kaggle_files()), tmp_path, people=people).manifest
-    assert manifest.columns["identity"] == manifest.columns["person"] == ("p2", "", "p1")
+@pytest.mark.parametrize("column", ["identity", "person", "cluster_id"])
+def test_identities_are_joined_by_file_name(tmp_path: Path, column: str) -> None:
+    table = tmp_path / "identities.csv"
+    table.write_text(f"ID,{column},film,year\n5.jpg,p1,f1,1990\n7.jpg,p2,,\n")
+    manifest = load(write(tmp_path / "set", kaggle_files()), tmp_path, identities=table).manifest
+    assert set(manifest.columns) == {"identity", "film", "year"}
+    assert manifest.columns["identity"] == ("p2", "", "p1")
     assert manifest.columns["year"] == ("", "", "1990")
 
 
-@pytest.mark.parametrize("text", ["ID,film\n5.jpg,f1\n", "ID,person\n99.jpg,p1\n"])
-def test_people_that_do_not_fit_are_refused(tmp_path, text):
-    (tmp_path / "people.csv").write_text(text)
-    with pytest.raises(DataError, match=r"people\.csv"):
-        load(write(tmp_path / "set", kaggle_files()), tmp_path, people=tmp_path / "people.csv")
+@pytest.mark.parametrize("text", ["ID,film\n5.jpg,f1\n", "person,film\np1,f1\n", "ID,person\n99.jpg,p1\n"])
+def test_identities_that_do_not_fit_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "who.csv").write_text(text)
+    with pytest.raises(DataError, match=r"who\.csv"):
+        load(write(tmp_path / "set", kaggle_files()), tmp_path, identities=tmp_path / "who.csv")
 
 
-def test_class_folders_in_any_case(tmp_path):
+def test_an_imported_csv_keeps_its_identities(tmp_path: Path) -> None:
+    (tmp_path / "faces.csv").write_text("path,label,person\na.jpg,OLD,p1\nb.jpg,OLD,p2\n")
+    assert load(tmp_path / "faces.csv", tmp_path).manifest.columns == {"identity": ("p1", "p2")}
+    assert "identity" in (tmp_path / "out" / "m.csv").read_text().splitlines()[0]
+
+
+def test_class_folders_in_any_case(tmp_path: Path) -> None:
     files = {"Young/a.jpg": "", "MIDDLE/b.png": "", "x/old/c.jpg": "", "other/d.jpg": "", "old/notes.txt": ""}
     result = load(write(tmp_path / "set", files), tmp_path)
     assert result.kind == "class_folders"
@@ -105,7 +115,7 @@ def test_class_folders_in_any_case(tmp_path):
     assert result.excluded == {"no_class_folder": 1}
 
 
-def test_utkface_names(tmp_path):
+def test_utkface_names(tmp_path: Path) -> None:
     names = [
         "12_0_1_20170109142408075.jpg.chip.jpg",  # below every group
         "13_0_1_20170109142408075.jpg.chip.jpg",
@@ -135,7 +145,7 @@ def test_utkface_names(tmp_path):
 
 
 @pytest.mark.parametrize("header", ["path,label", "ID,Class", "Image,AGE_GROUP", "filename,Label"])
-def test_csv_names_of_columns(tmp_path, header):
+def test_csv_names_of_columns(tmp_path: Path, header: str) -> None:
     table = tmp_path / "faces.csv"
     table.write_text(f"{header},camera\na.jpg,old,x\nb.jpg,0,y\nc.jpg,baby,z\n")
     result = load(table, tmp_path)
@@ -144,7 +154,7 @@ def test_csv_names_of_columns(tmp_path, header):
     assert result.manifest.columns == {"camera": ("x", "y")}
 
 
-def test_csv_of_years(tmp_path):
+def test_csv_of_years(tmp_path: Path) -> None:
     table = tmp_path / "faces.csv"
     table.write_text("file,age\na.jpg,17.9\nb.jpg,18\nc.jpg,40\nd.jpg,\ne.jpg,nan\nf.jpg,999\n")
     result = load(table, tmp_path, bounds=AgeBounds(18, 31, 51))
@@ -153,7 +163,7 @@ def test_csv_of_years(tmp_path):
     assert result.manifest.columns["age"] == ("18", "40")
 
 
-def test_a_named_age_column_wins_over_a_label(tmp_path):
+def test_a_named_age_column_wins_over_a_label(tmp_path: Path) -> None:
     table = tmp_path / "faces.csv"
     table.write_text("path,label,years\na.jpg,YOUNG,70\n")
     manifest = load(table, tmp_path, age_column="years").manifest
@@ -163,7 +173,7 @@ def test_a_named_age_column_wins_over_a_label(tmp_path):
         load(table, tmp_path, age_column="born")
 
 
-def test_csv_rows_that_no_manifest_may_hold_are_counted(tmp_path):
+def test_csv_rows_that_no_manifest_may_hold_are_counted(tmp_path: Path) -> None:
     table = tmp_path / "set" / "faces.csv"
     inside = tmp_path / "set" / "abs.jpg"
     rows = f"a.jpg,0\n../b.jpg,0\n/etc/c.jpg,0\n,0\na.jpg,1\n{inside},2\nd.jpg,\n"
@@ -174,7 +184,7 @@ def test_csv_rows_that_no_manifest_may_hold_are_counted(tmp_path):
     assert len(load_manifest(tmp_path / "out" / "m.csv")) == 2
 
 
-def test_a_manifest_can_be_imported_again(tmp_path):
+def test_a_manifest_can_be_imported_again(tmp_path: Path) -> None:
     first = load(write(tmp_path / "set", kaggle_files()), tmp_path).manifest
     again = import_source(str(tmp_path / "out" / "m.csv"), out=tmp_path / "again.csv").manifest
     assert (again.root, again.paths) == (first.root, first.paths)
@@ -185,7 +195,7 @@ def test_a_manifest_can_be_imported_again(tmp_path):
 @pytest.mark.parametrize(
     "name", ["nowhere", "notes.txt", "empty", "bad.csv", "kaggle:oops", "kaggle:a/b/../c"]
 )
-def test_unknown_sources_say_what_is_allowed(tmp_path, name):
+def test_unknown_sources_say_what_is_allowed(tmp_path: Path, name: str) -> None:
     write(tmp_path, {"notes.txt": "x", "bad.csv": "a,b\n1,2\n"})
     (tmp_path / "empty").mkdir()
     source = name if name.startswith("kaggle:") else tmp_path / name
@@ -194,14 +204,14 @@ def test_unknown_sources_say_what_is_allowed(tmp_path, name):
     assert caught.value.hint
 
 
-def test_zip_of_the_kaggle_layout(tmp_path):
+def test_zip_of_the_kaggle_layout(tmp_path: Path) -> None:
     files = kaggle_files("faces/") | {"__MACOSX/faces/Train/._3.jpg": "junk"}
     result = load(make_zip(tmp_path / "archive.zip", files), tmp_path)
     assert result.kind == "kaggle_folder"
     assert all(file.is_file() and tmp_path in file.parents for file in result.manifest.files())
 
 
-def test_extraction_is_reused_only_when_whole(tmp_path):
+def test_extraction_is_reused_only_when_whole(tmp_path: Path) -> None:
     source = make_zip(tmp_path / "archive.zip", {"a.txt": "a"})
     target = extract_zip(source, cache_dir=tmp_path / "cache")
     (target / "a.txt").write_text("kept")
@@ -216,14 +226,14 @@ def test_extraction_is_reused_only_when_whole(tmp_path):
 @pytest.mark.parametrize(
     "name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "C:/evil.txt", "..\\evil.txt"]
 )
-def test_a_member_that_escapes_is_refused_by_name(tmp_path, name):
+def test_a_member_that_escapes_is_refused_by_name(tmp_path: Path, name: str) -> None:
     source = make_zip(tmp_path / "bad.zip", {"good.txt": "x", name: "x"})
     with pytest.raises(DataError, match=r"evil\.txt"):
         extract_zip(source, cache_dir=tmp_path / "cache" / "deep")
     assert not list(tmp_path.rglob("*.txt"))
 
 
-def test_a_link_is_refused_by_name(tmp_path):
+def test_a_link_is_refused_by_name(tmp_path: Path) -> None:
     link = zipfile.ZipInfo("link.txt")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
@@ -232,7 +242,7 @@ def test_a_link_is_refused_by_name(tmp_path):
         extract_zip(tmp_path / "bad.zip", cache_dir=tmp_path / "cache")
 
 
-def test_a_huge_zip_is_refused_before_writing(tmp_path, monkeypatch):
+def test_a_huge_zip_is_refused_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_BYTES", 1000)
     source = make_zip(tmp_path / "bomb.zip", {"a.txt": "0" * 1001})
     with pytest.raises(DataError, match="would unpack"):
@@ -241,7 +251,7 @@ def test_a_huge_zip_is_refused_before_writing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "text"])
-def test_a_damaged_zip_leaves_nothing_behind(tmp_path, damage):
+def test_a_damaged_zip_leaves_nothing_behind(tmp_path: Path, damage: str) -> None:
     source = tmp_path / "bad.zip"
     with zipfile.ZipFile(source, "w") as file:
         file.writestr("a.txt", "a" * 500)
@@ -254,22 +264,20 @@ def test_a_damaged_zip_leaves_nothing_behind(tmp_path, damage):
     assert not list(tmp_path.glob("cache/*")) + list(tmp_path.glob("cache/.*"))
 
 
-def fake_kagglehub(monkeypatch, download):
+def fake_kagglehub(monkeypatch: pytest.MonkeyPatch, download: Callable[[str], str]) -> None:
     module = types.ModuleType("kagglehub")
-    module.dataset_download = download
+    vars(module)["dataset_download"] = download
     monkeypatch.setitem(sys.modules, "kagglehub", module)
 
 
-def test_kaggle_download(tmp_path, monkeypatch):
+def test_kaggle_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path / "set", kaggle_files("faces/"))
-    asked = []
-    fake_kagglehub(monkeypatch, lambda handle: asked.append(handle) or str(folder))
+    fake_kagglehub(monkeypatch, {"owner/the-set": str(folder)}.__getitem__)
     assert len(load("kaggle:owner/the-set", tmp_path).manifest) == 3
-    assert asked == ["owner/the-set"]
 
 
-def test_kaggle_out_of_reach_points_to_the_zip(tmp_path, monkeypatch):
-    def fail(handle):
+def test_kaggle_out_of_reach_points_to_the_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(handle: str) -> str:
         raise ConnectionError("no route")
 
     fake_kagglehub(monkeypatch, fail)
@@ -279,25 +287,27 @@ def test_kaggle_out_of_reach_points_to_the_zip(tmp_path, monkeypatch):
         load("kaggle:owner/set", tmp_path)
 
 
-def test_kaggle_without_its_package(tmp_path, monkeypatch):
+def test_kaggle_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(MissingDependencyError, match=r"threeages\[kaggle\]"):
         load("kaggle:owner/set", tmp_path)
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the research data is not at {DATA}")
-def test_the_film_faces_with_people(tmp_path):
+def test_the_film_faces_with_identities(tmp_path: Path) -> None:
     folder = DATA / "faces-age-detection"
-    result = load(folder, tmp_path, people=folder / "train_people.csv")
+    result = load(folder, tmp_path, identities=folder / "train_people.csv")
     assert Counter(result.manifest.labels.tolist()) == {0: 6706, 1: 10804, 2: 2396}
     assert result.manifest.paths[0] == "Train/377.jpg"
     assert len(set(result.manifest.columns["identity"])) == 91
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the research data is not at {DATA}")
-def test_utkface_is_imported_whole(tmp_path):
+def test_utkface_is_imported_whole(tmp_path: Path) -> None:
     result = load(DATA / "utkface", tmp_path)
     assert len(result.manifest) + sum(result.excluded.values()) == 19_023
     assert set(result.excluded) == {"under_13"}

@@ -1,52 +1,111 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from threeages.data.cache import open_cache
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.sources import import_source
-from threeages.data.split import create_split
-from threeages.errors import DataError
+from threeages.data.split import Split, create_split
+from threeages.errors import ConfigError, DataError
 
 
-def test_people_stand_on_one_side(faces_csv: Path) -> None:
+def _number(n: int) -> NDArray[np.uint8]:
+    """Digests of `n` different images."""
+    return np.arange(2 * n, dtype=np.uint64).view(np.uint8).reshape(n, 16).copy()
+
+
+def _manifest(n_identities: int, per_identity: int = 6) -> Manifest:
+    rows = range(n_identities * per_identity)
+    identities = tuple(f"i{row // per_identity}" for row in rows)
+    labels = np.asarray([row // per_identity % 3 for row in rows])
+    return Manifest(Path(), tuple(f"{row}.jpg" for row in rows), labels, {"identity": identities})
+
+
+def _sides(manifest: Manifest, split: Split) -> list[set[str]]:
+    identities = manifest.identities()
+    assert identities is not None
+    return [set(identities[rows].tolist()) for rows in (split.train, split.validation, split.test)]
+
+
+def test_an_identity_is_on_one_side(faces_csv: Path) -> None:
     manifest = load_manifest(faces_csv)
     digests = open_cache(manifest, 32, folder=faces_csv.parent / "cache").digests
-    seen = []
+    tested = []
     for fold in range(5):
         split = create_split(manifest, digests, "identity", fold=fold)
-        sides = [set(manifest.identities()[rows]) for rows in (split.train, split.validation, split.test)]
-        assert sum(map(len, sides)) == len(set().union(*sides))
-        assert split.straddling == 0
-        seen.append(split.test)
-    assert sorted(np.concatenate(seen)) == list(range(len(manifest)))
+        sides = _sides(manifest, split)
+        assert sum(map(len, sides)) == len(set().union(*sides)) == 24
+        assert split.leaked_duplicates == 0
+        tested.append(split.test)
+    assert sorted(np.concatenate(tested)) == list(range(len(manifest)))
 
 
-def test_people_who_share_an_image_are_one(faces_csv: Path) -> None:
-    manifest = load_manifest(faces_csv)
-    digests = np.random.default_rng(0).integers(0, 256, (len(manifest), 16), dtype=np.uint8)
-    digests[5] = digests[0]  # persons 0 and 1
+def test_identities_that_share_an_image_are_one() -> None:
+    manifest = _manifest(20)
+    digests = _number(len(manifest))
+    digests[6] = digests[0]  # identities 0 and 1
     for fold in range(5):
         split = create_split(manifest, digests, "identity", fold=fold)
-        assert (0 in split.test) == (5 in split.test)
+        assert all(("i0" in side) == ("i1" in side) for side in _sides(manifest, split))
 
 
-def test_random_counts_straddling_twins(faces_csv: Path) -> None:
-    manifest = load_manifest(faces_csv)
-    digests = np.zeros((len(manifest), 16), dtype=np.uint8)
-    split = create_split(manifest, digests, "random")
-    assert split.straddling == len(split.test) == 24
+def test_random_counts_leaked_duplicates_and_validates_on_test() -> None:
+    manifest = _manifest(20)
+    same = np.zeros((len(manifest), 16), dtype=np.uint8)
+    split = create_split(manifest, same, "random")
+    assert split.leaked_duplicates == len(split.test) == 24
+    assert (split.validation == split.test).all()
+    assert create_split(manifest, _number(len(manifest)), "random").leaked_duplicates == 0
 
 
-def test_without_people_it_stops(faces_csv: Path) -> None:
-    manifest = load_manifest(faces_csv)
+def test_none_trains_on_every_row() -> None:
+    manifest = _manifest(4)
+    split = create_split(manifest, _number(len(manifest)), "none")
+    assert split.train.tolist() == list(range(len(manifest)))
+    assert len(split.validation) == len(split.test) == split.leaked_duplicates == 0
+
+
+@pytest.mark.parametrize(("identities", "folds"), [(3, 3), (4, 2), (8, 3), (12, 3), (12, 5)])
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_few_identities_fill_all_three_sides(identities: int, folds: int) -> None:
+    manifest = _manifest(identities)
+    for fold in range(folds):
+        split = create_split(manifest, _number(len(manifest)), "identity", fold=fold, folds=folds)
+        sides = _sides(manifest, split)
+        assert all(sides)
+        assert sum(map(len, sides)) == identities
+
+
+def test_too_few_identities_name_the_number_that_works() -> None:
+    manifest = _manifest(4)
+    with pytest.raises(DataError, match=r"at most 4.\n  Give --folds 4"):
+        create_split(manifest, _number(len(manifest)), "identity", folds=5)
+    create_split(manifest, _number(len(manifest)), "identity", folds=4)
+    with pytest.raises(DataError, match="more identities"):
+        create_split(_manifest(1), _number(6), "identity")
+    with pytest.raises(DataError, match="leaves 1 identities"):
+        create_split(_manifest(2), _number(12), "identity", folds=2)
+
+
+@pytest.mark.parametrize("settings", [{"mode": "people"}, {"fold": 5}, {"fold": -1}, {"folds": 1}])
+def test_settings_outside_the_allowed_are_refused(settings: dict[str, Any]) -> None:
+    manifest = _manifest(20)
+    with pytest.raises(ConfigError, match="The split was"):
+        create_split(manifest, _number(len(manifest)), **{"mode": "identity"} | settings)
+
+
+def test_without_identities_it_says_what_to_do() -> None:
+    manifest = _manifest(20)
     nameless = Manifest(manifest.root, manifest.paths, manifest.labels)
-    with pytest.raises(DataError, match="needs a person"):
-        create_split(nameless, np.zeros((len(manifest), 16), dtype=np.uint8), "identity")
+    with pytest.raises(DataError, match=r"one in 0 of 120 rows.\n.*--identities FILE.*random"):
+        create_split(nameless, _number(len(manifest)), "identity")
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_random_is_the_reference_studys(data_root: Path, tmp_path: Path) -> None:
     manifest = import_source(str(data_root / "faces-age-detection"), out=tmp_path / "faces.csv").manifest
     digests = np.random.default_rng(0).integers(0, 256, (len(manifest), 16), dtype=np.uint8)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from threeages.data.manifest import load_manifest
 from threeages.data.synthetic import draw_face, write_face_set
@@ -10,9 +11,9 @@ from threeages.faces.images import load_image
 from threeages.labels import AgeBounds
 
 
-def _mean_face(age: float, identity: int) -> np.ndarray:
+def _mean_face(age: float, identity: int) -> NDArray[np.float64]:
     faces = [draw_face(age, identity, np.random.default_rng(i), 64) for i in range(24)]
-    return np.mean(faces, axis=0)
+    return np.asarray(np.mean(faces, axis=0))
 
 
 @pytest.mark.parametrize("size", [32, 96, 200])

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from threeages.demo import find_portraits
-from threeages.faces.crop import TEMPLATE, TEMPLATE_LIFT, Box, Face, Landmarks, align_crop, crop_box, whole
+from threeages.faces.crop import (
+    TEMPLATE,
+    TEMPLATE_LIFT,
+    Box,
+    Face,
+    Landmarks,
+    align_crop,
+    crop_box,
+    whole_image,
+)
 from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image
 from threeages.faces.yunet import YuNet
@@ -36,7 +45,7 @@ def test_faces_found_are_answered_as_they_are() -> None:
 
 
 def test_a_lone_face_that_fills_the_image_is_a_crop() -> None:
-    assert find_faces(_image(), Seen([Face((5, 5, 95, 75), 0.9)])) == [whole(_image())]
+    assert find_faces(_image(), Seen([Face((5, 5, 95, 75), 0.9)])) == [whole_image(_image())]
     loose = Face((30, 20, 70, 70), 0.9)
     assert find_faces(_image(), Seen([loose])) == [loose]
 
@@ -53,8 +62,8 @@ def test_nothing_found_is_no_face() -> None:
 
 
 def test_whole_is_the_full_image() -> None:
-    assert whole(_image(30, 20)).box == (0, 0, 30, 20)
-    assert whole(_image(30, 20)).area == 600
+    assert whole_image(_image(30, 20)).box == (0, 0, 30, 20)
+    assert whole_image(_image(30, 20)).area == 600
 
 
 @pytest.mark.parametrize(
@@ -111,8 +120,8 @@ def test_a_turned_portrait_is_cut_as_the_upright_one() -> None:
     (face,) = find_faces(pixels, YuNet())
     assert face.landmarks is not None
     landmarks = np.asarray(face.landmarks @ turn[:, :2].T + turn[:, 2], dtype=np.float32)
-    upright = align_crop(pixels, whole(pixels, face.landmarks), 96, alignment=0.85).astype(float)
-    found = align_crop(turned, whole(turned, landmarks), 96, alignment=0.85).astype(float)
+    upright = align_crop(pixels, whole_image(pixels, face.landmarks), 96, alignment=0.85).astype(float)
+    found = align_crop(turned, whole_image(turned, landmarks), 96, alignment=0.85).astype(float)
     inner = (slice(24, 72), slice(24, 72))  # the corners show what the turn brought in
     assert np.abs(upright[inner] - found[inner]).mean() < 5
     assert np.abs(upright[inner] - align_crop(turned, face, 96)[inner]).mean() > 20
@@ -126,7 +135,7 @@ def test_a_photo_and_the_box_cut_out_of_it_give_the_same(alignment: float) -> No
     assert face.landmarks is not None
     box = crop_box(pixels, face, 0.1)
     x, y = (round(face.box[i] - 0.1 * max(np.subtract(face.box[2:], face.box[:2]))) for i in (0, 1))
-    alone = whole(box, face.landmarks - np.array([x, y], dtype=np.float32))
+    alone = whole_image(box, face.landmarks - np.array([x, y], dtype=np.float32))
     of_photo = align_crop(pixels, face, 96, margin=0.1, alignment=alignment)
     assert (of_photo == align_crop(box, alone, 96, alignment=alignment)).all()
     painted = pixels.copy()

@@ -1,6 +1,4 @@
 import io
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from threeages.errors import ImageError
-from threeages.faces.images import load_image, resize
+from threeages.faces.images import MAX_PIXELS, load_image, load_reduced, resize, scale_image, shrink_image
 
 
 def test_each_damage_has_its_status(bad_images: dict[str, Path]) -> None:
@@ -135,42 +133,45 @@ def test_reduction_is_the_strongest_that_keeps_the_target(form: str, target: int
     assert side == min(s for s in (150, 300, 600, 1200) if s >= min(target, 1200))
 
 
-def test_too_large_is_told_before_decoding(
-    bad_images: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("threeages.faces.images._decode", lambda _: pytest.fail("decoded"))
-    for width, height in ((40_000, 40_000), (11_000, 10_000)):  # above Pillow's limit, and ours alone
-        data = bytearray(bad_images["too_large"].read_bytes())
-        data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-        with pytest.raises(ImageError) as caught:
-            load_image(bytes(data))
-        assert caught.value.status == "too_large"
-
-
-def test_pillow_warns_nobody(bad_images: dict[str, Path], tmp_path: Path) -> None:
-    data = bytearray(bad_images["too_large"].read_bytes())  # 96 megapixels: Pillow warns, we allow
-    data[16:24] = (12_000).to_bytes(4, "big") + (8_000).to_bytes(4, "big")
+def _resized_header(png: Path, width: int, height: int) -> bytes:
+    """The bytes of a PNG that claims another size; its pixels cannot be decoded."""
+    data = bytearray(png.read_bytes())
+    data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-    (tmp_path / "a.png").write_bytes(data)
-    code = """
-import sys
-import zlib
-from pathlib import Path
-from threeages.errors import ImageError
-from threeages.faces.images import load_image
-try:
-    load_image(Path(sys.argv[1]), min_side=9_000)  # stops after the header
-except ImageError as error:
-    print(error.status)
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, tmp_path / "a.png"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert (done.stdout.strip(), done.stderr) == ("too_small", "")
+    return bytes(data)
+
+
+# above Pillow's own limit, above MAX_PIXELS alone, and above a limit given
+@pytest.mark.parametrize(
+    ("width", "height", "limit"), [(40_000, 40_000, 0), (11_000, 10_000, 0), (90, 90, 8_000)]
+)
+def test_too_large_is_told_before_decoding(
+    bad_images: dict[str, Path], width: int, height: int, limit: int
+) -> None:
+    data = _resized_header(bad_images["too_large"], width, height)
+    with pytest.raises(ImageError) as caught:
+        load_image(data, max_pixels=limit or MAX_PIXELS)
+    assert caught.value.status == "too_large"
+    assert f"{limit or MAX_PIXELS:,}" in caught.value.hint
+
+
+def test_max_pixels_is_allowed_itself() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (90, 90)).save(file, "PNG")
+    assert load_image(file.getvalue(), max_pixels=8_100).shape == (90, 90, 3)
+    assert load_reduced(file.getvalue(), 30, max_pixels=8_100)[1] == 1
+
+
+def test_messages_are_two_sentences(bad_images: dict[str, Path]) -> None:
+    tiff = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(tiff, "TIFF")
+    sources: list[Path | bytes] = [tiff.getvalue()[:n] for n in range(9, 200, 10)]
+    for source in (*sources, *bad_images.values()):
+        with pytest.raises(ImageError) as caught:
+            load_image(source)
+        assert caught.value.message.endswith(".")
+        assert caught.value.hint.endswith(".")
+        assert not caught.value.message.endswith("..")
 
 
 @pytest.mark.parametrize("name", [".", "a\0b.jpg", "a" * 5000])
@@ -187,3 +188,12 @@ def test_resize_shapes_and_averages() -> None:
     assert small.shape == (10, 10, 3)
     assert (small == 100).all()  # area averaging: no stripe is left over
     assert resize(stripes, 90).shape == (90, 90, 3)
+
+
+def test_scaling_keeps_the_shape() -> None:
+    pixels = np.full((40, 60, 3), 77, dtype=np.uint8)
+    assert shrink_image(pixels, 60) is pixels
+    assert shrink_image(pixels, 30).shape == (20, 30, 3)
+    assert scale_image(pixels, 1.5).shape == (60, 90, 3)
+    assert scale_image(pixels, 0.001).shape == (1, 1, 3)
+    assert (scale_image(pixels, 1.5) == 77).all()

@@ -6,7 +6,7 @@ from threeages.demo import find_portraits
 from threeages.faces.crop import Face, crop_box
 from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image
-from threeages.faces.quality import MIN_DETAIL, face_detail, find_fault
+from threeages.faces.quality import MIN_DETAIL, face_detail, find_rejection_reason
 from threeages.faces.yunet import YuNet
 
 
@@ -30,8 +30,8 @@ def test_detail_falls_with_blur_and_not_with_size(face: Pixels) -> None:
 
 def test_faults(face: Pixels) -> None:
     whole = Face((0, 0, 160, 160), 0.9)
-    assert find_fault(whole, face) == ""
+    assert find_rejection_reason(whole, face) == ""
     assert face_detail(blur(face, 0.1)) < MIN_DETAIL
-    assert find_fault(whole, blur(face, 0.1)) == "blurred"
-    assert find_fault(Face((0, 0, 15, 40), 0.9), face) == "face_too_small"
-    assert find_fault(Face((0, 0, 15, 40), 0.9), face, scale=2.0) == ""
+    assert find_rejection_reason(whole, blur(face, 0.1)) == "blurred"
+    assert find_rejection_reason(Face((0, 0, 15, 40), 0.9), face) == "face_too_small"
+    assert find_rejection_reason(Face((0, 0, 15, 40), 0.9), face, scale=2.0) == ""

@@ -32,11 +32,12 @@ def test_it_finds_what_opencv_finds_with_the_same_network(min_score: float) -> N
     opencv = cv2.FaceDetectorYN.create(str(YUNET_PATH), "", (width, height), min_score)
     _, rows = opencv.detect(np.ascontiguousarray(scene[:, :, ::-1]))
     rows = rows[np.argsort(-rows[:, 2] * rows[:, 3])]
-    faces = YuNet().look(scene, max(scene.shape), min_score)
+    faces = YuNet().detect_at(scene, max(scene.shape), min_score)
     assert len(faces) == len(rows) >= 2
     for face, row in zip(faces, rows, strict=True):
         corners = np.clip(np.array([*row[:2], *(row[:2] + row[2:4])]), 0, [width, height] * 2)
         np.testing.assert_allclose(face.box, corners, atol=0.01)
+        assert face.landmarks is not None
         np.testing.assert_allclose(face.landmarks.ravel(), row[4:14], atol=0.01)
         assert face.score == pytest.approx(row[14], abs=1e-4)
 
@@ -47,26 +48,26 @@ def test_a_missing_detector_says_so(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sides that YuNet looked at, in order."""
+def sides(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sides at which YuNet runs, in order."""
     sides: list[int] = []
-    look = YuNet.look
+    detect_at = YuNet.detect_at
 
-    def watched(self: YuNet, pixels: Pixels, side: int, min_score: float) -> list[Face]:
+    def record(self: YuNet, pixels: Pixels, side: int, min_score: float) -> list[Face]:
         sides.append(side)
-        return look(self, pixels, side, min_score)
+        return detect_at(self, pixels, side, min_score)
 
-    monkeypatch.setattr(YuNet, "look", watched)
+    monkeypatch.setattr(YuNet, "detect_at", record)
     return sides
 
 
-def test_one_quick_look_is_enough_for_a_clear_face(looks: list[int]) -> None:
+def test_a_clear_face_is_found_at_the_quick_side_alone(sides: list[int]) -> None:
     portrait = load_image(PORTRAITS[0])
     assert len(YuNet().detect(portrait)) == 1
-    assert looks == [320]
+    assert sides == [320]
 
 
-def test_small_faces_and_none_are_looked_for_again(looks: list[int]) -> None:
+def test_small_faces_and_none_are_detected_again(sides: list[int]) -> None:
     portrait = load_image(PORTRAITS[0])
     height, width = portrait.shape[:2]
     small = cv2.resize(portrait, (width // 6, height // 6), interpolation=cv2.INTER_AREA)
@@ -75,4 +76,4 @@ def test_small_faces_and_none_are_looked_for_again(looks: list[int]) -> None:
     scene[: small.shape[0], : small.shape[1]] = small
     (face,) = YuNet().detect(scene)
     assert face.shorter < 40
-    assert looks == [320, 640, 320, 640]
+    assert sides == [320, 640, 320, 640]

@@ -15,7 +15,7 @@ from threeages.data.manifest import InvalidRow, load_manifest
 from threeages.demo import find_portraits
 from threeages.errors import ConfigError, DataError, ModelError, ThreeAgesError
 from threeages.evaluation.collect import predict_table
-from threeages.faces.crop import Face, crop_box, whole
+from threeages.faces.crop import Face, crop_box, whole_image
 from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image, load_reduced
 from threeages.faces.yunet import YUNET_PATH, YuNet
@@ -54,7 +54,7 @@ def test_boxes_are_in_pixels_of_the_image() -> None:
 def test_a_tight_crop_is_taken_whole() -> None:
     pixels = load_image(find_portraits()[0])
     tight = crop_box(pixels, find_faces(pixels, YuNet())[0], -0.05)
-    assert find_faces(tight, YuNet()) == [whole(tight)]
+    assert find_faces(tight, YuNet()) == [whole_image(tight)]
 
 
 def test_no_age_for_what_is_no_face(model: OnnxModel) -> None:

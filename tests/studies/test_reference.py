@@ -7,9 +7,9 @@ import pytest
 from threeages.data.manifest import load_manifest
 from threeages.errors import ConfigError
 from threeages.studies import reference as studying
-from threeages.studies.reference import Study, run_study, summarize, write_rows
+from threeages.studies.recipes import RECIPES, create_recipe
+from threeages.studies.reference import Study, add_rows, run_study, summarize
 from threeages.training.config import TrainConfig
-from threeages.training.recipes import RECIPES, create_recipe
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def plan(faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     )
 
 
-def test_it_judges_every_recipe_on_both_splits_and_goes_on_where_it_was_stopped(
-    plan: Study, monkeypatch: pytest.MonkeyPatch
+def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
+    plan: Study, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained: list[Path] = []
-    original = studying.train
+    original = studying.run_training
 
     def stop_at_the_third(manifest, config, run, **kwargs):  # type: ignore[no-untyped-def]
         if len(trained) == 2:
@@ -36,13 +36,15 @@ def test_it_judges_every_recipe_on_both_splits_and_goes_on_where_it_was_stopped(
         trained.append(run)
         return original(manifest, config, run, **kwargs)
 
-    monkeypatch.setattr(studying, "train", stop_at_the_third)
+    monkeypatch.setattr(studying, "run_training", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        run_study(plan, lambda _: None)
-    monkeypatch.setattr(studying, "train", original)
-    said: list[str] = []
-    rows = run_study(plan, said.append)
-    assert len(trained) + len(said) == 6  # two recipes, each once random and on two folds; none twice
+        run_study(plan)
+    monkeypatch.setattr(studying, "run_training", original)
+    caplog.clear()
+    with caplog.at_level("INFO", "threeages.studies"):
+        rows = run_study(plan)
+    resumed = [r for r in caplog.records if r.name == studying.__name__]
+    assert len(trained) + len(resumed) == 6  # two recipes, each once random and on two folds; none twice
     assert [(row["recipe"], row["split"]) for row in rows] == [
         ("tiny", "random"), ("tiny", "identity"), ("tiny+coral", "random"), ("tiny+coral", "identity"),
     ]  # fmt: skip
@@ -54,21 +56,22 @@ def test_it_judges_every_recipe_on_both_splits_and_goes_on_where_it_was_stopped(
     for line in report.splitlines():
         if line.startswith("!["):
             assert (plan.out / line.partition("](")[2].rstrip(")")).exists()
-    assert run_study(plan, said.append) == rows
+    assert run_study(plan) == rows
+    assert {"machine", "date", "commit"} <= rows[0].keys()
 
 
-def test_only_rows_with_a_value_are_judged_where_one_is_given(plan: Study) -> None:
+def test_only_rows_with_a_value_are_evaluated_where_one_is_given(plan: Study) -> None:
     sets = tuple("film" if i % 3 else "other" for i in range(len(plan.manifest)))
     manifest = replace(plan.manifest, columns=plan.manifest.columns | {"source": sets})
     some = replace(plan, manifest=manifest, recipes=("tiny",), splits=("identity",), folds=5)
-    row = run_study(replace(some, only=("source", "film")), lambda _: None)[0]
+    row = run_study(replace(some, only=("source", "film")))[0]
     assert int(row["n"]) == sets.count("film")
 
 
 def test_rows_of_other_runs_are_kept(tmp_path: Path) -> None:
     old = {"recipe": "a", "split": "random", "accuracy": "0.5"}
-    write_rows([old, {**old, "recipe": "b"}], tmp_path / "t.csv")
-    found = write_rows([{**old, "accuracy": "0.6"}], tmp_path / "t.csv")
+    add_rows([old, {**old, "recipe": "b"}], tmp_path / "t.csv")
+    found = add_rows([{**old, "accuracy": "0.6"}], tmp_path / "t.csv")
     assert [row["recipe"] for row in found] == ["b", "a"]
     with (tmp_path / "t.csv").open(newline="") as file:
         assert [(row["recipe"], row["accuracy"]) for row in csv.DictReader(file)] == [
@@ -80,8 +83,18 @@ def test_rows_of_other_runs_are_kept(tmp_path: Path) -> None:
 def test_every_recipe_of_the_study_exists_and_its_parts_are_understood() -> None:
     for name in (*studying.RECIPES, *studying.ABLATION):
         create_recipe(name)
-    assert create_recipe("frozen-features+alone+gender").tasks == {"gender": 0.3}
+    assert create_recipe("frozen-features+alone+gender").extra_heads == {"gender": 0.3}
     config = create_recipe("corrected-mobilenet-v2+gender+corn")
-    assert config == replace(create_recipe("corrected-mobilenet-v2"), tasks={"gender": 0.3}, head="corn")
+    assert config == replace(
+        create_recipe("corrected-mobilenet-v2"), extra_heads={"gender": 0.3}, head="corn"
+    )
     with pytest.raises(ConfigError, match="no split 'peple'"):
         studying.parse_splits("random,peple")
+
+
+def test_pretrained_weights_go_to_the_models_that_have_them(plan: Study) -> None:
+    study = replace(plan, weights="weights")
+    found = {name: studying._config(study, name, "random").weights for name in studying.RECIPES}
+    assert {name for name, weights in found.items() if weights == "weights"} == {
+        name for name in studying.RECIPES if "resnet50" in name or "mobilenet" in name
+    }

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +7,9 @@ from PIL import Image
 
 from threeages.data.manifest import load_manifest
 from threeages.errors import ConfigError
+from threeages.studies.recipes import create_recipe
 from threeages.studies.tune import FILTERS, Search, run_search, suggest
 from threeages.training.config import TrainConfig
-from threeages.training.recipes import create_recipe
 
 
 def test_the_space_is_that_of_the_study() -> None:
@@ -24,20 +23,23 @@ def test_the_space_is_that_of_the_study() -> None:
             assert low <= width <= high
 
 
-def test_it_goes_on_from_its_storage_in_several_processes_and_writes_a_recipe(
+def test_it_resumes_from_its_storage_in_several_processes_and_writes_a_recipe(
     faces_csv: Path, tmp_path: Path
 ) -> None:
     base = TrainConfig(input_size=96, epochs=1, split="identity", batch_size=64)
     search = Search(load_manifest(faces_csv), tmp_path, base, 1, 1, tmp_path / "cache")
-    first = run_search(search, lambda _: None)
-    best = run_search(replace(search, trials=3, processes=2), lambda _: None)
+    first = run_search(search)
+    best = run_search(replace(search, trials=3, processes=2))
     rows = (tmp_path / "search.csv").read_text().splitlines()
     assert 3 <= len(rows) - 1 <= 4  # two processes that ask at once may go over by one
-    assert best.model == first.model == "cnn"
-    assert create_recipe(str(tmp_path / "best.json")) == TrainConfig(
-        **json.loads((tmp_path / "best.json").read_text())
-    )
-    assert create_recipe(str(tmp_path / "best.json")).options == best.options
+    values = [float(row.split(",")[2]) for row in rows[1:] if row.split(",")[1] == "COMPLETE"]
+    study = optuna.load_study(study_name="threeages", storage=f"sqlite:///{tmp_path / 'search.db'}")
+    assert study.best_value == max(values)
+    assert best.options == study.best_trial.user_attrs["settings"]["options"]
+    assert (
+        first.options == study.trials[0].user_attrs["settings"]["options"]
+    )  # the only one of the first start
+    assert create_recipe(str(tmp_path / "best.json")) == best
     with Image.open(tmp_path / "search.png") as image:
         assert image.width > 500
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("tmp")]

@@ -133,7 +133,7 @@ def show_cache(
     clear: Annotated[bool, typer.Option("--clear", help="Delete all of it.")] = False,
     cache_dir: CacheFolder = None,
 ) -> None:
-    """Show the size of cached pixels and features; --clear deletes them, and they are computed when needed."""
+    """Show the size of cached pixels and features, and delete them with --clear; both can be recomputed."""
     from threeages.data.stored import find_stored, remove_stored
 
     entries = find_stored(cache_dir)

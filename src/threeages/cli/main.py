@@ -12,6 +12,7 @@ from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.studies import ensemble, study, tune
 from threeages.cli.train import distill, export, train
 from threeages.errors import MissingDependencyError, ThreeAgesError
+from threeages.faces.process import configure_process
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS = (
@@ -42,6 +43,7 @@ EXTRAS = {  # module that a command needs, and the extra that installs it
 
 def main() -> None:
     """Run the command line; the one place that turns errors into messages and exit codes."""
+    configure_process()
     for stream in (sys.stdout, sys.stderr):  # a file name need not be valid UTF-8
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

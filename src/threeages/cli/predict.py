@@ -8,7 +8,7 @@ import typer
 
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import Coverage, MaxError, ModelName, NoDetect, OutFolder
-from threeages.cli.output import print_records, print_rows, watch
+from threeages.cli.output import print_evaluation, print_records, print_rows, show_log, watch
 
 
 def predict(
@@ -145,7 +145,13 @@ def serve(
 
 
 def demo(out: OutFolder = Path("runs/demo")) -> None:
-    """Predict on portraits, train the CNN for a minute and write a report."""
-    from threeages.demo import run_demo
+    """Predict on two portraits, train a small model in under a minute and write its report."""
+    from threeages.demo import predict_portraits, train_on_faces
 
-    run_demo(out, typer.echo)
+    show_log()
+    typer.echo("The default model on two portraits:")
+    print_records(predict_portraits())
+    run = train_on_faces(out)
+    print_evaluation(run.evaluation, run.folder)
+    typer.echo(f"These are held-out identities of {run.faces}. The report with its pictures: {run.report}")
+    typer.echo("Try your own photos: run 'threeages serve' and open http://127.0.0.1:8000 in a browser.")

@@ -7,27 +7,28 @@ from typing import Annotated, Any
 import typer
 
 from threeages.cli.options import CacheFolder, ManifestFile, Only, OutFolder, RootFolder
-from threeages.cli.output import print_evaluation, print_rows
+from threeages.cli.output import print_evaluation, print_rows, show_log
 
 
 def ensemble(
     manifest: ManifestFile,
-    runs: Annotated[list[Path], typer.Argument(help="Run folders that held out the same rows.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders with the same test rows.")],
     out: OutFolder,
-    views: Annotated[
-        str, typer.Option(help="Of each face, by commas: plain, mirrored, whole, whole-mirrored.")
+    tta: Annotated[
+        str,
+        typer.Option(help="Test-time augmentation, by commas: plain, mirrored, whole, whole-mirrored."),
     ] = "plain,mirrored",
     only: Only = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
-    """Judge runs together on the rows they held out: the mean of their answers over views of a face."""
+    """Evaluate the mean of several runs, with test-time augmentation (TTA), on their test rows."""
     from threeages.data.manifest import load_manifest
     from threeages.evaluation.report import write_report
-    from threeages.studies.ensemble import ask_together
+    from threeages.studies.ensemble import predict_ensemble
 
     rows = load_manifest(manifest, root=root, need_label=False)
-    table = ask_together(rows, runs, views.split(","), only=only, cache_dir=cache_dir)
+    table = predict_ensemble(rows, runs, tta.split(","), only=only, cache_dir=cache_dir)
     print_evaluation(write_report(table, out), out)
 
 
@@ -35,8 +36,8 @@ def study(
     manifest: ManifestFile,
     out: OutFolder,
     recipes: Annotated[str, typer.Option(help="Names with commas between them; 'all', 'ablation'.")] = "all",
-    splits: Annotated[str, typer.Option(help="random, people or both with a comma.")] = "random,identity",
-    folds: Annotated[int, typer.Option(help="How many of the five folds of people are judged.")] = 5,
+    splits: Annotated[str, typer.Option(help="random, identity or both with a comma.")] = "random,identity",
+    folds: Annotated[int, typer.Option(help="How many of the five identity-disjoint folds to run.")] = 5,
     weights: Annotated[
         str | None, typer.Option(help="Pretrained weights: a folder of safetensors files.")
     ] = None,
@@ -47,20 +48,35 @@ def study(
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
-    """Repeat the reference study and its corrections on both splits; goes on where it was stopped."""
+    """Repeat the reference study and its corrections on both splits; resumes where it was stopped."""
     from threeages.data.manifest import load_manifest
-    from threeages.studies import reference as studying
+    from threeages.studies.reference import (
+        ABLATION,
+        RECIPES,
+        Study,
+        add_rows,
+        parse_splits,
+        run_study,
+        summarize,
+    )
 
-    named = {"all": studying.RECIPES, "ablation": studying.ABLATION}
-    plan = studying.Study(
-        load_manifest(manifest, root=root, need_label=False), out,
-        named.get(recipes, tuple(recipes.split(","))), studying.parse_splits(splits), folds, weights, seed,
-        epochs, only, cache_dir,
-    )  # fmt: skip
-    rows = studying.run_study(plan, typer.echo)
+    show_log()
+    plan = Study(
+        load_manifest(manifest, root=root, need_label=False),
+        out,
+        recipes={"all": RECIPES, "ablation": ABLATION}.get(recipes, tuple(recipes.split(","))),
+        splits=parse_splits(splits),
+        folds=folds,
+        weights=weights,
+        seed=seed,
+        epochs=epochs,
+        only=only,
+        cache_dir=cache_dir,
+    )
+    rows = run_study(plan)
     if table:
-        studying.write_rows(rows, table)
-    print_rows(*studying.summarize(rows))
+        add_rows(rows, table)
+    print_rows(*summarize(rows))
     typer.echo(f"Written to {out / 'study.md'}")
 
 
@@ -68,7 +84,7 @@ def tune(
     manifest: ManifestFile,
     out: OutFolder,
     trials: Annotated[int, typer.Option(help="In all, those of an earlier start included.")] = 30,
-    processes: Annotated[int, typer.Option(help="Working on one storage.")] = 1,
+    processes: Annotated[int, typer.Option(help="Processes that share one storage.")] = 1,
     split: Annotated[str, typer.Option(help="identity or random.")] = "identity",
     epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 10,
     size: Annotated[int, typer.Option(help="Pixels of an image's side.")] = 128,
@@ -76,14 +92,13 @@ def tune(
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
-    """Search the reference study's space of CNNs; writes a picture and the best recipe, and goes on."""
+    """Search the reference study's space of CNN settings; writes the best recipe; resumes."""
     from threeages.data.manifest import load_manifest
     from threeages.studies.recipes import create_recipe
     from threeages.studies.tune import Search, run_search
 
+    show_log()
     given: dict[str, Any] = {"split": split, "epochs": epochs, "input_size": size, "seed": seed}
     base = replace(create_recipe("reference-cnn"), **given)
-    run_search(
-        Search(load_manifest(manifest, root=root), out, base, trials, processes, cache_dir), typer.echo
-    )
+    run_search(Search(load_manifest(manifest, root=root), out, base, trials, processes, cache_dir))
     typer.echo(f"Train it with: threeages train {manifest} --recipe {out / 'best.json'} --out FOLDER")

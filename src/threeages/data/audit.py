@@ -1,4 +1,4 @@
-"""Faults of a manifest's images: damage, exact and near duplicates, label conflicts, poor quality."""
+"""Findings about a manifest's images: damage, exact and near duplicates, label conflicts, poor quality."""
 
 import json
 import os
@@ -11,8 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
@@ -20,6 +18,7 @@ from threeages.errors import DataError, ImageError
 from threeages.faces.images import SUFFIXES, Pixels, load_image, pixel_digest
 from threeages.files import atomic_path, write_rows
 from threeages.labels import AGE_GROUPS, UNKNOWN
+from threeages.progress import track_progress
 
 MIN_SIDE = 32  # pixels of the shorter side; a smaller face shows little of its age
 MAX_ASPECT = 2.0  # longer side over shorter side; a face crop lies near 1.3
@@ -99,7 +98,7 @@ class _Unreadable:
 
 
 def audit_manifest(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Audit:
-    """Read every image of a manifest once and report its faults; no image is changed.
+    """Read every image of a manifest once and report what is wrong; no image is changed.
 
     `workers` processes share the work, one per core by default; a script that calls this needs the usual
     `if __name__ == "__main__":`. `progress` shows a bar on stderr. Raises DataError where the manifest has no
@@ -181,8 +180,7 @@ def _near_in(hashes: NDArray[np.uint64], bucket: NDArray[np.int64]) -> Iterator[
 
 def _measure_all(files: list[Path], workers: int, progress: bool) -> Iterator[_Measured | _Unreadable]:
     def bar(results: Iterable[_Measured | _Unreadable]) -> Iterable[_Measured | _Unreadable]:
-        console = Console(stderr=True)
-        return track(results, "Reading images", total=len(files), console=console, disable=not progress)
+        return track_progress(results, "Reading images", len(files)) if progress else results
 
     if workers == 1 or len(files) < _PARALLEL_FROM:
         yield from bar(map(_measure_file, files))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.data.augmentation import Augmentation
-from threeages.faces.crop import Face, Landmarks, align_crop, whole
+from threeages.faces.crop import Face, Landmarks, align_crop, whole_image
 from threeages.faces.images import Pixels, resize
 
 PLAIN, WHOLE = 0, 1  # the copy as in use with a detector, and without one; every further copy is augmented
@@ -39,7 +39,7 @@ def create_copy(
         return align_crop(pixels, face, size, margin=margin, alignment=alignment)
     rng = np.random.default_rng((augmentation.seed, row, copy))
     if copy == WHOLE:
-        return augment_whole(align_crop(pixels, whole(pixels), size), augmentation, rng)
+        return augment_whole(align_crop(pixels, whole_image(pixels), size), augmentation, rng)
     moved = _move_landmarks(face, augmentation, rng)
     pixels, moved = _move_box(pixels, moved, augmentation, rng)
     crop = align_crop(pixels, moved, size, margin=margin, alignment=alignment)

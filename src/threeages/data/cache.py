@@ -18,7 +18,7 @@ from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
 from threeages.errors import DataError, ImageError
-from threeages.faces.crop import whole
+from threeages.faces.crop import whole_image
 from threeages.faces.detect import find_faces
 from threeages.faces.images import load_image, pixel_digest
 from threeages.faces.yunet import YuNet
@@ -200,7 +200,7 @@ def _fill_chunk(task: Task) -> Filled:
             digests[i] = np.frombuffer((start + i).to_bytes(16, "big"), dtype=np.uint8)  # unlike any other
             continue
         faces = find_faces(image, detector) if detector else []
-        face = faces[0] if faces else whole(image)
+        face = faces[0] if faces else whole_image(image)
         for copy in range(shape.copies):
             pixels[copy, start + i] = create_copy(
                 image,

@@ -17,6 +17,7 @@ IDENTITY = "identity"  # the column that names who is shown: rows of one identit
 IDENTITY_ALIASES = ("cluster_id", "person")  # read as IDENTITY where that column is absent
 
 Columns = dict[str, tuple[str, ...]]
+Reason = tuple[str, str]  # status and message of a row that cannot be used
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def read_manifest(
 
     Paths are relative to `root`, which defaults to the folder named in the sidecar `<name>.json` that
     `save_manifest` writes, and without one to the file's own folder. `need_label=False` allows rows without a
-    label. A column `cluster_id` or `person` counts as `identity` where that column is absent. Raises DataError
-    where the file cannot be read or lacks a column.
+    label. A column `cluster_id` or `person` is read as `identity` where that column is absent. Raises
+    DataError where the file cannot be read or lacks a column.
     """
     table = _read_table(path, need_label)
     base = (root or _sidecar_root(path) or path.parent).resolve()
@@ -189,9 +190,6 @@ def _import_arrow() -> tuple[Any, Any]:
     except ModuleNotFoundError as error:
         raise MissingDependencyError("pyarrow", "parquet") from error
     return pyarrow, parquet
-
-
-Reason = tuple[str, str]  # status and message
 
 
 def _read_label(text: str, need_label: bool) -> tuple[int, Reason | None]:

@@ -3,6 +3,8 @@
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+from threeages.faces.process import configure_process
+
 
 def start_processes(number: int, module: str) -> ProcessPoolExecutor:
     """A pool of `number` processes that run functions of the module of this name.
@@ -12,4 +14,4 @@ def start_processes(number: int, module: str) -> ProcessPoolExecutor:
     """
     context = get_context("forkserver")
     context.set_forkserver_preload([module])
-    return ProcessPoolExecutor(number, mp_context=context)
+    return ProcessPoolExecutor(number, mp_context=context, initializer=configure_process)

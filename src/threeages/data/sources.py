@@ -4,40 +4,30 @@ import datetime
 import math
 import re
 import zipfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from threeages.data.archive import extract_zip
-from threeages.data.manifest import (
-    IDENTITY,
-    IDENTITY_ALIASES,
-    Manifest,
-    name_identity,
-    read_manifest,
-    save_manifest,
+from threeages.data.layouts import (
+    AGE,
+    ALLOWED,
+    PATH_NAMES,
+    SourceRows,
+    pick_column,
+    read_faces_csv,
+    read_folder,
+    rename_reserved,
 )
+from threeages.data.manifest import IDENTITY, IDENTITY_ALIASES, Manifest, name_identity, save_manifest
 from threeages.errors import DataError, MissingDependencyError
-from threeages.faces.images import SUFFIXES
-from threeages.files import CsvTable, Row, read_csv
+from threeages.files import Row, read_csv
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
 
-ALLOWED = (
-    "Allowed: kaggle:owner/slug; a zip; a folder with train.csv (ID,Class) and Train/; a folder with the "
-    "subfolders young, middle, old; a folder of UTKFace files; a csv with a path and a label or age column."
-)
-PATH_NAMES = ("path", "id", "image", "file", "filename")
-LABEL_NAMES = ("label", "class", "age_group")
-AGE = "age"
 MAX_AGE = 130.0  # years; a larger number is no age
-MAX_DEPTH = 3  # folders inside folders that a download may add around the set
-
 _KAGGLE = re.compile(r"kaggle:(?P<handle>[\w.-]+/[\w.-]+(/versions/\d+)?)")
-_UTKFACE = re.compile(r"(?P<fields>\d*(_\d*){0,2})_(?P<date>\d{14,20})\.?(jpg\.chip\.)?jpg", re.IGNORECASE)
-_GENDERS = {"0": "MALE", "1": "FEMALE"}
 
 
 @dataclass(frozen=True)
@@ -50,16 +40,6 @@ class ImportResult:
     manifest: Manifest
     excluded: dict[str, int]
     kind: str
-
-
-@dataclass
-class _Found:
-    """Rows of a source with `path`, other columns, and a `label` or an `age` in years."""
-
-    kind: str
-    root: Path
-    rows: list[Row]
-    excluded: Counter[str] = field(default_factory=Counter)
 
 
 def import_source(
@@ -84,7 +64,7 @@ def import_source(
     place = _fetch(source, cache_dir)
     if out.resolve() == place.resolve():
         raise DataError(f"The manifest would replace its own source {out}.", hint="Give another output file.")
-    found = _read_csv(place, age_column) if place.is_file() else _read_folder(place, age_column)
+    found = read_faces_csv(place, age_column) if place.is_file() else read_folder(place, age_column)
     rows = list(_usable(found, bounds, children))
     if not rows:
         raise DataError(
@@ -137,162 +117,7 @@ def _download(handle: str) -> Path:
         ) from error
 
 
-def _read_folder(folder: Path, age_column: str | None) -> _Found:
-    tables = [path for path in _walk(folder, MAX_DEPTH) if path.suffix.lower() == ".csv"]
-    for table in tables:
-        if _is_kaggle(table):
-            return _read_kaggle(table, folder)
-    images = [path for path in _walk(folder) if path.suffix.lower() in SUFFIXES]
-    if any(_class_of(path, folder) for path in images):
-        return _read_class_folders(images, folder)
-    if any(_UTKFACE.fullmatch(path.name) for path in images):
-        return _read_utkface(images, folder)
-    if len(tables) == 1:
-        return _read_csv(tables[0], age_column)
-    raise DataError(
-        f"{folder} has no known layout; it holds {len(images)} images and {len(tables)} csv files.",
-        hint=ALLOWED,
-    )
-
-
-def _walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """Files in a fixed order, nearest first; hidden ones and those that macOS adds to a zip are skipped."""
-    entries = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX")
-    yield from (path for path in entries if path.is_file())
-    if depth is None or depth > 0:
-        for path in entries:
-            if path.is_dir():
-                yield from _walk(path, None if depth is None else depth - 1)
-
-
-def _is_kaggle(table: Path) -> bool:
-    if table.name.lower() != "train.csv":
-        return False
-    return {"ID", "Class"} <= set(read_csv(table).columns)
-
-
-def _read_kaggle(table: Path, folder: Path) -> _Found:
-    """Rows in the published order; every listed image must be there."""
-    raw = read_csv(table).rows
-    images = _train_folder(table, folder, raw)
-    there = {path.name for path in images.iterdir()} if images.is_dir() else set()
-    missing = [row["ID"] for row in raw if row["ID"] not in there]
-    if missing:
-        raise DataError(
-            f"{folder} is half-downloaded: {len(missing)} of {len(raw)} images that {table.name} lists are "
-            f"missing, such as {', '.join(missing[:3])}.",
-            hint="Download or extract the set again.",
-        )
-    rows = [
-        {"path": f"{images.name}/{row['ID']}", "label": row["Class"]} | _others(row, "ID", "Class")
-        for row in raw
-    ]
-    return _Found("kaggle_folder", images.parent, rows)
-
-
-def _train_folder(table: Path, folder: Path, rows: Sequence[Row]) -> Path:
-    """The folder `Train` that holds most of the first listed images (a second one may be empty)."""
-    found = [path for path in _folders(folder, MAX_DEPTH) if path.name.lower() == "train"]
-    first = [row["ID"] for row in rows[:100]]
-    best = max(found, key=lambda path: sum((path / name).is_file() for name in first), default=None)
-    return (best or table.parent / "Train").resolve()
-
-
-def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    yield folder
-    if depth > 0:
-        for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name != "__MACOSX"):
-            yield from _folders(path, depth - 1)
-
-
-def _class_of(path: Path, folder: Path) -> str:
-    parts = (part.upper() for part in path.relative_to(folder).parts[:-1])
-    return next((part for part in parts if part in AGE_GROUPS), "")
-
-
-def _read_class_folders(images: list[Path], folder: Path) -> _Found:
-    found = _Found("class_folders", folder, [])
-    for path in images:
-        if label := _class_of(path, folder):
-            found.rows.append({"path": _relative(path, folder), "label": label})
-        else:
-            found.excluded["no_class_folder"] += 1
-    return found
-
-
-def _read_utkface(images: list[Path], folder: Path) -> _Found:
-    found = _Found("utkface", folder, [])
-    for path in images:
-        match = _UTKFACE.fullmatch(path.name)
-        if not match:
-            found.excluded["no_age"] += 1
-            continue
-        age, gender, race = [*match["fields"].split("_"), "", ""][:3]
-        others = {"gender": _GENDERS.get(gender, ""), "race": race}
-        found.rows.append({"path": _relative(path, folder), AGE: age} | others)
-    return found
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
-
-
-def _read_csv(table: Path, age_column: str | None) -> _Found:
-    """Rows of any csv with a path and a label or age column; labels win unless `age_column` is given."""
-    content = read_csv(table)
-    path_name, label_name, age_name = _pick_columns(content, table, age_column)
-    if _is_kaggle(table) and (table.parent / "Train").is_dir():
-        return _read_kaggle(table, table.parent)
-    root = read_manifest(table, need_label=False)[0].root if path_name == "path" else table.parent
-    rows = []
-    for row in content.rows:
-        known = {"path": row[path_name]} | ({"label": row[label_name]} if label_name else {})
-        known |= {AGE: row[age_name]} if age_name else {}
-        rows.append(known | _others(row, path_name, label_name, age_name))
-    return _Found("csv", root, rows)
-
-
-def _pick_columns(
-    content: CsvTable, table: Path, age_column: str | None
-) -> tuple[str, str | None, str | None]:
-    """Names of the path, label and age columns; raises DataError where a path or both others lack."""
-    names = content.columns
-    if age_column is not None and age_column not in names:
-        raise DataError(f"{table} has no column '{age_column}'.", hint=f"Its columns: {', '.join(names)}.")
-    path_name = _pick(names, PATH_NAMES)
-    label_name = None if age_column else _pick(names, LABEL_NAMES)
-    age_name = age_column or _pick(names, (AGE,))
-    if path_name is None or (label_name is None and age_name is None):
-        raise DataError(
-            f"{table} has the columns {', '.join(names) or 'none'}.",
-            hint=f"It needs one of {', '.join(PATH_NAMES)} and one of {', '.join(LABEL_NAMES)}, {AGE}.",
-        )
-    return path_name, label_name, age_name
-
-
-def _pick(names: Sequence[str], allowed: tuple[str, ...]) -> str | None:
-    """The column whose name, in lower case, comes first in `allowed`."""
-    by_key = {name.lower(): name for name in reversed(names)}
-    return next((by_key[key] for key in allowed if key in by_key), None)
-
-
-def _inside(name: str, root: Path) -> str:
-    """The path relative to `root`, or '' where it names nothing in it, also through a link."""
-    try:
-        path = root / name.replace("\\", "/")
-        inside = path.is_relative_to(root) and path.resolve().is_relative_to(root)
-    except (OSError, ValueError, RuntimeError):  # a name no file can have
-        return ""
-    return path.relative_to(root).as_posix() if inside and path != root else ""
-
-
-def _others(row: Row, *used: str | None) -> Row:
-    """The columns not used; one with the name of a path, label or age becomes `source_...`."""
-    rest = {name: value for name, value in row.items() if name not in used}
-    return {f"source_{k}" if k in {"path", "label", AGE} else k: v for k, v in rest.items()}
-
-
-def _usable(found: _Found, bounds: AgeBounds, children: bool) -> Iterator[Row]:
+def _usable(found: SourceRows, bounds: AgeBounds, children: bool) -> Iterator[Row]:
     """Rows with a path inside the root and a label by name; the others are counted in `found.excluded`.
 
     `children` keeps a row whose age lies below the bounds; its label is empty.
@@ -309,6 +134,16 @@ def _usable(found: _Found, bounds: AgeBounds, children: bool) -> Iterator[Row]:
         else:
             seen.add(path)
             yield row | {"path": path, "label": "" if label is None else AGE_GROUPS[label]}
+
+
+def _inside(name: str, root: Path) -> str:
+    """The path relative to `root`, or '' where it names nothing in it, also through a link."""
+    try:
+        path = root / name.replace("\\", "/")
+        inside = path.is_relative_to(root) and path.resolve().is_relative_to(root)
+    except (OSError, ValueError, RuntimeError):  # a name no file can have
+        return ""
+    return path.relative_to(root).as_posix() if inside and path != root else ""
 
 
 def _given_label(text: str) -> tuple[int | None, str]:
@@ -331,8 +166,8 @@ def _label_of_age(text: str, bounds: AgeBounds) -> tuple[int | None, str]:
 def _join_identities(rows: list[Row], path: Path) -> None:
     """Add the columns of a csv to the rows by file name, '' where it has no row for an image."""
     table = read_csv(path)
-    key = _pick(table.columns, PATH_NAMES)
-    who = _pick(table.columns, (IDENTITY, *IDENTITY_ALIASES))
+    key = pick_column(table.columns, PATH_NAMES)
+    who = pick_column(table.columns, (IDENTITY, *IDENTITY_ALIASES))
     if key is None or who is None:
         raise DataError(
             f"{path} has the columns {', '.join(table.columns) or 'none'}.",
@@ -344,7 +179,7 @@ def _join_identities(rows: list[Row], path: Path) -> None:
     for row in rows:
         match = known.get(Path(row["path"]).name, {})
         cells = {name: match.get(name, "") for name in table.columns}
-        row |= _others(cells, key, who) | {IDENTITY: cells[who]}
+        row |= rename_reserved(cells, key, who) | {IDENTITY: cells[who]}
 
 
 def _to_manifest(root: Path, rows: list[Row]) -> Manifest:

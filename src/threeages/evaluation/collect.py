@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from threeages.data.manifest import InvalidRow, Manifest
 from threeages.data.split import Rows
 from threeages.evaluation.predictions import AGE_COLUMNS, REJECTION_REASON, PredictionTable
+from threeages.faces.images import Pixels
 from threeages.inference.answer import apparent_age
+from threeages.inference.classify import BATCH, Output
 from threeages.inference.predictor import Predictor
 from threeages.inference.records import ABSTAINED, OK, Record
 from threeages.labels import UNKNOWN, YEARS
@@ -71,3 +73,16 @@ def answer_table(
             name: tuple(map(str, v)) for name, v in zip(AGE_COLUMNS, zip(*ages, strict=True), strict=True)
         }
     return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), columns)
+
+
+def predict_rows(
+    predict_all: Callable[[Pixels], Output], pixels: Pixels, rows: Rows
+) -> dict[str, NDArray[np.float32]]:
+    """A model's outputs by name for some rows `(n,)` of uint8 `(m, size, size, 3)`: probs and any years.
+
+    `predict_all` answers one batch, such as `OnnxModel.predict_all`.
+    """
+    batches = (pixels[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
+    probs, years = zip(*map(predict_all, batches), strict=True)
+    outputs = {"probs": np.concatenate(probs)}
+    return outputs if years[0] is None else outputs | {YEARS: np.concatenate(years)}

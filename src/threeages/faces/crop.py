@@ -1,4 +1,4 @@
-"""From an image to the faces in it, whatever detector finds them, and to the crops a model is given."""
+"""Faces as boxes and landmarks, and the crops of an image that a model sees."""
 
 from dataclasses import dataclass, field
 
@@ -6,27 +6,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.faces.images import Pixels, resize
+from threeages.faces.images import Pixels, resize, scale_image
 
-Box = tuple[float, float, float, float]
-Landmarks = NDArray[
-    np.float32
-]  # (5, 2): x, y of right eye, left eye, nose tip, mouth's right and left corner
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
+# (5, 2): x, y in pixels of the right eye, left eye, nose tip, right and left corner of the mouth
+Landmarks = NDArray[np.float32]
 
-# Where the landmarks lie in an aligned square of side 1 (ArcFace's template at 112 px; Deng et al., 2019)
+# Landmarks in an aligned square of side 1: ArcFace's template at 112 pixels (Deng et al., 2019)
 TEMPLATE = (
     np.array(
         [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
     )
     / 112
 )
-MIN_SAMPLING = 0.5  # a face that shrinks further is averaged first
-TEMPLATE_LIFT = 0.02  # the aligned face stands this share higher, so that the chin is in the square
+TEMPLATE_LIFT = 0.02  # of the square's side by which the face is moved up, so that the chin is in it
+MIN_WARP_SCALE = 0.5  # a face that shrinks further is area-averaged before the warp, which samples bilinearly
+MIN_LANDMARK_SPREAD = 1.0  # pixels; closer landmarks define no rotation
+WARP_BORDER = 2  # pixels around the sampled area for the interpolation
 
 
 @dataclass(frozen=True)
 class Face:
-    """One face: `box` is x1, y1, x2, y2 and `landmarks`, where known, are points in pixels of the image."""
+    """One detected face: box and landmarks in pixels of the image, and the detector's score of 0 to 1."""
 
     box: Box
     score: float
@@ -34,17 +35,17 @@ class Face:
 
     @property
     def area(self) -> float:
-        """Square pixels of the box."""
+        """Area of the box in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
     @property
     def shorter(self) -> float:
-        """Pixels of the box's shorter side."""
+        """Shorter side of the box in pixels."""
         return min(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
-def whole(pixels: Pixels, landmarks: Landmarks | None = None) -> Face:
-    """The image taken as one face crop: the box is the full image, the score 0."""
+def whole_image(pixels: Pixels, landmarks: Landmarks | None = None) -> Face:
+    """A face whose box is the whole image `(height, width, 3)`, for images that are face crops; score 0."""
     height, width = pixels.shape[:2]
     return Face((0.0, 0.0, float(width), float(height)), 0.0, landmarks)
 
@@ -52,39 +53,47 @@ def whole(pixels: Pixels, landmarks: Landmarks | None = None) -> Face:
 def align_crop(
     pixels: Pixels, face: Face, size: int, *, margin: float = 0.0, alignment: float = 0.0
 ) -> Pixels:
-    """What a model is given of a face, uint8 `(size, size, 3)`; the same in training and in use.
+    """The model's input of a face, uint8 RGB `(size, size, 3)`; the same for training and inference.
 
-    It shows the box with its `margin`, whatever lies around: the training sets' images are such boxes, so
-    that a photo's surroundings are nothing that a model has learnt to overlook. With an `alignment` above 0
-    the face is turned upright and brought to one scale by its landmarks: they come to lie on the template
-    shrunk to that share about the middle, and where the square reaches out of the box, its edge goes on.
+    `pixels` is uint8 RGB `(height, width, 3)`. The crop shows the box grown by `margin` of its longer side
+    and nothing around it, as the images of the training sets are such boxes. With `alignment` 0 the box is
+    resized to the square. Above 0 a similarity transform, fitted to the landmarks by least squares (Umeyama,
+    1991), maps them onto TEMPLATE scaled by `alignment` about the centre; parts of the square outside the box
+    repeat its edge pixels. A face without landmarks is resized.
     """
     left, top, right, bottom = _window(pixels, face, margin)
     part = pixels[top:bottom, left:right]
-    # five points within a pixel are no face that could be turned
-    if alignment and face.landmarks is not None and np.ptp(face.landmarks, axis=0).max() >= 1:
+    spread = 0.0 if face.landmarks is None else np.ptp(face.landmarks, axis=0).max()
+    if alignment and face.landmarks is not None and spread >= MIN_LANDMARK_SPREAD:
         return _align(part, face.landmarks - np.array([left, top], dtype=np.float32), size, alignment)
     return resize(part, size)
 
 
 def crop_box(pixels: Pixels, face: Face, margin: float) -> Pixels:
-    """Pixels of the face's box grown by `margin` of its longer side each way and clipped; at least 1x1.
+    """The box of a face, uint8 RGB `(height, width, 3)`, as a view into `pixels`; at least 1x1.
 
-    The box keeps its shape: it is not made square.
+    The box grows by `margin` of its longer side on each side, keeps its shape and is clipped to the image.
     """
     left, top, right, bottom = _window(pixels, face, margin)
     return pixels[top:bottom, left:right]
 
 
 def iou(a: Box, b: Box) -> float:
-    """Shared area of two boxes over the area that both cover: 0 to 1."""
+    """Intersection over union of two boxes, 0 to 1."""
     areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    shared = _overlap(a, b)
+    shared = intersection(a, b)
     return shared / max(sum(areas) - shared, 1e-9)
 
 
+def intersection(a: Box, b: Box) -> float:
+    """Area in square pixels that two boxes share."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0.0) * max(height, 0.0)
+
+
 def _window(pixels: Pixels, face: Face, margin: float) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the box so grown."""
+    """Left, top, right and bottom of the grown and clipped box in whole pixels."""
     height, width = pixels.shape[:2]
     x1, y1, x2, y2 = face.box
     grow = margin * max(x2 - x1, y2 - y1)
@@ -94,7 +103,7 @@ def _window(pixels: Pixels, face: Face, margin: float) -> tuple[int, int, int, i
 
 
 def _align(pixels: Pixels, landmarks: Landmarks, size: int, alignment: float) -> Pixels:
-    """A similarity by least squares (Umeyama, 1991) in complex numbers; outside, the image's edge goes on."""
+    """Warp the landmarks onto the template. Points are complex numbers: `turn` rotates and scales them."""
     template = ((TEMPLATE - 0.5) * alignment + (0.5, 0.5 - TEMPLATE_LIFT)) * size
     source, target = (points.astype(np.float64) @ (1, 1j) for points in (landmarks, template))
     centred = source - source.mean()
@@ -103,38 +112,19 @@ def _align(pixels: Pixels, landmarks: Landmarks, size: int, alignment: float) ->
     corners = (np.array([0, size, size * 1j, size * (1 + 1j)]) - shift) / turn
     x, y = _reach(corners.real, pixels.shape[1]), _reach(corners.imag, pixels.shape[0])
     part, scale = pixels[slice(*y), slice(*x)], 1.0
-    if abs(turn) < MIN_SAMPLING:  # else pixels between the samples would be left out
-        part, scale = _scaled(part, abs(turn)), abs(turn)
+    if abs(turn) < MIN_WARP_SCALE:  # else the samples would skip pixels
+        part, scale = scale_image(part, abs(turn)), abs(turn)
     turn, shift = turn / scale, shift + turn * (x[0] + 1j * y[0])
     matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
     return np.asarray(cv2.warpAffine(part, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _reach(values: NDArray[np.float64], limit: int) -> tuple[int, int]:
-    """The pixels from the least value to the greatest, and two more for the interpolation."""
-    return _span(float(values.min()) - 2, float(values.max()) + 2, limit)
+    """First and last pixel of the values, with room for the interpolation."""
+    return _span(float(values.min()) - WARP_BORDER, float(values.max()) + WARP_BORDER, limit)
 
 
 def _span(start: float, stop: float, limit: int) -> tuple[int, int]:
+    """Whole pixels from `start` to `stop` within 0 to `limit`, at least one."""
     first = min(max(round(start), 0), limit - 1)
     return first, min(max(round(stop), first + 1), limit)
-
-
-def shrink(pixels: Pixels, longer: int) -> Pixels:
-    """The image with at most `longer` pixels on its longer side, in its shape."""
-    height, width = pixels.shape[:2]
-    scale = longer / max(height, width)
-    return pixels if scale >= 1 else _scaled(pixels, scale)
-
-
-def _scaled(pixels: Pixels, scale: float) -> Pixels:
-    height, width = pixels.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, size, interpolation=method), dtype=np.uint8)
-
-
-def _overlap(a: Box, b: Box) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    return max(width, 0.0) * max(height, 0.0)

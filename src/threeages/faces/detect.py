@@ -1,26 +1,22 @@
-"""Faces in an image: what a detector must do, and the second, padded look."""
+"""Faces in an image: the interface of a detector, and the search with a second, padded detection."""
 
 from typing import Protocol
 
 import cv2
 import numpy as np
 
-from threeages.faces.crop import Box, Face, _overlap, _scaled, whole
-from threeages.faces.images import Pixels
+from threeages.faces.crop import Box, Face, intersection, whole_image
+from threeages.faces.images import Pixels, scale_image
 
-PADDED_SIDE = 320  # longer side of a padded crop: the face is then near 160 pixels, the detector's best range
+MIN_SCORE = 0.7  # of a face in an image
+MIN_CROP_SHARE = 0.6  # a lone face with this share of the image: the image is a face crop
 
-PADDING = 0.5  # border around a tight crop on each side, as a fraction of its longer side
-
-MIN_SCORE = 0.7
-
-# On 200 film crops a plain look finds 165, a padded look at 0.4 finds 192; neither finds any in 100 noise
-# images and 45 cuts of photos without a face. At 0.3 a cut of a cat is taken for a face.
-TIGHT_SCORE = 0.4
-
-TIGHT_SHARE = 0.2  # a padded face must cover this much of the image for the image to be a face crop
-
-WHOLE_SHARE = 0.6  # a lone face that fills this much is a crop; in training crops are taken whole
+PADDED_SIDE = 320  # pixels of the padded image: the face then has about 160, the detector's best range
+PADDING = 0.5  # grey border on each side, as a share of the image's longer side
+# In the padded image: at this score film crops are found and neither noise nor photos without a face count;
+# somewhat lower, a cat does.
+MIN_PADDED_SCORE = 0.4
+MIN_PADDED_SHARE = 0.2  # a face must cover this share of the image for the image to be a face crop
 
 
 class Detector(Protocol):
@@ -32,33 +28,37 @@ class Detector(Protocol):
 
 
 def find_faces(pixels: Pixels, detector: Detector) -> list[Face]:
-    """Faces of a uint8 RGB image, the largest first; [] where there is none.
+    """Faces of a uint8 RGB image `(height, width, 3)`, the largest first; [] where there is none.
 
-    A crop so tight that the detector sees no outline is tried again inside a grey border; where a face
-    then covers at least 20 % of the image, the image as a whole is that face.
+    An image that one face fills is a face crop: its face is the whole image. Where the detector finds
+    nothing, the crop may be too tight to show the outline of the face: the detector runs once more on the
+    image inside a grey border, and a face that covers MIN_PADDED_SHARE of the image makes it a face crop.
     """
     height, width = pixels.shape[:2]
     faces = detector.detect(pixels)
-    if len(faces) == 1 and faces[0].area >= WHOLE_SHARE * height * width:
-        return [whole(pixels, faces[0].landmarks)]
-    if faces:
-        return faces
+    if len(faces) == 1 and faces[0].area >= MIN_CROP_SHARE * height * width:
+        return [whole_image(pixels, faces[0].landmarks)]
+    return faces or _find_padded(pixels, detector)
+
+
+def _find_padded(pixels: Pixels, detector: Detector) -> list[Face]:
+    """The whole image as a face where the detector finds one inside a grey border, else []."""
     padded, inner = _pad(pixels)
     area = (inner[2] - inner[0]) * (inner[3] - inner[1])
-    seen = detector.detect(padded, TIGHT_SCORE)
-    face = max(seen, key=lambda f: _overlap(f.box, inner), default=None)
-    if face is None or _overlap(face.box, inner) < TIGHT_SHARE * area:
+    found = detector.detect(padded, MIN_PADDED_SCORE)
+    face = max(found, key=lambda f: intersection(f.box, inner), default=None)
+    if face is None or intersection(face.box, inner) < MIN_PADDED_SHARE * area:
         return []
     if face.landmarks is None:
-        return [whole(pixels)]
-    landmarks = (face.landmarks - inner[:2]) * width / (inner[2] - inner[0])
-    return [whole(pixels, landmarks.astype(np.float32))]
+        return [whole_image(pixels)]
+    landmarks = (face.landmarks - inner[:2]) * pixels.shape[1] / (inner[2] - inner[0])
+    return [whole_image(pixels, landmarks.astype(np.float32))]
 
 
 def _pad(pixels: Pixels) -> tuple[Pixels, Box]:
-    """The image inside a grey border at the detector's best size, and where the image lies in it."""
+    """The image inside a grey border at the detector's best size, and the image's box in it."""
     height, width = pixels.shape[:2]
-    inner = _scaled(pixels, PADDED_SIDE / (1 + 2 * PADDING) / max(height, width))
+    inner = scale_image(pixels, PADDED_SIDE / (1 + 2 * PADDING) / max(height, width))
     h, w = inner.shape[:2]
     border = round(PADDING * max(h, w))
     padded = cv2.copyMakeBorder(

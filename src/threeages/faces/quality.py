@@ -1,4 +1,4 @@
-"""Whether a face shows enough to be judged: its size and its sharpness."""
+"""Whether a face is large and sharp enough for an answer."""
 
 import cv2
 import numpy as np
@@ -6,28 +6,34 @@ import numpy as np
 from threeages.faces.crop import Face
 from threeages.faces.images import Pixels, resize
 
-MIN_FACE = 16  # pixels of the shorter side
-# On persons outside training (benchmarks/sharpness.py) the model is right on 0.73 of 500 sharp faces; blurred
-# by a Gaussian of 4, 5, 6 and 8 % of their side 0.74, 0.68, 0.63 and 0.53, of which this bound refuses 3, 70,
-# 95 and 94 %, and none of 3,000 real film faces. At 0.0005 it would let 16 % of the last ones pass.
-MIN_DETAIL = 0.0009
-_SIDE, _COARSE = 64, 12
+MIN_FACE_SIDE = 16  # pixels of the shorter side of the box in the photo
+# The blur that lowers the model's accuracy is rejected, and no face of the film set (results/sharpness.csv,
+# by studies/blur.py).
+MIN_DETAIL = 0.0009  # share of the contrast in fine waves
+DETAIL_SIDE = 64  # pixels; detail is measured at one size
+COARSE_WAVES = 12  # lowest coefficients of the cosine transform in each direction, below 6 waves
 
 
 def face_detail(pixels: Pixels) -> float:
-    """Share of a face crop's contrast in waves of which six or more fit into it: 0 (none) to 1.
+    """Share of a face crop's contrast in waves of which six or more fit into it, 0 (none) to 1.
 
-    The crop, uint8 RGB `(height, width, 3)`, is brought to one size first, so that the figure says how soft
-    the face is and not how many pixels it has. A crop of one colour has no detail.
+    The crop, uint8 RGB `(height, width, 3)`, is resized to one size first, so that the value depends on the
+    blur of the face and not on its pixels. The cosine transform is that of JPEG (Ahmed, Natarajan and Rao,
+    1974), which sees no edge where the crop ends. A crop of one colour has no detail.
     """
-    grey = cv2.cvtColor(resize(pixels, _SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    power = np.square(cv2.dct(grey - grey.mean()))  # a cosine transform sees no edge where the crop ends
+    grey = cv2.cvtColor(resize(pixels, DETAIL_SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    power = np.square(cv2.dct(grey - grey.mean()))
     contrast = float(power.sum())
-    return 1 - float(power[:_COARSE, :_COARSE].sum()) / contrast if contrast > 0 else 0.0
+    coarse = float(power[:COARSE_WAVES, :COARSE_WAVES].sum())
+    return 1 - coarse / contrast if contrast > 0 else 0.0
 
 
-def find_fault(face: Face, crop: Pixels, scale: float = 1.0) -> str:
-    """'face_too_small', 'blurred' or ''; `scale` says how many pixels of the photo one of the box is."""
-    if face.shorter * scale < MIN_FACE:
+def find_rejection_reason(face: Face, crop: Pixels, scale: float = 1.0) -> str:
+    """'face_too_small', 'blurred', or '' for a face that may get an answer.
+
+    `crop` is the box of the face, uint8 RGB `(height, width, 3)`; `scale` is the number of pixels of the
+    photo along a side that one pixel of the box stands for.
+    """
+    if face.shorter * scale < MIN_FACE_SIDE:
         return "face_too_small"
     return "blurred" if face_detail(crop) < MIN_DETAIL else ""

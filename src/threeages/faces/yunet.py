@@ -1,4 +1,4 @@
-"""The YuNet face detector on ONNX Runtime: 1.9 times as fast as in OpenCV, with the same answers."""
+"""The YuNet face detector on ONNX Runtime, which is faster than OpenCV's with the same faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,26 +9,27 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from threeages.errors import ModelError
-from threeages.faces.crop import Face, shrink
+from threeages.faces.crop import Face
 from threeages.faces.detect import MIN_SCORE
-from threeages.faces.images import Pixels
+from threeages.faces.images import Pixels, shrink_image
 
 YUNET_PATH = Path(__file__).parents[1] / "assets" / "yunet.onnx"
-WORKING_SIDE = 640  # longer side given to the detector; it still finds faces of about 10 pixels there
-# A look at half that side costs a quarter. It is enough where it sees faces, all of them surely and none of
-# them small. On 396 faces pasted into photos (results/detection.csv) that finds 0.979 of those of 24-40
-# pixels, always looking at the full side 0.990, and larger ones alike; one clear face takes a quarter of the
-# time.
+FULL_SIDE = 640  # pixels of the detector's longer side; it still finds faces of about 10 pixels there
+# Detection at half that side costs a quarter. Its faces are final where all of them are certain and none is
+# small; results/detection.csv has what that costs and saves.
 QUICK_SIDE = 320
-DOUBT_SCORE = 0.1
-QUICK_FACE = 20  # pixels of the shorter side in the quick look
-STRIDES = (8, 16, 32)  # of the three maps that are searched for faces
-MAX_OVERLAP = 0.3  # of two faces, as OpenCV's FaceDetectorYN has it
+UNCERTAIN_SCORE = 0.1  # a face between this and `min_score` calls for the full side
+MIN_QUICK_FACE = 20  # pixels of the shorter side at QUICK_SIDE; a smaller face calls for the full side
+STRIDES = (8, 16, 32)  # pixels of the image per place of each of the three output maps
+MAX_OVERLAP = 0.3  # intersection over union of two faces, as in OpenCV's FaceDetectorYN
 Arrays = Sequence[NDArray[np.float32]]
 
 
 class YuNet:
-    """Wu, Peng & Yu, "YuNet: a tiny millisecond-level face detector" (2023); may be shared by threads."""
+    """YuNet (Wu, Peng and Yu, "YuNet: a tiny millisecond-level face detector", 2023).
+
+    Threads may share one detector. Raises ModelError where its file is missing.
+    """
 
     def __init__(self, path: Path = YUNET_PATH) -> None:
         if not path.is_file():
@@ -42,26 +43,32 @@ class YuNet:
         self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in kinds]
 
     def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
-        """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image."""
-        longer = max(pixels.shape[:2])
-        seen = self.look(pixels, QUICK_SIDE, min(min_score, DOUBT_SCORE))
-        faces = [face for face in seen if face.score >= min_score]
-        smallest = min((face.shorter for face in faces), default=0.0) * QUICK_SIDE / longer
-        if longer <= QUICK_SIDE or (len(faces) == len(seen) and smallest >= QUICK_FACE):
-            return faces
-        return self.look(pixels, WORKING_SIDE, min_score)
+        """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image.
 
-    def look(self, pixels: Pixels, side: int, min_score: float) -> list[Face]:
-        """As `detect`, with one look at the image shrunk to `side` pixels on its longer side."""
+        The detector runs at QUICK_SIDE, and at FULL_SIDE where a face is uncertain or small or none is there.
+        """
+        longer = max(pixels.shape[:2])
+        found = self.detect_at(pixels, QUICK_SIDE, min(min_score, UNCERTAIN_SCORE))
+        faces = [face for face in found if face.score >= min_score]
+        smallest = min((face.shorter for face in faces), default=0.0) * QUICK_SIDE / longer
+        if longer <= QUICK_SIDE or (len(faces) == len(found) and smallest >= MIN_QUICK_FACE):
+            return faces
+        return self.detect_at(pixels, FULL_SIDE, min_score)
+
+    def detect_at(self, pixels: Pixels, side: int, min_score: float) -> list[Face]:
+        """Faces of a uint8 RGB image shrunk to `side` pixels on its longer side, the largest first.
+
+        Boxes and landmarks are in pixels of the image given, boxes are clipped to it.
+        """
         height, width = pixels.shape[:2]
-        small = shrink(pixels, side)
-        rows = self._find(small, min_score)
+        small = shrink_image(pixels, side)
+        rows = self._run(small, min_score)
         scale = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
         faces = [_face(row, scale, width, height) for row in rows]
         return sorted((f for f in faces if f.area > 0), key=lambda f: f.area, reverse=True)
 
-    def _find(self, pixels: Pixels, min_score: float) -> NDArray[np.float32]:
-        """Float `(faces, 15)`: x, y, width, height, five landmarks, score; in pixels of the image."""
+    def _run(self, pixels: Pixels, min_score: float) -> NDArray[np.float32]:
+        """float32 `(faces, 15)`: x, y, width, height, five landmarks, score; in pixels of the image."""
         height, width = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in pixels.shape[:2])
         below, right = height - pixels.shape[0], width - pixels.shape[1]
         padded = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT)
@@ -80,7 +87,7 @@ class YuNet:
 
 
 def _decode(found: Arrays, stride: int, columns: int, min_score: float) -> NDArray[np.float32]:
-    """Rows of one map's places that score enough; everything is measured from the place, in strides."""
+    """Rows of the places of one map with `min_score`; the outputs are relative to the place, in strides."""
     cls, obj, box, points = (values[0] for values in found)
     score = np.sqrt(cls.clip(0, 1) * obj.clip(0, 1))[:, 0]
     kept = np.flatnonzero(score >= min_score)

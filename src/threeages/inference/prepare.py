@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from threeages.errors import ImageError
-from threeages.faces.crop import Face, align_crop, crop_box, whole
+from threeages.faces.crop import Face, align_crop, crop_box, whole_image
 from threeages.faces.detect import Detector, find_faces
 from threeages.faces.images import MAX_PIXELS, Pixels, load_reduced
-from threeages.faces.quality import find_fault
+from threeages.faces.quality import find_rejection_reason
 from threeages.inference.records import OK
 from threeages.signature import Signature
 
@@ -65,7 +65,7 @@ class FacePreparer:
             pixels, scale = self._load(image)
         except ImageError as error:
             return PreparedImage(path, status=error.status, message=f"{error.message} {error.hint}".strip())
-        found = [whole(pixels)] if self._detector is None else find_faces(pixels, self._detector)
+        found = [whole_image(pixels)] if self._detector is None else find_faces(pixels, self._detector)
         if not found:
             return PreparedImage(path, status="no_face", message=NO_FACE)
         return PreparedImage(path, tuple(self._prepare(pixels, face, scale) for face in found))
@@ -82,6 +82,8 @@ class FacePreparer:
         crop = align_crop(
             pixels, face, signature.input_size, margin=signature.margin, alignment=signature.alignment
         )
-        rejection = "" if self._detector is None else find_fault(face, crop_box(pixels, face, 0), scale)
+        rejection = (
+            "" if self._detector is None else find_rejection_reason(face, crop_box(pixels, face, 0), scale)
+        )
         x1, y1, x2, y2 = (round(v * scale) for v in face.box)
         return PreparedFace((x1, y1, x2, y2), crop, rejection)

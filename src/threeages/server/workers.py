@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from threeages.errors import ModelError
+from threeages.faces.process import configure_process
 from threeages.faces.yunet import YuNet
 from threeages.inference.prepare import FacePreparer, PreparedImage
 from threeages.server.settings import Settings
@@ -129,6 +130,7 @@ class WorkerPool:
 
 def _work(connection: Connection, signature: Signature, settings: Settings) -> None:
     """The process: prepare images until the service closes the pipe or dies. It opens no model."""
+    configure_process()
     for sig in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group by ^C; the service ends us itself
         signal.signal(sig, signal.SIG_IGN)
     detector, max_pixels = YuNet(), settings.max_pixels

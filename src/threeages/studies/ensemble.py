@@ -1,10 +1,9 @@
-"""Runs that held out the same people, asked together: the mean of their answers over views of a face."""
+"""Ensembles with test-time augmentation (TTA): the mean of several runs' outputs on the same test rows."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,11 +14,11 @@ from threeages.data.cache import PixelCache, open_cache
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.split import Rows
 from threeages.errors import ConfigError
-from threeages.evaluation.collect import answer_table
+from threeages.evaluation.collect import answer_table, predict_rows
 from threeages.evaluation.predictions import PredictionTable
 from threeages.export.to_onnx import export_onnx
 from threeages.faces.images import Pixels
-from threeages.inference.classify import BATCH
+from threeages.inference.classify import Output
 from threeages.inference.runtime import OnnxModel
 from threeages.labels import YEARS
 from threeages.models.classifier import Classifier
@@ -29,123 +28,104 @@ from threeages.training.checkpoint import load_checkpoint
 from threeages.training.frozen import find_features, gains_by_bfloat16
 from threeages.training.recipes import read_config
 
-VIEWS = ("plain", "mirrored", "whole", "whole-mirrored")
-Probs = NDArray[np.float32]
-Answers = dict[str, Probs]
+TTA = ("plain", "mirrored", "whole", "whole-mirrored")
+Outputs = dict[str, NDArray[np.float32]]
 
 
-def ask_together(
+def predict_ensemble(
     manifest: Manifest,
     runs: Sequence[Path],
-    views: Sequence[str] = VIEWS,
+    tta: Sequence[str] = TTA,
     *,
     only: tuple[str, str] | None = None,
     cache_dir: Path | None = None,
 ) -> PredictionTable:
-    """The mean of the runs' probabilities, and years, over the views of every row that all held out.
+    """The mean over runs and their TTA of the probabilities, and years, of the rows that all runs test on.
 
-    `plain` is the face as in use, `whole` the image without looking for the face; a model that never looks
-    for it has one answer to both, and is asked once. `only` leaves the rows with a value in a column. Raises
-    ConfigError on an unknown view and where the runs did not hold out the same rows, DataError where no row
-    is left.
+    `plain` is the face crop as in use, `whole` the image without face detection; a model that never detects
+    has the same output for both and runs once. `only` names a column and a value, and selects the rows with
+    that value. Raises ConfigError on an unknown augmentation and where the runs' test rows differ, DataError
+    where no row is left.
     """
-    unknown = [view for view in views if view not in VIEWS]
-    if unknown or not views:
-        raise ConfigError(f"There is no view '{', '.join(unknown)}'.", hint=f"Allowed: {', '.join(VIEWS)}.")
-    total: dict[str, list[Probs]] = {}
-    held: Rows | None = None
-    rows: Rows = np.empty(0, dtype=np.int64)
-    for run in runs:
-        config = read_config(run)
-        cache, split = open_data(manifest, replace(config, augmented_copies=1), cache_dir)
-        if held is not None and not np.array_equal(held, split.test):
-            raise ConfigError(f"{run} held out other rows than {runs[0]}.", hint="Give runs of one fold.")
-        held = split.test
-        rows = find_rows(manifest.columns, *only, held) if only else held
-        model = load_checkpoint(run)[0]
-        own = views if model.signature.alignment else _unaligned(views)
-        answers = list(_ask_views(manifest, model, cache, own, rows, cache_dir))
-        for name, values in _mean(answers).items():
-            total.setdefault(name, []).append(values)
-    return answer_table(manifest, rows, {name: np.mean(values, axis=0) for name, values in total.items()})
+    unknown = [name for name in tta if name not in TTA]
+    if unknown or not tta:
+        raise ConfigError(
+            f"There is no test-time augmentation '{', '.join(unknown)}'.", hint=f"Allowed: {', '.join(TTA)}."
+        )
+    caches, rows = _common_rows(manifest, runs, only, cache_dir)
+    by_output: dict[str, list[NDArray[np.float32]]] = {}
+    for run, cache in zip(runs, caches, strict=True):
+        for name, values in _predict_run(manifest, run, cache, tta, rows, cache_dir).items():
+            by_output.setdefault(name, []).append(values)
+    return answer_table(manifest, rows, {name: np.mean(v, axis=0) for name, v in by_output.items()})
 
 
-class Model(Protocol):
-    """What can be asked for a batch of uint8 `(n, size, size, 3)`."""
-
-    @property
-    def has_years(self) -> bool:
-        """Whether it answers in years too."""
-
-    def predict_all(self, pixels: Pixels) -> tuple[Probs, Probs | None]:
-        """float32 `(n, 3)`, and `(n, 101)` where it has years."""
-
-
-class _HalfModel:
-    """A classifier in torch and bfloat16."""
-
-    def __init__(self, model: Classifier) -> None:
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = model.eval().to(self._device)
-        self.has_years = YEARS in model.net.heads
-
-    def predict_all(self, pixels: Pixels) -> tuple[Probs, Probs | None]:
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device)
-        with torch.inference_mode(), torch.autocast(self._device, torch.bfloat16):
-            found = {
-                name: values.float().cpu().numpy() for name, values in self._model.answers(batch).items()
-            }
-        return found["probs"], found.get(YEARS)
+def _common_rows(
+    manifest: Manifest, runs: Sequence[Path], only: tuple[str, str] | None, cache_dir: Path | None
+) -> tuple[list[PixelCache], Rows]:
+    """The pixels of every run, and the test rows that all of them have."""
+    opened = [open_data(manifest, replace(read_config(run), augmented_copies=1), cache_dir) for run in runs]
+    rows = opened[0][1].test
+    for run, (_, split) in zip(runs, opened, strict=True):
+        if not np.array_equal(rows, split.test):
+            raise ConfigError(f"{run} has other test rows than {runs[0]}.", hint="Give runs of one fold.")
+    return [cache for cache, _ in opened], find_rows(manifest.columns, *only, rows) if only else rows
 
 
-def _open_model(model: Classifier) -> Model:
-    """In ONNX Runtime, which on a processor is twice as fast as torch, but where bfloat16 is faster still."""
-    if gains_by_bfloat16(model):
-        return _HalfModel(model)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export_onnx(model, path)
-        return OnnxModel(path)
+def _predict_run(
+    manifest: Manifest, run: Path, cache: PixelCache, tta: Sequence[str], rows: Rows, cache_dir: Path | None
+) -> Outputs:
+    """One run's mean over its TTA."""
+    model = load_checkpoint(run)[0]
+    own = tta if model.signature.alignment else _without_detection(tta)
+    outputs = list(_predict_tta(manifest, model, cache, own, rows, cache_dir))
+    return {name: np.mean([found[name] for found in outputs], axis=0) for name in outputs[0]}
 
 
-def _unaligned(views: Sequence[str]) -> list[str]:
-    """The distinct views of a model that takes every image whole."""
-    return list(dict.fromkeys("mirrored" if view.endswith("mirrored") else "plain" for view in views))
+def _without_detection(tta: Sequence[str]) -> list[str]:
+    """The distinct augmentations of a model that takes every image whole."""
+    return list(dict.fromkeys("mirrored" if name.endswith("mirrored") else "plain" for name in tta))
 
 
-def _ask_views(
+def _predict_tta(
     manifest: Manifest,
     model: Classifier,
     cache: PixelCache,
-    views: Sequence[str],
+    tta: Sequence[str],
     rows: Rows,
     cache_dir: Path | None,
-) -> Iterator[Answers]:
-    """Answers to each view; what a frozen network makes of the plain one is kept from its training."""
+) -> Iterator[Outputs]:
+    """Outputs for each augmentation; `plain` uses the frozen features of the training where they are kept."""
     data = create_data(manifest, model, cache, cache_dir)
     kept = find_features(model, data.key, len(model.net.stages), data.folder)
-    if "plain" in views and kept:
+    if "plain" in tta and kept:
         fabric = Fabric(accelerator="auto", devices=1)
         logits = compute_outputs(fabric, model.to(fabric.device), kept, rows)
         yield {name: values.numpy() for name, values in model.to_answers(logits).items()}
-    left = [view for view in views if not (view == "plain" and kept)]
-    if not left:
+    rest = [name for name in tta if not (name == "plain" and kept)]
+    if not rest:
         return
-    opened = _open_model(model.cpu())
-    for view in left:
-        whole = view.startswith("whole")
+    predict_all = _open_model(model.cpu())
+    for name in rest:
         plain = cache.pixels
-        pixels = open_cache(manifest, plain.shape[1], folder=cache_dir).pixels if whole else plain
-        yield ask(opened, pixels[:, :, ::-1] if view.endswith("mirrored") else pixels, rows)
+        whole = open_cache(manifest, plain.shape[1], folder=cache_dir).pixels if "whole" in name else plain
+        yield predict_rows(predict_all, whole[:, :, ::-1] if "mirrored" in name else whole, rows)
 
 
-def ask(model: Model, pixels: Pixels, rows: Rows) -> Answers:
-    """What a model says of some rows of uint8 `(n, size, size, 3)`, by output."""
-    batches = (pixels[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
-    probs, years = zip(*map(model.predict_all, batches), strict=True)
-    return {"probs": np.concatenate(probs)} | ({YEARS: np.concatenate(years)} if model.has_years else {})
+def _open_model(model: Classifier) -> Callable[[Pixels], Output]:
+    """ONNX Runtime, which on a CPU is twice as fast as torch; torch where bfloat16 is faster still."""
+    if gains_by_bfloat16(model):
+        return lambda pixels: _predict_bfloat16(model, pixels)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(model, path)
+        return OnnxModel(path).predict_all
 
 
-def _mean(answers: Sequence[Answers]) -> Answers:
-    """Of answers by the same outputs."""
-    return {name: np.mean([found[name] for found in answers], axis=0) for name in answers[0]}
+def _predict_bfloat16(model: Classifier, pixels: Pixels) -> Output:
+    """Probabilities float32 `(n, 3)` of uint8 `(n, size, size, 3)`, and years `(n, 101)` if it has them."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
+        found = {k: v.float().cpu().numpy() for k, v in model.eval().to(device).answers(batch).items()}
+    return found["probs"], found.get(YEARS)

@@ -1,9 +1,9 @@
-"""The reference study again: every recipe on both splits, one table beside the published figures."""
+"""The reference study repeated: every recipe on both splits, in one table beside the published accuracy."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 
 from threeages.data.manifest import Manifest
@@ -14,11 +14,14 @@ from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
 from threeages.files import atomic_path, replace_rows
-from threeages.machine import describe_machine
+from threeages.models.registry import find_model
 from threeages.studies.recipes import create_recipe
+from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
+
+logger = logging.getLogger(__name__)
 
 PUBLISHED = {"cnn": 0.770, "resnet50": 0.667, "mobilenet_v2": 0.647, "attention_cnn": 0.678}
 RECIPES = (
@@ -35,16 +38,14 @@ ABLATION = tuple(
         "+soft_ordinal", "+coral", "+corn",
     )
 )  # fmt: skip
-DONE = "report.html"  # the last file that a judged run writes
-
-Row = dict[str, str]
+DONE = "report.html"  # the last file that an evaluated run writes
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is run: `folds` of the five folds of people are judged; `weights` is a file or folder.
+    """What is run: `folds` of the five identity-disjoint folds; `weights` is a file or folder.
 
-    All rows train; `only` leaves those with a value in a column to be judged.
+    All rows train; `only` names a column and a value, and rows without that value are not evaluated.
     """
 
     manifest: Manifest
@@ -59,10 +60,11 @@ class Study:
     cache_dir: Path | None = None
 
 
-def run_study(study: Study, say: Callable[[str], None]) -> list[Row]:
-    """Train and judge what is not done yet; write study.csv and study.md after every run; the rows.
+def run_study(study: Study) -> list[Row]:
+    """Train and evaluate every recipe on every split; return one row for each pair.
 
-    May be stopped at any time: a run that is done is not repeated, one that was cut goes on at its epoch.
+    Writes study.csv and study.md after every pair. A study that was stopped resumes: a finished run is not
+    repeated, an unfinished one continues at its epoch. Raises ConfigError where a recipe is unknown.
     """
     configs = [(name, split, _config(study, name, split)) for name in study.recipes for split in study.splits]
     rows: list[Row] = []
@@ -70,30 +72,30 @@ def run_study(study: Study, say: Callable[[str], None]) -> list[Row]:
         runs = list(_runs(study, name, config))
         for run, part in runs:
             if not (run / DONE).exists():
-                say(f"{name}, {split}{f' fold {part.fold}' if split == 'identity' else ''} -> {run}")
+                logger.info("%s, %s split, fold %d -> %s", name, split, part.fold, run)
                 table = run_training(study.manifest, part, run, cache_dir=study.cache_dir)
                 assert table is not None
                 write_report(table, run)
-        rows.append(_judge(study, name, split, [run for run, _ in runs], config))
-        _write_markdown(write_rows(rows, study.out / "study.csv"), study.out)
+        rows.append(_evaluate(study, name, split, [run for run, _ in runs], config))
+        _write_markdown(add_rows(rows, study.out / "study.csv"), study.out)
     return rows
 
 
 def parse_splits(text: str) -> tuple[SplitMode, ...]:
-    """Splits of 'random,identity'; raises ConfigError on another word."""
+    """The split modes in a text such as 'random,identity'; raises ConfigError on any other word."""
     allowed: dict[str, SplitMode] = {"random": "random", "identity": "identity"}
     if unknown := [word for word in text.split(",") if word not in allowed]:
         raise ConfigError(f"There is no split {unknown[0]!r} to study.", hint="Allowed: random,identity.")
     return tuple(allowed[word] for word in text.split(","))
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> list[Row]:
-    """Write the rows as csv behind those of other recipes and splits that stand there; all of them."""
+def add_rows(rows: Sequence[Row], path: Path) -> list[Row]:
+    """Write rows to a csv, keep those of other recipes and splits that it holds, and return all of them."""
     return [dict(row) for row in replace_rows(path, rows, ("recipe", "split"), extras="ignore")]
 
 
 def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Header and one line a recipe: both splits, their gap, size, seconds and the published accuracy."""
+    """Header and one line a recipe: accuracy on both splits, their gap, size, seconds, published accuracy."""
     header = [
         "recipe",
         "published",
@@ -115,7 +117,7 @@ def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             [
                 recipe,
                 hard["published"],
-                *(_with_interval(found.get(split)) for split in ("random", "identity")),
+                *(_accuracy(found.get(split)) for split in ("random", "identity")),
                 f"{accuracies[0] - accuracies[1]:.3f}" if len(accuracies) == 2 else "",
                 hard["balanced_accuracy"],
                 hard["f1_macro"],
@@ -128,7 +130,7 @@ def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _config(study: Study, name: str, split: SplitMode) -> TrainConfig:
     config = replace(create_recipe(name), split=split, seed=study.seed)
-    if config.model not in {"cnn", "cnn_lstm", "attention_cnn"}:
+    if find_model(config.model).pretrained is not None:  # else it is trained from scratch
         config = replace(config, weights=study.weights)
     if study.epochs is not None:
         config = replace(config, epochs=study.epochs, head_epochs=min(config.head_epochs, study.epochs))
@@ -141,10 +143,10 @@ def _runs(study: Study, name: str, config: TrainConfig) -> Iterator[tuple[Path, 
         yield base / "random", config
         return
     for fold in range(study.folds):
-        yield base / f"people-{fold}", replace(config, fold=fold)
+        yield base / f"identity-{fold}", replace(config, fold=fold)
 
 
-def _judge(study: Study, name: str, split: SplitMode, runs: list[Path], config: TrainConfig) -> Row:
+def _evaluate(study: Study, name: str, split: SplitMode, runs: list[Path], config: TrainConfig) -> Row:
     table = join_predictions([load_predictions(run / "predictions.csv") for run in runs])
     table = table.where(*study.only) if study.only else table
     result = write_report(table, study.out / name / split)
@@ -157,48 +159,40 @@ def _judge(study: Study, name: str, split: SplitMode, runs: list[Path], config: 
         "folds": str(len(runs)) if split == "identity" else "",
         "n": str(result.n),
         "units": str(result.units),
-        **_figures(result),
+        **_metric_cells(result),
         "published": f"{PUBLISHED[config.model]:.3f}" if config.model in PUBLISHED else "",
         "parameters": str(sum(p.numel() for p in model.parameters())),
         "seconds": f"{seconds:.0f}",
         "seed": str(config.seed),
     }
-    return row | {"machine": describe_machine(), "date": date.today().isoformat()}
+    return row | describe_origin()
 
 
-def _figures(result: Evaluation) -> Row:
+def _metric_cells(result: Evaluation) -> Row:
     row: Row = {}
-    for figure in METRICS:
-        low, high = result.intervals[figure]
-        values = {figure: result.metrics[figure], f"{figure}_low": low, f"{figure}_high": high}
-        row |= {name: f"{value:.4f}" for name, value in values.items()}
+    for name in METRICS:
+        row |= with_interval(name, result.metrics[name], result.intervals[name])
     return row
 
 
 def _seconds(run: Path) -> float:
-    """Seconds of the run's epochs; what is frozen is computed once for all runs and not counted."""
+    """Seconds of the run's epochs; frozen features are computed once for all runs and not counted."""
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def _with_interval(row: Row | None) -> str:
+def _accuracy(row: Row | None) -> str:
     return f"{row['accuracy']} [{row['accuracy_low']}, {row['accuracy_high']}]" if row else ""
 
 
 def _write_markdown(rows: Sequence[Row], out: Path) -> None:
-    header, lines = summarize(rows)
-    text = ["# The study", "", "Accuracy with its 95 % interval; seconds are those of all epochs."]
-    text += ["", f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
-    text += [f"| {' | '.join(line)} |" for line in lines]
+    intro = "Accuracy with its 95 % interval; seconds are those of all epochs."
+    text = ["# The study", "", intro, "", *format_markdown(*summarize(rows))]
     for row in rows:
-        folder = "random" if row["split"] == "random" else "people-0"
+        folder = "random" if row["split"] == "random" else "identity-0"
         curves = f"{row['recipe']}/{folder}/curves.png"
-        if (out / curves).exists():  # a memory has none
-            text += [
-                "",
-                f"## {row['recipe']}, {row['split']}",
-                "",
-                f"![accuracy and loss by epoch]({curves})",
-            ]
+        if (out / curves).exists():  # the csv may hold rows of runs that were removed
+            title = f"## {row['recipe']}, {row['split']}"
+            text += ["", title, "", f"![accuracy and loss by epoch]({curves})"]
     with atomic_path(out / "study.md") as part:
         part.write_text("\n".join(text) + "\n", encoding="utf-8")

@@ -1,9 +1,9 @@
-"""Search for the CNN's best settings in the reference study's space, on people outside the training folds."""
+"""Search the reference study's space of CNN settings on validation identities."""
 
-import csv
 import json
+import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,20 +15,23 @@ import torch
 from threeages.data.manifest import Manifest
 from threeages.errors import DataError, ThreeAgesError
 from threeages.evaluation.plots import Trial, plot_search, save_figure
-from threeages.files import atomic_path
+from threeages.files import atomic_path, write_rows
 from threeages.training.build import create_data, create_model, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.loop import train_epochs
 from threeages.training.malloc import keep_freed_memory
 from threeages.training.tasks import ClassificationTask
 
-FILTERS = ((32, 64), (64, 128), (128, 256), (128, 256))  # least and most of each block
-FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
+logger = logging.getLogger(__name__)
+
+FILTERS = ((32, 64), (64, 128), (128, 256), (128, 256))  # fewest and most filters of each block
+COMPLETE = optuna.trial.TrialState.COMPLETE
+FINISHED = (COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
 
 
 @dataclass(frozen=True)
 class Search:
-    """`trials` counts all that the storage `out/search.db` holds, so a stopped search goes on."""
+    """`trials` counts all trials in the storage `out/search.db`, so that a stopped search resumes."""
 
     manifest: Manifest
     out: Path
@@ -38,43 +41,53 @@ class Search:
     cache_dir: Path | None = None
 
 
-def run_search(search: Search, say: Callable[[str], None]) -> TrainConfig:
-    """Search, write search.csv, search.png and the recipe best.json to the folder, and return the recipe.
+def run_search(search: Search) -> TrainConfig:
+    """Run the trials that are missing and return the best trial's settings.
 
-    Trials are sampled by TPE and cut by Hyperband on the accuracy of the `select` rows, which in `people`
-    mode are people of neither the training nor the test fold. Raises DataError where no trial came through.
+    Writes search.csv, search.png and the recipe best.json. Trials are sampled by TPE (Bergstra et al., 2011)
+    and stopped early by Hyperband (Li et al., 2018) on the accuracy of the validation rows, whose identities
+    are in neither training nor test rows when the split is by identity. Raises DataError where no trial
+    completed.
     """
     search.out.mkdir(parents=True, exist_ok=True)
     study = _open_study(search, 0)
-    open_data(
-        search.manifest, search.base, search.cache_dir
-    )  # before the processes, which would each build it
-    if search.processes == 1:
-        _work(search, 0)
-    else:
-        context = get_context("spawn")
-        workers = [context.Process(target=_work, args=(search, i)) for i in range(search.processes)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-    done = [trial for trial in study.get_trials() if trial.value is not None]
-    complete = [trial for trial in done if trial.state == optuna.trial.TrialState.COMPLETE]
-    if not complete:
-        raise DataError("No trial of the search came through.", hint="Give more --trials; the log says why.")
-    best = max(complete, key=lambda trial: trial.value or 0.0)
-    trials: list[Trial] = [(t.number, t.value or 0.0, t.state.name != "COMPLETE") for t in done]
-    save_figure(plot_search(trials), search.out / "search.png")
+    # the pixel cache is built here once; otherwise every process would build it
+    open_data(search.manifest, search.base, search.cache_dir)
+    _run_workers(search)
+    trials = study.get_trials()
+    best = _best_trial(trials)
+    measured = [t for t in trials if t.value is not None]
+    points: list[Trial] = [(t.number, t.value or 0.0, t.state != COMPLETE) for t in measured]
+    save_figure(plot_search(points), search.out / "search.png")
     config = replace(search.base, **best.user_attrs["settings"])
     with atomic_path(search.out / "best.json") as part:
         part.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
-    _write_trials(study.get_trials(), search.out / "search.csv")
-    say(f"Best of {len(done)} trials: {best.value:.4f} with {best.params}")
+    _write_trials(trials, search.out / "search.csv")
+    logger.info("Best of %d trials: %.4f with %s", len(measured), best.value, best.params)
     return config
 
 
+def _run_workers(search: Search) -> None:
+    if search.processes == 1:
+        _work(search, 0)
+        return
+    context = get_context("spawn")
+    workers = [context.Process(target=_work, args=(search, i)) for i in range(search.processes)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def _best_trial(trials: Sequence[optuna.trial.FrozenTrial]) -> optuna.trial.FrozenTrial:
+    complete = [trial for trial in trials if trial.state == COMPLETE]
+    if not complete:
+        raise DataError("No trial of the search completed.", hint="Give more --trials; the log says why.")
+    return max(complete, key=lambda trial: trial.value or 0.0)
+
+
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
-    """Settings from the reference study's space."""
+    """Settings of one trial, sampled from the reference study's space."""
     filters = [trial.suggest_int(f"filters_{i}", low, high, step=32) for i, (low, high) in enumerate(FILTERS)]
     kernels = [trial.suggest_categorical(f"kernel_{i}", [3, 5]) for i in range(len(FILTERS))]
     dense = trial.suggest_int("dense", 256, 1024, step=256)
@@ -85,7 +98,7 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
 def _open_study(search: Search, worker: int) -> optuna.Study:
     storage = optuna.storages.RDBStorage(
         f"sqlite:///{search.out / 'search.db'}",
-        engine_kwargs={"connect_args": {"timeout": 60}},  # seconds that a process waits for another's write
+        engine_kwargs={"connect_args": {"timeout": 60}},  # seconds to wait for another process' write
     )
     return optuna.create_study(
         storage=storage,
@@ -98,11 +111,12 @@ def _open_study(search: Search, worker: int) -> optuna.Study:
 
 
 def _write_trials(trials: Sequence[optuna.trial.FrozenTrial], path: Path) -> None:
-    rows = [{"number": t.number, "state": t.state.name, "accuracy": t.value, **t.params} for t in trials]
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = [
+        {"number": str(t.number), "state": t.state.name, "accuracy": "" if t.value is None else str(t.value)}
+        | {name: str(value) for name, value in t.params.items()}
+        for t in trials
+    ]
+    write_rows(path, rows)
 
 
 def _work(search: Search, worker: int) -> None:

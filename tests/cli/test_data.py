@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from threeages.cli.main import app
+from threeages.data.manifest import load_manifest
+from threeages.errors import ConfigError, DataError
+
+
+def _run(*args: str) -> tuple[str, str]:
+    """What a command prints on stdout and stderr."""
+    done = CliRunner().invoke(app, ["data", *args], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout, done.stderr
+
+
+def test_split_prints_results_on_stdout_and_progress_on_stderr(faces_csv: Path, tmp_path: Path) -> None:
+    stdout, stderr = _run("split", str(faces_csv), "--cache-dir", str(tmp_path))
+    lines = stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["train", "validation", "test", "0"]
+    assert sum(int(line.split()[1]) for line in lines[:3]) == 120
+    assert "exact duplicates" in lines[3]
+    assert "Caching" in stderr
+
+
+def test_a_random_split_says_what_it_shares(faces_csv: Path, tmp_path: Path) -> None:
+    stdout, _ = _run("split", str(faces_csv), "--mode", "random", "--cache-dir", str(tmp_path))
+    assert "The validation rows are the test rows" in stdout
+
+
+def test_import_joins_identities_and_counts_exclusions(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("path,age\na.jpg,20\nb.jpg,60\nc.jpg,4\n")
+    (tmp_path / "who.csv").write_text("ID,person\na.jpg,p1\nb.jpg,p2\n")
+    out = tmp_path / "faces.csv"
+    stdout, _ = _run(
+        "import", str(tmp_path / "set.csv"), "--out", str(out), "--identities", str(tmp_path / "who.csv")
+    )
+    assert "2 rows (csv): YOUNG 1, MIDDLE 0, OLD 1" in stdout
+    assert "excluded: under_13 1" in stdout
+    assert load_manifest(out).columns["identity"] == ("p1", "p2")
+
+
+def test_merge_names_the_identities_of_each_part(faces_csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.csv").write_text("path,label\nx.jpg,OLD\n")
+    stdout, _ = _run("merge", str(faces_csv), str(tmp_path / "more.csv"), "--out", str(tmp_path / "m.csv"))
+    assert "faces 120 rows, 24 identities" in stdout
+    assert "more 1 rows, one identity per image" in stdout
+
+
+def test_audit_counts_findings_and_writes_them(faces_csv: Path, tmp_path: Path) -> None:
+    first = load_manifest(faces_csv).files()[0]
+    (tmp_path / "a.jpg").write_bytes(first.read_bytes())
+    (tmp_path / "b.jpg").write_bytes(first.read_bytes())
+    (tmp_path / "m.csv").write_text("path,label\na.jpg,OLD\nb.jpg,YOUNG\n")
+    stdout, _ = _run("audit", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out"))
+    assert dict(line.split()[:2] for line in stdout.splitlines()[:2]) == {
+        "exact_duplicate": "2",
+        "label_conflict": "2",
+    }
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"audit.json", "audit.csv", "classes.png"}
+
+
+def test_bounds_that_are_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("path,age\na.jpg,20\n")
+    with pytest.raises(ConfigError, match="--bounds was '13'"):
+        _run("import", str(tmp_path / "set.csv"), "--bounds", "13", "--out", str(tmp_path / "o.csv"))
+
+
+def test_too_many_folds_name_the_number_that_works(faces_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Give --folds 24"):
+        _run("split", str(faces_csv), "--folds", "30", "--cache-dir", str(tmp_path))

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from threeages.errors import DataError
+from threeages.files import atomic_path, read_csv, replace_rows, write_rows
+
+
+def test_nothing_is_written_half(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+
+    def fail_half_way() -> None:
+        with atomic_path(tmp_path / "a.txt") as part:
+            part.write_text("ne")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+
+
+def test_unwritable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="Cannot write"), atomic_path(tmp_path / "file" / "a.csv"):
+        pass
+
+
+def test_write_faults_leave_no_part_file(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    with pytest.raises(DataError, match="Cannot write"), atomic_path(tmp_path / "folder") as part:
+        part.write_text("x")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_rows_of_results_take_the_place_of_those_alike(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "t.csv"
+    first = {"model": "a", "split": "identity", "accuracy": "0.6"}
+    assert replace_rows(path, [first, {**first, "model": "b"}], ("model", "split")) == [
+        first,
+        {**first, "model": "b"},
+    ]
+    found = replace_rows(path, [{**first, "accuracy": "0.7"}], ("model", "split"))
+    assert found == [{**first, "model": "b"}, {**first, "accuracy": "0.7"}]
+    assert path.read_text() == "model,split,accuracy\nb,identity,0.6\na,identity,0.7\n"
+    with pytest.raises(ValueError, match="split"):
+        replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",))
+    assert len(path.read_text().splitlines()) == 3
+    replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",), extras="ignore")
+    assert path.read_text() == "model,accuracy\nb,0.6\na,0.7\nc,0.8\n"
+
+
+def test_every_dialect_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbf a ,b,\r\n 1 ,"x\r\ny",beyond,more\r\n\r\n2\r\n')
+    table = read_csv(tmp_path / "a.csv")
+    assert table.columns == ("a", "b")
+    assert table.rows == ({"a": "1", "b": "x\r\ny"}, {"a": "2", "b": ""})
+    assert table.lines == (3, 5)
+
+
+def test_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a\n\xff\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_csv(tmp_path / "a.csv")
+
+
+def test_a_missing_csv_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Cannot read .*none\.csv"):
+        read_csv(tmp_path / "none.csv")
+
+
+def test_rows_are_read_as_written(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "note": 'a "quote", and\nline'}]
+    write_rows(tmp_path / "a.csv", rows)
+    assert read_csv(tmp_path / "a.csv").rows == (
+        {"epoch": "1", "loss": "0.5", "note": ""},
+        {"epoch": "2", "loss": "", "note": 'a "quote", and\nline'},
+    )
+    write_rows(tmp_path / "a.csv", [], ["epoch"])
+    assert (tmp_path / "a.csv").read_text() == "epoch\n"
