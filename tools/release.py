@@ -147,7 +147,7 @@ def _fit(release: Release, name: str, rows: tuple[str, ...]) -> Iterator[Step]:
     train = (*(FAST_TRAIN if release.fast else ()), *release.train_options)
     yield _threeages(f"distill-{name}", "distill", *common, *distill, "--out", weights)
     run = ("--weights", weights, "--out", str(release.out / name))
-    yield _threeages(f"train-{name}", "train", *common, "--recipe", "default", *train, *run)
+    yield _threeages(f"train-{name}", "train", *common, "--recipe", "default", "--keep-last", *train, *run)
 
 
 def _export_fold(release: Release, fold: str, temperature: float) -> Step:

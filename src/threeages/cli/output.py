@@ -32,6 +32,14 @@ def show_log() -> None:
         logger.setLevel(logging.INFO)
 
 
+def start_training() -> None:
+    """Prepare the process of a command that trains: show the log, and keep memory between steps."""
+    from threeages.training.malloc import keep_freed_memory
+
+    show_log()
+    keep_freed_memory()
+
+
 def print_records(records: Any) -> None:
     """A row per face, and below the table the message of each that has one."""
     from rich import box

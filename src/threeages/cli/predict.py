@@ -8,7 +8,7 @@ import typer
 
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import Coverage, MaxError, ModelName, NoDetect, OutFolder
-from threeages.cli.output import print_evaluation, print_records, print_rows, show_log, watch
+from threeages.cli.output import print_evaluation, print_records, print_rows, start_training, watch
 
 
 def predict(
@@ -148,7 +148,7 @@ def demo(out: OutFolder = Path("runs/demo")) -> None:
     """Predict on two portraits, train a small model in under a minute and write its report."""
     from threeages.demo import predict_portraits, train_on_faces
 
-    show_log()
+    start_training()
     typer.echo("The default model on two portraits:")
     print_records(predict_portraits())
     run = train_on_faces(out)

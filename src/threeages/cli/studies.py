@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from threeages.cli.options import CacheFolder, ManifestFile, Only, OutFolder, RootFolder
-from threeages.cli.output import print_evaluation, print_rows, show_log
+from threeages.cli.output import print_evaluation, print_rows, start_training
 
 
 def ensemble(
@@ -60,7 +60,7 @@ def study(
         summarize,
     )
 
-    show_log()
+    start_training()
     plan = Study(
         load_manifest(manifest, root=root, need_label=False),
         out,
@@ -97,7 +97,7 @@ def tune(
     from threeages.studies.recipes import create_recipe
     from threeages.studies.tune import Search, run_search
 
-    show_log()
+    start_training()
     given: dict[str, Any] = {"split": split, "epochs": epochs, "input_size": size, "seed": seed}
     base = replace(create_recipe("reference-cnn"), **given)
     run_search(Search(load_manifest(manifest, root=root), out, base, trials, processes, cache_dir))

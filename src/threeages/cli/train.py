@@ -14,7 +14,7 @@ from threeages.cli.options import (
     RootFolder,
     parse_weighted,
 )
-from threeages.cli.output import print_evaluation, show_log
+from threeages.cli.output import print_evaluation, start_training
 from threeages.cli.settings import with_settings
 from threeages.training.config import DistillConfig, TrainConfig
 
@@ -51,12 +51,10 @@ def train(
     from threeages.data.manifest import load_manifest
     from threeages.evaluation.report import write_report
     from threeages.studies.recipes import create_recipe
-    from threeages.training.malloc import keep_freed_memory
     from threeages.training.run import run_training
     from threeages.training.tensorboard import open_tensorboard
 
-    show_log()
-    keep_freed_memory()
+    start_training()
     config = create_recipe(recipe)
     rows = load_manifest(manifest, root=root, need_label=False)
     config = _adjust(config, given, rows)
@@ -99,10 +97,8 @@ def distill(
     from threeages.data.manifest import load_manifest
     from threeages.studies.recipes import create_recipe
     from threeages.training.distill import run_distillation
-    from threeages.training.malloc import keep_freed_memory
 
-    show_log()
-    keep_freed_memory()
+    start_training()
     losses = run_distillation(
         load_manifest(manifest, root=root, need_label=False),
         replace(create_recipe(recipe), **given),
