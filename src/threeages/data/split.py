@@ -129,8 +129,8 @@ def _merged_identities(manifest: Manifest, images: Rows) -> Rows:
         raise DataError(
             f"A split by identity needs an identity in every row; "
             f"the column {IDENTITY} has one in {known} of {len(manifest)} rows.",
-            hint="Import with --identities FILE or add the column. A random split (train --split random) needs "
-            "no identities, but its score is too high for new ones.",
+            hint="Import with --identities FILE or add the column. A random split (train --split random) "
+            "needs no identities, but its score is too high for new ones.",
         )
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
