@@ -11,14 +11,12 @@ from threeages.demo import find_portraits
 from threeages.errors import ConfigError, DataError
 from threeages.faces.images import Pixels, load_image
 from threeages.inference.answer import Policy
+from threeages.inference.capture import Frame, Video, open_video
 from threeages.inference.classify import FaceClassifier, Output
 from threeages.inference.predictor import load_predictor
 from threeages.inference.prepare import FacePreparer, PreparedFace, PreparedImage
 from threeages.inference.video import (
-    Frame,
     Tracker,
-    Video,
-    open_video,
     summarize_tracks,
     track_faces,
     video_writer,

@@ -1,24 +1,19 @@
 """Images to records: prepared in threads, answered in batches. Needs no torch."""
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from threeages.faces.detect import Detector
 from threeages.faces.yunet import YuNet
 from threeages.inference.answer import Policy, Pool, face_record
-from threeages.inference.classify import BATCH, FaceClassifier, Output
-from threeages.inference.prepare import FacePreparer, ImageSource, PreparedImage
+from threeages.inference.classify import FaceClassifier
+from threeages.inference.pipeline import Batch, run_batches
+from threeages.inference.prepare import FacePreparer, ImageSource
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
 
 TOGETHER = "together"  # path of the record that answers several images of the same person
-LOOK_AHEAD = 128  # images prepared before the model runs: bounds the memory whatever the folder's size
-
-Batch = tuple[list[PreparedImage], list[Output]]
 
 
 class Predictor:
@@ -56,7 +51,8 @@ class Predictor:
         Args:
             images: Any number of paths, of files' bytes, or of uint8 arrays `(height, width, 3)` with the
                 channels in the order red, green, blue (OpenCV reads blue, green, red: reverse its last
-                axis).
+                axis). An iterator may be slow and endless, such as a camera: it is read in another thread,
+                and its images are answered while it waits for its next one.
 
         Yields:
             One record a face, the largest face of an image first; for an image without a face, or one that
@@ -100,37 +96,7 @@ class Predictor:
         yield face_record(TOGETHER, None, *pool.mean(), policy=self.classifier.policy, rejection=rejection)
 
     def _run(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
-        """Prepared images with the outputs for their faces; a lone image is not worth starting threads."""
-        rest = iter(images)
-        first = list(islice(rest, 2))
-        if len(first) == 2:
-            yield from self._run_in_threads(chain(first, rest))
-        else:
-            prepared = [self.preparer.prepare(_name(i, image), image) for i, image in enumerate(first)]
-            yield prepared, self.classifier.outputs(prepared)
-
-    def _run_in_threads(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
-        """The same threads prepare images and run the model, so that no core waits for the other's part."""
-        cores = os.cpu_count() or 1
-        running: deque[tuple[list[PreparedImage], Future[list[Output]]]] = deque()
-        with ThreadPoolExecutor(cores) as pool:
-            for batch in _batches(self._prepare_ahead(images, pool)):
-                running.append((batch, pool.submit(self.classifier.outputs, batch)))
-                if len(running) > cores:
-                    yield _result(*running.popleft())
-            while running:
-                yield _result(*running.popleft())
-
-    def _prepare_ahead(
-        self, images: Iterable[ImageSource], pool: ThreadPoolExecutor
-    ) -> Iterator[PreparedImage]:
-        queue: deque[Future[PreparedImage]] = deque()
-        for i, image in enumerate(images):
-            queue.append(pool.submit(self.preparer.prepare, _name(i, image), image))
-            if len(queue) >= LOOK_AHEAD:
-                yield queue.popleft().result()
-        while queue:
-            yield queue.popleft().result()
+        return run_batches(images, self.preparer.prepare, self.classifier.outputs)
 
 
 def load_predictor(
@@ -163,22 +129,3 @@ def load_predictor(
     detector = YuNet() if detect else None
     # one thread a batch and as many batches as cores give more faces a second than two threads a batch
     return Predictor(OnnxModel(path, threads=1), detector, max_error=max_error, coverage=coverage)
-
-
-def _name(i: int, image: ImageSource) -> str:
-    return str(image) if isinstance(image, Path | str) else f"image-{i}"
-
-
-def _batches(images: Iterable[PreparedImage]) -> Iterator[list[PreparedImage]]:
-    """Lists of images with a batch of faces, or with fewer where many images have none."""
-    batch: list[PreparedImage] = []
-    for image in images:
-        batch.append(image)
-        if sum(len(item.faces) for item in batch) >= BATCH or len(batch) >= LOOK_AHEAD:
-            yield batch
-            batch = []
-    yield batch
-
-
-def _result(images: list[PreparedImage], outputs: Future[list[Output]]) -> Batch:
-    return images, outputs.result()
