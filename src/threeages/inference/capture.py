@@ -15,6 +15,8 @@ import numpy as np
 
 from threeages.errors import DataError
 from threeages.faces.images import Pixels
+from threeages.inference.container import is_cut_off, lacks_index
+from threeages.inference.live import LiveReader, TimedPixels
 
 logger = logging.getLogger(__name__)
 
@@ -114,37 +116,46 @@ class _Reader:
         self._live = _is_device(source) or (_scheme(source) in STREAMS and not self._count > 0)
         self._first = self._read()
         if self._first is None:
-            raise DataError(f"{self._name} holds no video frames.", hint="A sound recording is no video.")
+            hint = (
+                "Where its server sends no parts of files, download it and give the file."
+                if _scheme(source) in STREAMS
+                else "A sound recording is no video."
+            )
+            raise DataError(f"{self._name} holds no video frames.", hint=hint)
 
     def frames(self, video: Video) -> Iterator[Frame]:
         source = self._live_frames if self._live else self._recorded_frames
+        for number, (seconds, pixels) in enumerate(source(video)):
+            if self._stopped() or seconds >= self._seconds:
+                return
+            video.read += 1
+            yield Frame(number, seconds, pixels)
+
+    def _read(self) -> TimedPixels | None:
+        more, bgr = self._capture.read()
+        return (time.monotonic(), np.ascontiguousarray(bgr[:, :, ::-1])) if more else None
+
+    def _recorded_frames(self, video: Video) -> Iterator[TimedPixels]:
+        clock, frame, number = _Clock(1 / self.rate), self._first, 0
+        seconds = 0.0
         try:
-            for number, (seconds, pixels) in enumerate(source(video)):
-                if self._stopped() or seconds >= self._seconds:
-                    return
-                video.read += 1
-                yield Frame(number, seconds, pixels)
+            while frame:
+                seconds = clock.update(float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3)
+                yield seconds, frame[1]
+                number += 1
+                frame = self._read()
+            video.problem = self._find_missing(number, seconds + clock.step)
         finally:
             self._capture.release()
-
-    def _read(self) -> Pixels | None:
-        more, bgr = self._capture.read()
-        return np.ascontiguousarray(bgr[:, :, ::-1]) if more else None
-
-    def _recorded_frames(self, video: Video) -> Iterator[tuple[float, Pixels]]:
-        clock, pixels, number = _Clock(1 / self.rate), self._first, 0
-        while pixels is not None:
-            seconds = clock.update(float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3)
-            yield seconds, pixels
-            number += 1
-            pixels = self._read()
-        video.problem = self._find_missing(number, seconds + clock.step)
 
     def _find_missing(self, number: int, seconds: float) -> str:
         """Says so where both the frames and the time of a recording fall short of what it promises.
 
-        The number of frames is an estimate in some containers, and the length includes sound in others.
+        The number of frames is an estimate in some containers, the length includes sound in others, and a
+        trimmed clip holds frames that are not shown: a file that its container calls whole is believed.
         """
+        if _scheme(self._source) not in STREAMS and is_cut_off(_file(self._source)) is False:
+            return ""
         length = self._count / self.rate
         missing = length - seconds
         enough = number >= self._count * (1 - EARLY_SHARE) - 1
@@ -155,22 +166,41 @@ class _Reader:
             f"{length:.1f} seconds. The file is cut off or damaged; copy or download it again."
         )
 
-    def _live_frames(self, video: Video) -> Iterator[tuple[float, Pixels]]:
-        pixels, tries, number, since = self._first, 0, 0, self._start
-        while not self._over():
-            if pixels is not None:
-                yield time.monotonic() - self._start, pixels
-                number += 1
-                tries = 0 if time.monotonic() - since > STEADY else tries
-                pixels = self._read()
-            elif tries < self._reconnects:
+    def _live_frames(self, video: Video) -> Iterator[TimedPixels]:
+        tries = 0
+        while True:
+            since = time.monotonic()
+            for arrival, pixels in self._connected_frames():
+                yield arrival - self._start, pixels
+            if self._over():
+                return
+            tries = 0 if time.monotonic() - since > STEADY else tries
+            while not self._first and tries < self._reconnects and not self._over():
                 self._wait(2**tries, tries)
                 tries += 1
-                pixels, since = self._reopen(), time.monotonic()
-            else:
-                lost = f"{self._name} was lost after {number:,} frames"
+                self._reopen()
+            if self._over():
+                return
+            if not self._first:
+                lost = f"{self._name} was lost after {video.read:,} frames"
                 video.problem = f"{lost}; it was opened again {tries} times." if tries else f"{lost}."
                 return
+
+    def _connected_frames(self) -> Iterator[TimedPixels]:
+        """The frames until the source is lost, or until they are to end."""
+        assert self._first
+        yield self._first
+        self._first = None
+        reader = LiveReader(self._capture, self._name)
+        try:
+            while not self._over():
+                frame = reader.take(POLL)
+                if frame:
+                    yield frame
+                elif reader.ended:
+                    return
+        finally:
+            reader.stop()
 
     def _over(self) -> bool:
         return self._stopped() or time.monotonic() - self._start >= self._seconds
@@ -180,7 +210,6 @@ class _Reader:
             "%s gives no more frames; try %d of %d to open it again in %g s.",
             self._name, tries + 1, self._reconnects, seconds,
         )  # fmt: skip
-        self._capture.release()
         self._pause(seconds)
 
     def _pause(self, seconds: float) -> None:
@@ -188,14 +217,13 @@ class _Reader:
         while time.monotonic() < end and not self._over():
             time.sleep(POLL)
 
-    def _reopen(self) -> Pixels | None:
+    def _reopen(self) -> None:
         if self._over():
-            return None
+            return
         self._capture = _open(self._source)
-        pixels = self._read() if self._capture.isOpened() else None
-        if pixels is not None:
+        self._first = self._read() if self._capture.isOpened() else None
+        if self._first:
             logger.warning("%s gives frames again.", self._name)
-        return pixels
 
 
 class _Clock:
@@ -238,14 +266,14 @@ def _open(source: str) -> "cv2.VideoCapture":
 
 
 def _check_file(path: Path, source: str) -> None:
-    if path.is_dir():
-        raise DataError(f"{source} is a folder.", hint="'threeages predict' takes folders of images.")
     try:
-        exists = path.exists()
+        exists, folder = path.exists(), path.is_dir()
     except (OSError, ValueError) as error:  # a name that is too long, or with a null character
         raise DataError(f"There is no video {source}: {error}.", hint=HINT) from error
     if not exists:
         raise DataError(f"There is no video {source}.", hint=HINT)
+    if folder:
+        raise DataError(f"{source} is a folder.", hint="'threeages predict' takes folders of images.")
     if path.is_file() and not path.stat().st_size:
         raise DataError(f"{source} has no bytes.", hint="Copy or download it again.")
 
@@ -258,7 +286,7 @@ def _unreadable(source: str, name: str) -> DataError:
             f"There is no camera {name}, or it may not be read.",
             hint="Another program may hold it; on Linux your account needs the group 'video'.",
         )
-    if _lacks_index(_file(source)):
+    if lacks_index(_file(source)):
         return DataError(
             f"{name} ends early: its index is missing, which is written last.",
             hint="The recording or the copy was interrupted; copy it again.",
@@ -282,20 +310,3 @@ def _is_device(source: str) -> bool:
         return not _scheme(source) and stat.S_ISCHR(Path(source).stat().st_mode)
     except (OSError, ValueError):
         return False
-
-
-def _lacks_index(path: Path) -> bool:
-    """Whether a file is an MP4 or MOV without `moov`: boxes of size and name stand one after the other."""
-    names: list[bytes] = []
-    place, end = 0, path.stat().st_size
-    with path.open("rb") as file:
-        while place + 8 <= end and len(names) < 100:
-            file.seek(place)
-            head = file.read(16)
-            size = int.from_bytes(head[:4], "big")
-            size = int.from_bytes(head[8:16], "big") if size == 1 else size
-            names.append(head[4:8])
-            if size < 8:
-                break
-            place += size
-    return names[0:1] == [b"ftyp"] and b"moov" not in names
