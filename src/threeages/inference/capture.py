@@ -229,8 +229,8 @@ class _Reader:
 class _Clock:
     """Times of the frames of a recording, which never run back.
 
-    A timestamp that is missing is that of the frame before and a `step`; where the timestamps begin anew, as
-    in joined files, the time goes on from there.
+    A timestamp that is missing is that of the frame before and a `step`; where the timestamps start over, as
+    in joined files, it continues from there.
     """
 
     def __init__(self, step: float) -> None:
