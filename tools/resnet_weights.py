@@ -2,7 +2,7 @@
 
 Keras' network is ResNet v1 (He et al., 2015): the stride of a layer lies in its first 1x1 convolution. Its
 convolutions have biases, which torchvision's lack, and its batch norm adds another number to the variance;
-both are folded into the running statistics, which changes no output. Keras feeds it blue first (mode "caffe");
+both are folded into the running statistics, which changes no output. Keras feeds it BGR (mode "caffe");
 the first kernel is turned around, so that it takes RGB. `tools/fetch_weights.py` downloads it and calls this.
 """
 
