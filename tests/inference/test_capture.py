@@ -179,7 +179,7 @@ def test_what_holds_no_frames_is_refused_in_words(tmp_path: Path) -> None:
         tmp_path / "missing.mp4": "There is no video",
         "x" * 5000: "There is no video",
         "/dev/null": "There is no camera",
-        "/dev/video97": "There is no video",
+        "/dev/video97": "There is no device",
         "gopher://a/b": "Allowed: rtsp",
         "97": "There is no camera",
     }.items():

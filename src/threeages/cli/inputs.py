@@ -1,7 +1,7 @@
 """Image paths of a command's arguments: files, folders, globs and lists."""
 
 import glob
-from codecs import getincrementaldecoder
+import os
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -9,8 +9,6 @@ from typing import TextIO
 
 from threeages.errors import DataError
 from threeages.faces.images import SUFFIXES
-
-CHUNK = 2**16  # bytes of stdin
 
 
 def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path] | Iterator[Path]:
@@ -25,21 +23,16 @@ def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path] | Iterat
 
 
 def _read_list(stdin: TextIO) -> Iterator[Path]:
-    return (Path(line.strip()) for line in _read_lines(stdin) if line.strip())
+    return (Path(line.strip()) for line in _own_stream(stdin) if line.strip())
 
 
-def _read_lines(stdin: TextIO) -> Iterator[str]:
-    """Lines as they come. A thread that waits in a buffered read would block the end of the process."""
-    raw = getattr(getattr(stdin, "buffer", None), "raw", None)
-    if raw is None:
-        yield from stdin
-        return
-    decoder = getincrementaldecoder(stdin.encoding)(stdin.errors or "strict")
-    rest = ""
-    while chunk := raw.read(CHUNK):
-        *lines, rest = (rest + decoder.decode(chunk)).split("\n")
-        yield from lines
-    yield rest + decoder.decode(b"", final=True)
+def _own_stream(stdin: TextIO) -> TextIO:
+    """The same input under another buffer: a thread that waits in that of `sys.stdin` stops Python's exit."""
+    try:
+        number = stdin.fileno()
+    except (OSError, ValueError):  # no file of the system
+        return stdin
+    return os.fdopen(number, encoding=stdin.encoding, errors=stdin.errors, closefd=False)
 
 
 def _expand(source: str) -> list[Path]:

@@ -270,6 +270,8 @@ def _check_file(path: Path, source: str) -> None:
         exists, folder = path.exists(), path.is_dir()
     except (OSError, ValueError) as error:  # a name that is too long, or with a null character
         raise DataError(f"There is no video {source}: {error}.", hint=HINT) from error
+    if not exists and source.startswith("/dev/"):
+        raise DataError(f"There is no device {source}.", hint="On Linux, 'ls /dev/video*' lists cameras.")
     if not exists:
         raise DataError(f"There is no video {source}.", hint=HINT)
     if folder:

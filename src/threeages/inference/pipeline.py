@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Condition, RLock, Thread
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from threeages.inference.classify import BATCH, Output
-from threeages.inference.prepare import ImageSource, PreparedImage
+from threeages.inference.prepare import PreparedImage
 
 MIB = 2**20
 MIN_BYTES = 96 * MIB  # that images may hold on their way, and for each core where there are many
@@ -26,33 +26,8 @@ JOIN = 0.5  # seconds that an abandoned run waits for its source, which may be b
 READER = "threeages-source"  # name of the thread
 
 Batch = tuple[list[PreparedImage], list[Output]]
-Prepare = Callable[[str, ImageSource], PreparedImage]
 RunModel = Callable[[list[PreparedImage]], list[Output]]
-
-
-def run_batches(images: Iterable[ImageSource], prepare: Prepare, run_model: RunModel) -> Iterator[Batch]:
-    """Yield prepared images with the outputs for their faces, in the order of the source.
-
-    A thread of its own reads the source, so that images are answered while the source waits for its next
-    one. A batch is closed with BATCH faces; earlier where nothing else has been read, or MAX_WAIT after its
-    first image was ready. What the images on their way hold is bounded in bytes, whatever their number and
-    size; one larger image is let in alone. An exception of the source is raised after the answers of the
-    images before it.
-
-    Args:
-        images: A lone image of a list is not worth starting threads.
-        prepare: Finds the faces of an image; gets its name and the image.
-        run_model: Gives the outputs for every face of a list of images.
-    """
-    if isinstance(images, Sized) and len(images) <= 1:
-        prepared = [prepare(_name(i, image), image) for i, image in enumerate(images)]
-        yield prepared, run_model(prepared)
-        return
-    pipeline = _Pipeline(prepare, run_model)
-    try:
-        yield from pipeline.run(images)
-    finally:
-        pipeline.stop()
+T = TypeVar("T")
 
 
 def held_bytes(image: object) -> int:
@@ -65,6 +40,38 @@ def held_bytes(image: object) -> int:
     if isinstance(size, tuple):  # of Pillow: width and height
         return 4 * int(np.prod(size))
     return int(getattr(image, "nbytes", 0))
+
+
+def run_batches(
+    images: Iterable[T],
+    prepare: Callable[[T], PreparedImage],
+    run_model: RunModel,
+    *,
+    held: Callable[[T], int] = held_bytes,
+) -> Iterator[Batch]:
+    """Yield prepared images with the outputs for their faces, in the order of the source.
+
+    A thread of its own reads the source, so that images are answered while the source waits for its next
+    one. A batch is closed with BATCH faces; earlier where nothing else has been read, or MAX_WAIT after its
+    first image was ready. What the images on their way hold is bounded in bytes, whatever their number and
+    size; one larger image is let in alone. An exception of the source is raised after the answers of the
+    images before it.
+
+    Args:
+        images: A lone image of a list is not worth starting threads.
+        prepare: Finds the faces of an image.
+        run_model: Gives the outputs for every face of a list of images.
+        held: Bytes that an image holds in memory before it is prepared.
+    """
+    if isinstance(images, Sized) and len(images) <= 1:
+        prepared = [prepare(image) for image in images]
+        yield prepared, run_model(prepared)
+        return
+    pipeline = _Pipeline(prepare, run_model, held)
+    try:
+        yield from pipeline.run(images)
+    finally:
+        pipeline.stop()
 
 
 @dataclass(eq=False)
@@ -85,11 +92,13 @@ class _Running:
     held: int
 
 
-class _Pipeline:
+class _Pipeline(Generic[T]):
     """One run. The same threads prepare images and run the model: no core waits for the other's part."""
 
-    def __init__(self, prepare: Prepare, run_model: RunModel) -> None:
-        self._prepare, self._run_model = prepare, run_model
+    def __init__(
+        self, prepare: Callable[[T], PreparedImage], run_model: RunModel, held: Callable[[T], int]
+    ) -> None:
+        self._prepare, self._run_model, self._held_by = prepare, run_model, held
         self._cores = os.cpu_count() or 1
         self._budget = max(MIN_BYTES, self._cores * BYTES_PER_CORE)
         self._pool = ThreadPoolExecutor(self._cores)
@@ -106,11 +115,9 @@ class _Pipeline:
         self._ended = self._stopped = False
         self._error: BaseException | None = None
 
-    def run(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
-        # an iterator may write its next frame into the same array, so that one from it is copied
-        copy = not isinstance(images, Sized)
+    def run(self, images: Iterable[T]) -> Iterator[Batch]:
         read = copy_context().run
-        self._reader = Thread(target=read, args=(self._read, iter(images), copy), name=READER, daemon=True)
+        self._reader = Thread(target=read, args=(self._read, iter(images)), name=READER, daemon=True)
         self._reader.start()
         while (batch := self._next()) is not None:
             yield batch.images, batch.outputs.result()
@@ -127,13 +134,11 @@ class _Pipeline:
         if self._reader:
             self._reader.join(JOIN)
 
-    def _read(self, images: Iterator[ImageSource], copy: bool) -> None:
+    def _read(self, images: Iterator[T]) -> None:
         try:
-            for i, image in enumerate(images):
-                own = image.copy() if copy and isinstance(image, np.ndarray) else image
+            for image in images:
+                self._let_in(image)
                 del image  # or it is held until the source has its next one
-                self._let_in(_name(i, own), own)
-                del own
                 if self._stopped:
                     return
         except BaseException as error:  # raised where the answers are taken
@@ -143,15 +148,15 @@ class _Pipeline:
                 self._ended = True
                 self._news.notify()
 
-    def _let_in(self, name: str, image: ImageSource) -> None:
-        held = held_bytes(image)
+    def _let_in(self, image: T) -> None:
+        held = self._held_by(image)
         with self._room:
             self._room.wait_for(lambda: self._stopped or self._has_room(held))
             if self._stopped:
                 return
             self._held += held
             self._unprepared += 1
-            waiting = _Waiting(self._pool.submit(self._prepare, name, image), held)
+            waiting = _Waiting(self._pool.submit(self._prepare, image), held)
             self._queue.append(waiting)
         waiting.prepared.add_done_callback(lambda _: self._note(waiting))
 
@@ -231,7 +236,3 @@ class _Pipeline:
     def _wake(self, _: object) -> None:
         with self._news:
             self._news.notify()
-
-
-def _name(i: int, image: ImageSource) -> str:
-    return str(image) if isinstance(image, Path | str) else f"image-{i}"

@@ -1,19 +1,22 @@
 """Images to records: prepared in threads, answered in batches. Needs no torch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from threeages.faces.detect import Detector
 from threeages.faces.yunet import YuNet
 from threeages.inference.answer import Policy, Pool, face_record
 from threeages.inference.classify import FaceClassifier
-from threeages.inference.pipeline import Batch, run_batches
+from threeages.inference.pipeline import Batch, held_bytes, run_batches
 from threeages.inference.prepare import FacePreparer, ImageSource
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
 
 TOGETHER = "together"  # path of the record that answers several images of the same person
+NamedImage = tuple[str, ImageSource]
 
 
 class Predictor:
@@ -96,7 +99,12 @@ class Predictor:
         yield face_record(TOGETHER, None, *pool.mean(), policy=self.classifier.policy, rejection=rejection)
 
     def _run(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
-        return run_batches(images, self.preparer.prepare, self.classifier.outputs)
+        return run_batches(
+            _name_images(images),
+            lambda named: self.preparer.prepare(*named),
+            self.classifier.outputs,
+            held=lambda named: held_bytes(named[1]),
+        )
 
 
 def load_predictor(
@@ -129,3 +137,16 @@ def load_predictor(
     detector = YuNet() if detect else None
     # one thread a batch and as many batches as cores give more faces a second than two threads a batch
     return Predictor(OnnxModel(path, threads=1), detector, max_error=max_error, coverage=coverage)
+
+
+def _name_images(images: Iterable[ImageSource]) -> Iterable[NamedImage]:
+    """The images with their names; a list where there is at most one, as threads are not worth starting."""
+    named = (_name(i, image) for i, image in enumerate(images))
+    if isinstance(images, Sized):
+        return list(named) if len(images) <= 1 else named
+    # an iterator may write its next frame into the same array
+    return ((name, image.copy() if isinstance(image, np.ndarray) else image) for name, image in named)
+
+
+def _name(i: int, image: ImageSource) -> NamedImage:
+    return str(image) if isinstance(image, Path | str) else f"image-{i}", image
