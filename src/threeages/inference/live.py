@@ -32,7 +32,9 @@ class LiveReader:
         self._passed_over = 0
         self._stopped = False
         self.ended = False
-        Thread(target=self._read, name="threeages-live", daemon=True).start()
+        # no daemon: Python would end its thread inside OpenCV, which aborts the process
+        self._thread = Thread(target=self._read, name="threeages-live")
+        self._thread.start()
 
     def take(self, timeout: float) -> TimedPixels | None:
         """The next frame; None where none comes in `timeout` seconds or, with `ended`, where none is left."""
@@ -41,8 +43,9 @@ class LiveReader:
             return self._frames.popleft() if self._frames else None
 
     def stop(self) -> None:
-        """End the thread with its next frame."""
+        """End the thread with its next frame, or when OpenCV gives up to wait for one."""
         self._stopped = True
+        self._thread.join()
 
     def _read(self) -> None:
         try:

@@ -111,6 +111,7 @@ class _Pipeline(Generic[T]):
         self._running: deque[_Running] = deque()
         self._faces = self._batch_held = 0  # of the next batch
         self._since = 0.0  # when its first image was ready
+        self._ready_faces = 0  # prepared and still in the queue
         self._held = self._unprepared = 0
         self._ended = self._stopped = False
         self._error: BaseException | None = None
@@ -175,14 +176,19 @@ class _Pipeline(Generic[T]):
             self._held += crops - waiting.held
             self._unprepared -= 1
             waiting.held, waiting.ready = crops, True
-            self._room.notify()
-            self._news.notify()
+            self._ready_faces += len(faces)
+            if self._unprepared <= UNPREPARED_PER_CORE * self._cores // 2:
+                self._room.notify()  # not for every image: a thread that wakes takes time from the others
+            starts = not self._batch and waiting is self._queue[0]
+            if starts or not self._unprepared or self._faces + self._ready_faces >= BATCH:
+                self._news.notify()
 
     def _next(self) -> _Running | None:
         """The next batch whose outputs are there, in order; None after the last."""
         with self._news:
             while True:
                 self._collect()
+                self._room.notify()
                 if self._closes():
                     self._start()
                 elif self._running and self._running[0].outputs.done():
@@ -199,13 +205,13 @@ class _Pipeline(Generic[T]):
         """Move prepared images from the queue into the next batch until it is full."""
         while self._queue and not self._full() and self._queue[0].ready:
             waiting = self._queue.popleft()
-            self._room.notify()
             self._batch_held += waiting.held
             if error := waiting.prepared.exception():
                 self._error, self._ended, self._stopped = error, True, True
                 self._queue.clear()
                 return
             image = waiting.prepared.result()
+            self._ready_faces -= len(image.faces)
             self._since = self._since if self._batch else time.monotonic()
             self._batch.append(image)
             self._faces += len(image.faces)
