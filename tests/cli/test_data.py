@@ -31,6 +31,8 @@ def test_a_random_split_says_what_it_shares(faces_csv: Path, tmp_path: Path) -> 
 
 def test_import_joins_identities_and_counts_exclusions(tmp_path: Path) -> None:
     (tmp_path / "set.csv").write_text("path,age\na.jpg,20\nb.jpg,60\nc.jpg,4\n")
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").touch()
     (tmp_path / "who.csv").write_text("ID,person\na.jpg,p1\nb.jpg,p2\n")
     out = tmp_path / "faces.csv"
     stdout, _ = _run(

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from threeages.data import archive
-from threeages.data.archive import extract_zip
+from threeages.data.archive import extract_archive
+from threeages.data.columns import ColumnNames
 from threeages.data.manifest import load_manifest
 from threeages.data.sources import ImportResult, import_source
 from threeages.errors import DataError, MissingDependencyError
@@ -29,6 +30,12 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return folder
+
+
+def write_table(folder: Path, text: str, images: str = "a b c d e f", name: str = "faces.csv") -> Path:
+    """A csv with images a.jpg, b.jpg and so on beside it."""
+    write(folder, {name: text} | {f"{image}.jpg": "x" for image in images.split()})
+    return folder / name
 
 
 def kaggle_files(prefix: str = "", images: str = "Train") -> dict[str, str]:
@@ -101,8 +108,8 @@ def test_identities_that_do_not_fit_are_refused(tmp_path: Path, text: str) -> No
 
 
 def test_an_imported_csv_keeps_its_identities(tmp_path: Path) -> None:
-    (tmp_path / "faces.csv").write_text("path,label,person\na.jpg,OLD,p1\nb.jpg,OLD,p2\n")
-    assert load(tmp_path / "faces.csv", tmp_path).manifest.columns == {"identity": ("p1", "p2")}
+    table = write_table(tmp_path, "path,label,person\na.jpg,OLD,p1\nb.jpg,OLD,p2\n")
+    assert load(table, tmp_path).manifest.columns == {"identity": ("p1", "p2")}
     assert "identity" in (tmp_path / "out" / "m.csv").read_text().splitlines()[0]
 
 
@@ -146,8 +153,7 @@ def test_utkface_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", ["path,label", "ID,Class", "Image,AGE_GROUP", "filename,Label"])
 def test_csv_names_of_columns(tmp_path: Path, header: str) -> None:
-    table = tmp_path / "faces.csv"
-    table.write_text(f"{header},camera\na.jpg,old,x\nb.jpg,0,y\nc.jpg,baby,z\n")
+    table = write_table(tmp_path, f"{header},camera\na.jpg,old,x\nb.jpg,0,y\nc.jpg,baby,z\n")
     result = load(table, tmp_path)
     assert (result.kind, result.excluded) == ("csv", {"bad_label": 1})
     assert result.manifest.labels.tolist() == [2, 0]
@@ -155,8 +161,7 @@ def test_csv_names_of_columns(tmp_path: Path, header: str) -> None:
 
 
 def test_csv_of_years(tmp_path: Path) -> None:
-    table = tmp_path / "faces.csv"
-    table.write_text("file,age\na.jpg,17.9\nb.jpg,18\nc.jpg,40\nd.jpg,\ne.jpg,nan\nf.jpg,999\n")
+    table = write_table(tmp_path, "file,age\na.jpg,17.9\nb.jpg,18\nc.jpg,40\nd.jpg,\ne.jpg,nan\nf.jpg,999\n")
     result = load(table, tmp_path, bounds=AgeBounds(18, 31, 51))
     assert result.excluded == {"under_18": 1, "no_age": 3}
     assert result.manifest.labels.tolist() == [0, 1]
@@ -164,20 +169,19 @@ def test_csv_of_years(tmp_path: Path) -> None:
 
 
 def test_a_named_age_column_wins_over_a_label(tmp_path: Path) -> None:
-    table = tmp_path / "faces.csv"
-    table.write_text("path,label,years\na.jpg,YOUNG,70\n")
-    manifest = load(table, tmp_path, age_column="years").manifest
+    table = write_table(tmp_path, "path,label,years\na.jpg,YOUNG,70\n")
+    manifest = load(table, tmp_path, columns=ColumnNames(age="years")).manifest
     assert manifest.labels.tolist() == [2]
     assert manifest.columns == {"age": ("70",), "source_label": ("YOUNG",)}
     with pytest.raises(DataError, match="no column 'born'"):
-        load(table, tmp_path, age_column="born")
+        load(table, tmp_path, columns=ColumnNames(age="born"))
 
 
 def test_csv_rows_that_no_manifest_may_hold_are_counted(tmp_path: Path) -> None:
     table = tmp_path / "set" / "faces.csv"
     inside = tmp_path / "set" / "abs.jpg"
     rows = f"a.jpg,0\n../b.jpg,0\n/etc/c.jpg,0\n,0\na.jpg,1\n{inside},2\nd.jpg,\n"
-    write(tmp_path / "set", {"faces.csv": f"path,label\n{rows}"})
+    write_table(tmp_path / "set", f"path,label\n{rows}", "a abs d")
     result = load(table, tmp_path)
     assert result.manifest.paths == ("a.jpg", "abs.jpg")
     assert result.excluded == {"outside_root": 2, "no_path": 1, "duplicate_row": 1, "no_label": 1}
@@ -213,12 +217,12 @@ def test_zip_of_the_kaggle_layout(tmp_path: Path) -> None:
 
 def test_extraction_is_reused_only_when_whole(tmp_path: Path) -> None:
     source = make_zip(tmp_path / "archive.zip", {"a.txt": "a"})
-    target = extract_zip(source, cache_dir=tmp_path / "cache")
+    target = extract_archive(source, cache_dir=tmp_path / "cache")
     (target / "a.txt").write_text("kept")
-    assert extract_zip(source, cache_dir=tmp_path / "cache") == target
+    assert extract_archive(source, cache_dir=tmp_path / "cache") == target
     assert (target / "a.txt").read_text() == "kept"
     (target / ".complete").unlink()
-    assert extract_zip(source, cache_dir=tmp_path / "cache") == target
+    assert extract_archive(source, cache_dir=tmp_path / "cache") == target
     assert (target / "a.txt").read_text() == "a"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [target.name]
 
@@ -229,7 +233,7 @@ def test_extraction_is_reused_only_when_whole(tmp_path: Path) -> None:
 def test_a_member_that_escapes_is_refused_by_name(tmp_path: Path, name: str) -> None:
     source = make_zip(tmp_path / "bad.zip", {"good.txt": "x", name: "x"})
     with pytest.raises(DataError, match=r"evil\.txt"):
-        extract_zip(source, cache_dir=tmp_path / "cache" / "deep")
+        extract_archive(source, cache_dir=tmp_path / "cache" / "deep")
     assert not list(tmp_path.rglob("*.txt"))
 
 
@@ -239,14 +243,14 @@ def test_a_link_is_refused_by_name(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
         file.writestr(link, "/etc/hostname")
     with pytest.raises(DataError, match=r"link\.txt"):
-        extract_zip(tmp_path / "bad.zip", cache_dir=tmp_path / "cache")
+        extract_archive(tmp_path / "bad.zip", cache_dir=tmp_path / "cache")
 
 
 def test_a_huge_zip_is_refused_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_BYTES", 1000)
     source = make_zip(tmp_path / "bomb.zip", {"a.txt": "0" * 1001})
     with pytest.raises(DataError, match="would unpack"):
-        extract_zip(source, cache_dir=tmp_path / "cache")
+        extract_archive(source, cache_dir=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 
