@@ -121,3 +121,8 @@ def test_rows_are_read_as_written(tmp_path: Path) -> None:
     )
     write_rows(tmp_path / "a.csv", [], ["epoch"])
     assert (tmp_path / "a.csv").read_text() == "epoch\n"
+
+
+def test_a_folder_in_place_of_a_csv_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"threeages data import"):
+        read_csv(tmp_path)

@@ -101,9 +101,10 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
-        ) from error
+        hint = "Check the path and its rights."
+        if path.is_dir():
+            hint = f"Make a manifest of the folder first: threeages data import {path}"
+        raise DataError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error
     try:
         return data.decode(utf16_name(data) or "utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:

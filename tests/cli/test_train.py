@@ -170,3 +170,14 @@ def test_a_teacher_is_an_option_and_its_file_must_exist(faces_csv: Path, tmp_pat
         _train(faces_csv, tmp_path / "run", *SMALL, "--teacher", tmp_path / "none.safetensors")
     held = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert (held["teacher"], held["teacher_weight"]) == (str(tmp_path / "none.safetensors"), 0.5)
+
+
+def test_linked_images_are_trained_on(faces_csv: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for file in load_manifest(faces_csv).files():
+        (folder / file.name).symlink_to(file.resolve())
+    (folder / "faces.csv").write_text(faces_csv.read_text().replace(",", ";"))
+    result = _train(folder / "faces.csv", tmp_path / "run", *SMALL)
+    assert result.exit_code == 0
+    assert "Written to" in result.stdout

@@ -75,7 +75,8 @@ def test_a_partial_download_and_a_raw_file_are_no_images_by_their_content(tmp_pa
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(".hidden.jpg", "hidden"), ("._a.jpg", "hidden"), (".thumbnails/a.jpg", "hidden"), (".git/a.png", "hidden"),
+    [(".hidden.jpg", "hidden"), ("._a.jpg", "hidden"), (".thumbnails/a.jpg", "hidden"),
+     (".git/a.png", "hidden"),
      ("__MACOSX/._a.jpg", "system"), ("__MACOSX/a.jpg", "system"), ("Thumbs.db", "system"),
      ("sub/thumbs.DB", "system"), ("desktop.ini", "system"), ("@eaDir/a.jpg", "system"),
      ("$RECYCLE.BIN/a.jpg", "system")],

@@ -30,6 +30,7 @@ _DAMAGED = (
     NotImplementedError,
 )
 _UTF8_FLAG = 0x800
+_CHUNK = 1 << 20  # bytes
 
 
 def is_archive(path: Path) -> bool:
@@ -57,9 +58,10 @@ def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
     except tarfile.FilterError as error:
         raise _unsafe(source, str(error)) from error
     except _DAMAGED as error:
-        kind = "tar" if _is_tar(source) else "zip"
-        raise DataError(f"{source} is a damaged {kind}: {error}.", hint="Download it again.") from error
+        raise _damaged(source, error) from error
     except OSError as error:
+        if error.errno is None:  # from a decompressor, not from the system
+            raise _damaged(source, error) from error
         raise DataError(
             f"Cannot extract {source} into {base}: {error.strerror or error}.",
             hint="Give a cache folder you may write to, on a disk with room, or extract it by hand.",
@@ -80,7 +82,8 @@ def _extract(source: Path, target: Path) -> None:
     else:
         with zipfile.ZipFile(source) as archive:
             _check_zip(archive, source)
-            _write(target, archive.extractall)
+            members = archive.infolist()
+            _write(target, lambda part: archive.extractall(part, members))
 
 
 def _write(target: Path, extract_all: Callable[[Path], None]) -> None:
@@ -139,6 +142,9 @@ def _check_tar(tar: tarfile.TarFile, source: Path) -> list[tarfile.TarInfo]:
         size += member.size
         _check_size(source, size)
         members.append(member)
+    while tar.fileobj and (rest := tar.fileobj.read(_CHUNK)):  # to the end, where the checksum is
+        size += len(rest)
+        _check_size(source, size)
     links = {posixpath.normpath(member.name) for member in members if member.issym() or member.islnk()}
     for member in members:
         places = [member.name, *([_link_target(member)] if member.issym() or member.islnk() else [])]
@@ -169,6 +175,11 @@ def _check_size(source: Path, size: int) -> None:
             f"{source} would unpack to {size / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:g} GB is allowed.",
             hint="Extract it by hand if you trust it, and give the folder.",
         )
+
+
+def _damaged(source: Path, error: Exception) -> DataError:
+    kind = "tar" if _is_tar(source) else "zip"
+    return DataError(f"{source} is a damaged {kind}: {error}.", hint="Download it again.")
 
 
 def _unsafe(source: Path, what: str) -> DataError:

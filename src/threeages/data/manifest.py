@@ -170,13 +170,10 @@ def _correct_hint(outside: list[str]) -> str:
 
 
 def _name_columns(table: CsvTable, path: Path, need_label: bool) -> CsvTable:
-    """The table with its path, label and age named so; raises DataError where a column is missing.
-
-    Where no label is needed, only a column of that name is one: a column `class` may be anything.
-    """
+    """The table with its path, label and age named so; raises DataError where a column is missing."""
     found = {
         "path": pick_column(table.columns, PATH_NAMES),
-        "label": pick_column(table.columns, LABEL_NAMES if need_label else LABEL_NAMES[:1]),
+        "label": _find_label(table, need_label),
         AGE: pick_column(table.columns, AGE_NAMES[:1]),
     }
     missing = [name for name in ("path", "label")[: 1 + need_label] if found[name] is None]
@@ -188,6 +185,14 @@ def _name_columns(table: CsvTable, path: Path, need_label: bool) -> CsvTable:
             "'threeages data import' makes one of other columns.",
         )
     return rename_columns(table, {old: new for new, old in found.items() if old is not None})
+
+
+def _find_label(table: CsvTable, need_label: bool) -> str | None:
+    """The label's column; where none is needed, one named otherwise must hold nothing but labels."""
+    name = pick_column(table.columns, LABEL_NAMES)
+    if name is None or need_label or name == pick_column(table.columns, LABEL_NAMES[:1]):
+        return name
+    return name if all(_read_label(row[name], need_label)[1] is None for row in table.rows) else None
 
 
 def rename_columns(table: CsvTable, names: Mapping[str, str]) -> CsvTable:
