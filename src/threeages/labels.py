@@ -25,6 +25,10 @@ _SPELLINGS = {
     for spelling in (*spellings.split(", "), f"{index}", f"{index}.0")
 }  # fmt: skip
 YEARS = "years"  # the task and the model output of the apparent age
+_FILLERS = frozenset({  # words beside a label: `old people`, `age group: old`
+    "age", "ages", "aged", "group", "class", "label", "category", "people", "person", "persons", "man", "men",
+    "woman", "women", "male", "female",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,10 @@ def label_index(name: str) -> int:
     Raises DataError for any other name, also for those of more than one group, such as `adult`.
     """
     key = normal_label(name)
-    if key in _SPELLINGS:
-        return _SPELLINGS[key]
+    words = [word for word in key.split() if not (word.isdigit() or word in _FILLERS)]
+    for spelling in (key, " ".join(words)):  # as it is, and `young` of `01_Young (13-30)` or `old people`
+        if spelling in _SPELLINGS:
+            return _SPELLINGS[spelling]
     raise DataError(
         f"Unknown label '{name}'.",
         hint=f"Allowed: {', '.join(AGE_GROUPS)} (or 0, 1, 2) and spellings such as middle-aged, senior.",

@@ -163,6 +163,18 @@ def test_missing_images_are_counted_and_the_first_is_named(
         CliRunner().invoke(app, ["evaluate", str(faulty_csv), "--out", str(tmp_path)], catch_exceptions=False)
 
 
+def test_rows_outside_the_root_are_named_with_the_root_to_give(faces_csv: Path, tmp_path: Path) -> None:
+    file = load_manifest(faces_csv).files()[0]
+    (tmp_path / "m.csv").write_text(f"Image;Label\n{file};OLD\n")
+    done = _invoke("evaluate", tmp_path / "m.csv", "--out", tmp_path / "out", "--no-detect")
+    assert "1 rows cannot be used, first line 2: outside_root" in done.stderr
+    assert f"--root '{file.parent}'" in done.stderr
+    done = _invoke(
+        "evaluate", tmp_path / "m.csv", "--root", file.parent, "--out", tmp_path / "out", "--no-detect"
+    )
+    assert done.exit_code == 0
+
+
 def test_linked_images_and_folders_with_labels_are_evaluated(faces_csv: Path, tmp_path: Path) -> None:
     images = load_manifest(faces_csv)
     for name, label in (("young", 0), ("middle", 1), ("old", 2)):

@@ -1,5 +1,6 @@
 """Commands that evaluate: evaluate, compare, thresholds and card."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,6 +98,7 @@ def _predict(
     rows, faults = _read_labelled(inputs[0]) if inputs[0].is_dir() else read_manifest(inputs[0], root=root)
     if only:
         rows = rows.select(find_rows(rows.columns, *only, np.arange(len(rows))))
+    _show_invalid(faults)
     _show_missing(rows)
     return predict_table(open_predictor(model, no_detect), rows, faults, watch=watch)
 
@@ -110,6 +112,19 @@ def _read_labelled(folder: Path) -> "tuple[Manifest, list[InvalidRow]]":
     print_notes(found.notes)
     show_passed_over(found.passed_over)
     return found.manifest, []
+
+
+def _show_invalid(invalid: Sequence["InvalidRow"]) -> None:
+    """Name on stderr the first row that cannot be used, and what to do about those outside the root."""
+    from threeages.data.paths import root_hint
+
+    if invalid:
+        first = invalid[0]
+        message = (
+            f"{len(invalid):,} rows cannot be used, first line {first.line}: {first.status}: {first.message}"
+        )
+        outside = [row.path for row in invalid if row.status == "outside_root"]
+        typer.echo(f"{message}{' ' + root_hint(outside) if outside else ''}", err=True)
 
 
 def _show_missing(rows: "Manifest") -> None:

@@ -61,7 +61,7 @@ def find_columns(content: CsvTable, table: Path, given: ColumnNames) -> ColumnNa
         raise DataError(
             f"{table} has the columns {', '.join(names) or 'none'}.",
             hint="It needs a column path (or file_name, image, id) and a column label (or class, age_group) "
-            "or age. Name others with --path-column, --label-column, --age-column.",
+            "or age, named in the first line. Name others with --path-column, --label-column, --age-column.",
         )
     return ColumnNames(path, label, age)
 
