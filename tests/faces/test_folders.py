@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from threeages.faces.folders import describe_passed_over, find_images, is_image, select_images
+from threeages.faces.folders import describe_passed_over, find_images, is_image, match_images
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"]
 
@@ -129,11 +129,36 @@ def test_special_files_are_never_opened(tmp_path: Path) -> None:
     assert find_images(tmp_path).skipped == {"special file": 1}
 
 
-def test_given_files_follow_the_same_rules(tmp_path: Path) -> None:
-    _touch(tmp_path, "a.jpg", "Thumbs.db", "n.txt", "__MACOSX/b.jpg", "sub/c.jpg")
-    found = select_images(sorted(tmp_path.rglob("*")))
-    assert [path.name for path in found.images] == ["a.jpg", "c.jpg"]
-    assert found.passed_over() == {"system": 3, ".txt": 1}
+def _matches(folder: Path, pattern: str) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in match_images(f"{folder}/{pattern}").images)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jpg", ["a.jpg"]), ("*", ["a.jpg"]), ("*/*.jpg", ["sub/c.jpg"]),
+        ("**/*.jpg", ["a.jpg", "sub/c.jpg", "sub/x/d.jpg"]),
+        ("**", ["a.jpg", "sub/c.jpg", "sub/x/d.jpg"]), ("sub/**/*", ["sub/c.jpg", "sub/x/d.jpg"]),
+        ("**/x/*", ["sub/x/d.jpg"]), ("**/[ad].*", ["a.jpg", "sub/x/d.jpg"]), ("*/**/d.jpg", ["sub/x/d.jpg"]),
+        ("s?b/c*", ["sub/c.jpg"]), ("none/**/*", []), ("**/*.png", []),
+    ],
+)  # fmt: skip
+def test_patterns_follow_the_same_rules(tmp_path: Path, pattern: str, expected: list[str]) -> None:
+    _touch(tmp_path, "a.jpg", "Thumbs.db", "n.txt", "__MACOSX/b.jpg", "sub/c.jpg", "sub/x/d.jpg", ".h/e.jpg")
+    assert _matches(tmp_path, pattern) == expected
+
+
+def test_what_a_pattern_passes_over_is_counted(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "Thumbs.db", "n.txt", "__MACOSX/b.jpg")
+    assert match_images(f"{tmp_path}/*").passed_over() == {"system": 2, ".txt": 1}
+    assert match_images(f"{tmp_path}/**/*").passed_over() == {"system": 2, ".txt": 1}
+
+
+def test_a_pattern_over_loops_ends(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "sub/b.jpg")
+    for name in ("one", "two", "sub/three"):
+        (tmp_path / name).symlink_to(tmp_path)
+    assert _matches(tmp_path, "**/*.jpg") == ["a.jpg", "sub/b.jpg"]
 
 
 def test_one_line_names_the_commonest_kinds() -> None:

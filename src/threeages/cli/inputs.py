@@ -14,7 +14,7 @@ from typing import BinaryIO, TextIO, cast
 import typer
 
 from threeages.errors import DataError
-from threeages.faces.folders import FoundFiles, describe_passed_over, find_images, select_images
+from threeages.faces.folders import FoundFiles, describe_passed_over, find_images, match_images
 from threeages.faces.images import SUFFIXES
 from threeages.files import utf16_name
 
@@ -51,8 +51,7 @@ def _expand(source: str, stdin: TextIO, passed_over: Counter[str]) -> list[Path]
     elif path.exists() or not glob.has_magic(source):
         return [path]
     else:
-        matches = glob.glob(source, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        found = select_images([Path(match) for match in matches])
+        found = match_images(source)
         what = f"No image matches {source}."
     passed_over += found.passed_over()
     return _sorted_images(found, what)

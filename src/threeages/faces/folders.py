@@ -1,10 +1,12 @@
 """The images below a folder: one walk with one set of rules for every command."""
 
+import glob
 import mimetypes
 import os
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from PIL import Image
@@ -61,15 +63,38 @@ def find_images(folder: Path, *, depth: int | None = None) -> FoundFiles:
     return found
 
 
-def select_images(paths: list[Path]) -> FoundFiles:
-    """The images among given files, by the rules of `find_images`."""
+def match_images(pattern: str) -> FoundFiles:
+    """The images among the files that match a pattern with `*`, `?`, `[...]` and, for any folders, `**`.
+
+    They follow the rules of `find_images`, so that a loop of links below `**` ends.
+    """
     found = FoundFiles()
-    for path in paths:
+    for path in _match(pattern, found.skipped):
         if _skipped_kind(path.name) or not SYSTEM_NAMES.isdisjoint(part.lower() for part in path.parts):
             found.skipped[_skipped_kind(path.name) or "system"] += 1
         elif path.is_file():
             (found.images if is_image(path) else found.others).append(path)
     return found
+
+
+def _match(pattern: str, skipped: Counter[str]) -> Iterator[Path]:
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from map(Path, glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    folder = Path(*parts[:first])
+    for path in _walk(folder, None, skipped) if folder.is_dir() else ():
+        if _fits(path.relative_to(folder).parts, parts[first:]):
+            yield path
+
+
+def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not pattern or not parts:
+        return not parts and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or _fits(parts[1:], pattern)
+    return fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 def describe_passed_over(kinds: Counter[str]) -> str:
