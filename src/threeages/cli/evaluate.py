@@ -30,8 +30,8 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="INPUT",
-            help="A manifest with the columns path,label, or predictions csv of any model; predictions are "
-            "recognised by their columns prob_..., and several are joined.",
+            help="A manifest with the columns path,label, or run folders or predictions csv of any model; "
+            "predictions are recognised by their columns prob_..., and several are joined.",
         ),
     ],
     out: OutFolder,
@@ -50,6 +50,7 @@ def evaluate(
     from threeages.evaluation.report import add_result, write_report
     from threeages.inference.records import OK
 
+    inputs = [path / "predictions.csv" if path.is_dir() else path for path in inputs]
     if all(map(is_predictions, inputs)):
         _refuse_model_options(model, root, no_detect)
         found = _join(inputs, only)
