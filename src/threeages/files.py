@@ -101,7 +101,7 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        hint = "Check the path and its rights."
+        hint = "Check the path and its permissions."
         if path.is_dir():
             hint = f"Make a manifest of the folder first: threeages data import {path}"
         raise DataError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error

@@ -32,8 +32,8 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="INPUT",
-            help="A manifest with the columns path,label, a folder with young/, middle/ and old/, or "
-            "predictions csv of any model; predictions are recognised by their columns prob_..., and several "
+            help="A manifest with the columns path,label, a folder with young/, middle/ and old/, or run folders "
+            "or predictions csv of any model; predictions are recognised by their columns prob_..., and several "
             "are joined.",
         ),
     ],
@@ -53,6 +53,7 @@ def evaluate(
     from threeages.evaluation.report import add_result, write_report
     from threeages.inference.records import OK
 
+    inputs = [run if (run := path / "predictions.csv").is_file() else path for path in inputs]
     if all(map(is_predictions, inputs)):
         _refuse_model_options(model, root, no_detect)
         found = _join(inputs, only)

@@ -15,7 +15,7 @@ from threeages.faces.folders import FoundFiles, find_images
 from threeages.files import Row, read_csv
 
 ALLOWED = (
-    "Allowed: kaggle:owner/slug; a zip or tar; a folder with train.csv (ID,Class) and Train/; a folder with "
+    "Allowed: kaggle:owner/name; a zip or tar; a folder with train.csv (ID,Class) and Train/; a folder with "
     "the subfolders young, middle, old, or named by age (25, 20-29, 60+); a folder of UTKFace files; a csv "
     "with a path and a label or age column."
 )
