@@ -32,9 +32,9 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="INPUT",
-            help="A manifest with the columns path,label, a folder with young/, middle/ and old/, or run folders "
-            "or predictions csv of any model; predictions are recognised by their columns prob_..., and several "
-            "are joined.",
+            help="A manifest with the columns path,label, a folder with young/, middle/ and old/, or run "
+            "folders or predictions csv of any model; predictions are recognised by their columns prob_..., and "
+            "several are joined.",
         ),
     ],
     out: OutFolder,
