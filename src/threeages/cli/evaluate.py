@@ -33,8 +33,8 @@ def evaluate(
         typer.Argument(
             metavar="INPUT",
             help="A manifest with the columns path,label, a folder with young/, middle/ and old/, or run "
-            "folders or predictions csv of any model; predictions are recognised by their columns prob_..., and "
-            "several are joined.",
+            "folders or predictions csv of any model; predictions are recognised by their columns prob_..., "
+            "and several are joined.",
         ),
     ],
     out: OutFolder,
