@@ -1,6 +1,8 @@
 """Exported models on ONNX Runtime, with their signatures."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -29,8 +31,9 @@ def create_session(model: Path | bytes, *, threads: int | None = None) -> onnxru
 class OnnxModel:
     """An exported model with its signature, on the CPU; threads may share it.
 
-    `threads` is the number of threads inside one run; None takes all cores. Raises ModelError where the file
-    is missing, is not ONNX or carries no signature of this package.
+    A copy, and one in another process, loads the file again. `threads` is the number of threads inside one
+    run; None takes all cores. Raises ModelError where the file is missing, is not ONNX or carries no
+    signature of this package.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
@@ -39,7 +42,8 @@ class OnnxModel:
                 f"There is no model {path}.", hint="Give 'default', an ONNX file or a run folder."
             )
         try:
-            self._session = create_session(path, threads=threads)
+            self._open = partial(create_session, path.absolute(), threads=threads)
+            self._session = self._open()
             metadata = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # onnxruntime raises its own unrelated classes
             raise ModelError(
@@ -51,6 +55,13 @@ class OnnxModel:
             )
         self.signature = Signature.from_json(metadata[METADATA_KEY])
         self.has_years = "years" in {output.name for output in self._session.get_outputs()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._session = self._open()
 
     def predict(self, pixels: Pixels) -> NDArray[np.float32]:
         """Probabilities `(n, 3)` of the age groups for face crops, uint8 RGB `(n, size, size, 3)`."""
