@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
 
 from threeages.errors import ImageError
-from threeages.faces.arrays import convert_array
+from threeages.faces.arrays import Array, convert_array
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # and those of OTHERS
 AVIF, HEIC = "AVIF", "HEIC"
@@ -26,8 +26,11 @@ OTHERS = {
     b"8BPS": "Photoshop",
     b"%PDF": "PDF",
 }
-TIFF = (b"II*\0", b"MM\0*")
-WIDTH, HEIGHT, ORIENTATION = 256, 257, 274  # tags of a TIFF
+TIFF, BIG_TIFF = (b"II*\0", b"MM\0*"), (b"II+\0", b"MM\0+")
+WIDTH, HEIGHT, BITS, ORIENTATION, PLANES = 256, 257, 258, 274, 284  # tags of a TIFF
+SEPARATE = 2  # value of PLANES: one plane a colour, which is read wrongly beyond 8 bits
+MAX_FLOAT = 2.0**16 - 1
+SIMPLER = "Save it with 8 bits a channel."
 BRIGHT = 64  # where Pillow's upper 8 of 16 bits reach this, all 16 are in use
 
 
@@ -45,8 +48,8 @@ def open_image(data: bytes, check_size: Callable[[int, int], None]) -> Image.Ima
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        if data[:4] in TIFF and (image := _open_tiff(data, check_size)) is not None:
-            return image
+        if data[:4] in TIFF + BIG_TIFF:
+            return _open_tiff(data, check_size)
         for start, name in OTHERS.items():
             if data.startswith(start):
                 raise _unsupported(name, "Save it as JPEG, PNG or TIFF.") from None
@@ -58,14 +61,27 @@ def read_deep_colors(image: Image.Image, data: bytes) -> Image.Image:
 
     Pillow keeps the upper 8 of 16 bits, which are dark where a camera wrote 12 bits into 16.
     """
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(PLANES) == SEPARATE and max(tags.get(BITS, (8,))) > 8:
+        raise _unsupported("TIFF with separate planes", SIMPLER)
     tile = getattr(image, "tile", ())
     if not tile or ";16" not in str(tile[0][3]) or image.mode not in {"RGB", "RGBA"}:
         return image
     image.load()
     if max(high for _, high in image.getextrema()[:3]) >= BRIGHT:  # type: ignore[misc]
         return image
-    found = _decode_opencv(data)
-    return image if found is None else _with_orientation(found, image.getexif().get(ORIENTATION, 1))
+    return _with_orientation(_decode_opencv(data), image.getexif().get(ORIENTATION, 1))
+
+
+def clean_values(values: Array) -> Array:
+    """Numbers of a file as `scale_depth` takes them: what is negative or no number becomes 0.
+
+    Floats beyond every depth are scaled by the largest.
+    """
+    if values.dtype.kind != "f":
+        return np.maximum(values, 0)
+    found = np.nan_to_num(values, posinf=0, neginf=0).clip(0)
+    return np.asarray(found * min(1.0, MAX_FLOAT / max(float(found.max()), 1.0)))
 
 
 def _find_brand(data: bytes) -> str | None:
@@ -93,28 +109,34 @@ def _open_heic(data: bytes) -> Image.Image:
     return image
 
 
-def _open_tiff(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image | None:
-    """A TIFF that Pillow has no mode for, such as RGB floats; None where OpenCV has none either."""
+def _open_tiff(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
+    """A TIFF that Pillow has no mode for, such as RGB floats, decoded at once by OpenCV."""
     try:
-        tags: Any = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        tags: Any = TiffImagePlugin.ImageFileDirectory_v2(data[: 8 if data[:4] in TIFF else 16])
         file = io.BytesIO(data)
         file.seek(tags.next)
         tags.load(file)
         width, height = int(tags[WIDTH]), int(tags[HEIGHT])
-    except Exception:  # whatever hostile tags make of Pillow's parser
-        return None
+    except Exception as error:  # whatever hostile tags make of Pillow's parser
+        raise UnidentifiedImageError from error
     check_size(width, height)
-    found = _decode_opencv(data)
-    return None if found is None else _with_orientation(found, tags.get(ORIENTATION, 1))
+    if tags.get(PLANES) == SEPARATE:
+        raise _unsupported("TIFF with separate planes", SIMPLER)
+    return _with_orientation(_decode_opencv(data), tags.get(ORIENTATION, 1))
 
 
-def _decode_opencv(data: bytes) -> Image.Image | None:
-    """RGB pixels that OpenCV decodes at full depth, scaled by what is there; None where it cannot."""
+def _decode_opencv(data: bytes) -> Image.Image:
+    """RGB pixels that OpenCV decodes at full depth, scaled by what is there."""
+    level = cv2.utils.logging.setLogLevel(0)  # it prints what it then raises
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    return None if found is None else Image.fromarray(convert_array(np.asarray(found), bgr=True))
+        if found is not None:
+            return Image.fromarray(convert_array(clean_values(np.asarray(found)), bgr=True))
+    except (cv2.error, ImageError):
+        pass
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    raise _unsupported("TIFF or PNG of an unusual depth", SIMPLER)
 
 
 def _with_orientation(image: Image.Image, orientation: int) -> Image.Image:

@@ -2,17 +2,18 @@
 
 import hashlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from threeages.errors import ImageError
 from threeages.faces.arrays import Array, convert_array, lay_over_white, scale_depth
 from threeages.faces.arrays import Pixels as Pixels
-from threeages.faces.formats import FORMATS, open_image, read_deep_colors
+from threeages.faces.formats import FORMATS, clean_values, open_image, read_deep_colors
 
 # Any phone photo has fewer (200-megapixel sensors are binned to 50); a larger file is likely an attack.
 MAX_PIXELS = 100_000_000
@@ -23,7 +24,8 @@ SUFFIXES = frozenset(
         ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".heic", ".heif", ".hif",
     }
 )  # fmt: skip
-SAMPLE_FORMAT, UNSIGNED = 339, 1  # tag of a TIFF, and its value for unsigned integers
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of a TIFF and its value for negatives
+SAMPLE_FORMAT, UNSIGNED = 339, 1  # another tag, and its value for unsigned integers
 
 DIGEST_BYTES = 16  # 128 bits: a chance collision among a billion images is below 1e-20
 
@@ -86,7 +88,7 @@ def convert_pillow(image: Image.Image, *, min_side: int = MIN_SIDE, max_pixels: 
     The orientation in its EXIF data is applied. Raises ImageError as `load_image` does.
     """
     load_pillow(image, min_side=min_side, max_pixels=max_pixels)
-    return _convert(ImageOps.exif_transpose(image))
+    return _convert(ImageOps.exif_transpose(image), getattr(image, "tag_v2", {}))
 
 
 def convert_pixels(image: Image.Image | Array, *, bgr: bool = False, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -194,14 +196,16 @@ def _decode(image: Image.Image, data: bytes) -> Pixels:
         image = read_deep_colors(image, data)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)  # in place: it copies even what is upright
+    except ImageError:
+        raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error
         raise _damaged(error) from error
-    return _convert(image)
+    return _convert(image, getattr(image, "tag_v2", {}))
 
 
-def _convert(image: Image.Image) -> Pixels:
+def _convert(image: Image.Image, tags: Mapping[int, Any]) -> Pixels:
     try:
-        return np.asarray(_to_rgb(image), dtype=np.uint8)
+        return np.asarray(_to_rgb(image, tags), dtype=np.uint8)
     except ImageError:
         raise
     except Exception as error:
@@ -214,10 +218,13 @@ def _damaged(error: Exception) -> ImageError:
     return ImageError(status, f"The image data is damaged: {_clause(error)}.", hint=hint)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB over white where the image is transparent; greys of other depths scaled by what is there."""
+def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """RGB over white where the image is transparent; greys of other depths scaled by what is there.
+
+    `tags` are those of a TIFF.
+    """
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_scale(np.asarray(image), image)).convert("RGB")
+        return Image.fromarray(_scale(np.asarray(image), tags)).convert("RGB")
     if image.mode in {"La", "RGBa"}:  # multiplied by alpha
         image = image.convert(image.mode.upper())
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
@@ -225,13 +232,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scale(values: NDArray[np.generic], image: Image.Image) -> Pixels:
-    """uint8 of 16 or 32-bit integers or of floats; what is negative or no number becomes 0."""
-    if values.dtype == np.int32 and getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, (2,))[0] == UNSIGNED:
+def _scale(values: Array, tags: Mapping[int, Any]) -> Pixels:
+    """uint8 of 16 or 32-bit integers or of floats."""
+    if values.dtype == np.int32 and tags and tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED:
         values = values.view(np.uint32)  # Pillow has no mode for them
-    values = np.nan_to_num(values, posinf=0, neginf=0) if values.dtype.kind == "f" else values
     try:
-        return scale_depth(np.maximum(values, 0))
+        scaled = scale_depth(clean_values(values))
     except ValueError as error:
         message = f"The depth of the image is not known: {error}."
         raise ImageError("unsupported", message, hint="Save it with 8 bits a channel.") from error
+    return 255 - scaled if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else scaled
