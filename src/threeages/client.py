@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from threeages.errors import ImageError, MissingDependencyError, ServiceError
+from threeages.errors import ConfigError, ImageError, MissingDependencyError, ServiceError
 from threeages.inference.records import Record
 from threeages.inference.sources import Images, Source, open_sources
 
@@ -46,6 +46,7 @@ class Client:
         transport: A transport of httpx, such as one for tests.
 
     Raises:
+        ConfigError: A number is outside what is allowed.
         MissingDependencyError: The package httpx is not installed.
 
     Example:
@@ -64,6 +65,11 @@ class Client:
         batch: int = 16,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        if batch < 1 or retries < 0 or not timeout > 0:
+            raise ConfigError(
+                f"The client was given batch {batch}, retries {retries} and timeout {timeout}.",
+                hint="Give a batch of at least 1, 0 retries or more, and seconds above 0.",
+            )
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
         self._retries, self._batch = retries, batch
