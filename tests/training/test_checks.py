@@ -36,7 +36,7 @@ def _run(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **
 @pytest.mark.parametrize(
     ("settings", "labels", "rows", "words"),
     [
-        ({"input_size": 32}, (0, 1, 2), None, "32 px"),
+        ({"input_size": 32}, (0, 1, 2), None, r"32 px(.|\n)*at least 46"),
         ({"split": "identity", "folds": 100}, (0, 1, 2), None, "at most 24"),
         ({}, (0,), None, "Every labelled image is YOUNG"),
         ({}, (), None, "0 rows"),
@@ -67,6 +67,7 @@ def test_an_input_that_is_too_small_names_the_least_that_is_enough(monkeypatch: 
         check_input(create_model(TrainConfig(model=name, input_size=32, weights="random")))
     model = create_model(TrainConfig(model="cnn_lstm", input_size=32))
     training = model.training
+    create_model(TrainConfig(model="cnn", input_size=46))
     with pytest.raises(ConfigError, match=r"cnn_lstm cannot take images of 32 px(.|\n)*at least 48"):
         check_input(model)
     assert model.training == training
