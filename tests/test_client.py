@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 import sys
@@ -5,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from threeages import Client
 from threeages.errors import ServiceError
+from threeages.faces.images import load_image
 from threeages.inference.records import Record
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -136,3 +140,45 @@ def test_records_of_a_newer_service_are_read() -> None:
     raw = Record("0", "ok", box=(1, 2, 3, 4)).to_dict() | {"mood": "fine"}
     (record,) = _client(lambda _: httpx.Response(200, text=json.dumps({"records": [raw]}))).predict([b"x"])
     assert record.box == (1, 2, 3, 4)
+
+
+def _images(request: httpx.Request) -> list[bytes]:
+    """The contents of a form's files."""
+    parts = request.read().split(b"\r\n\r\n")[1:]
+    return [part.rpartition(b"\r\n--")[0] for part in parts]
+
+
+def test_every_kind_of_input_is_sent_as_a_file(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    sent: list[bytes] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        sent.extend(_images(request))
+        return _answer(request)
+
+    data = path.read_bytes()
+    turned = Image.fromarray(np.rot90(pixels))
+    turned.getexif()[0x0112] = 6
+    same = [path, str(path), data, bytearray(data), memoryview(data), io.BytesIO(data)]
+    made = [pixels, pixels / 255, pixels[None], Image.fromarray(pixels), turned]
+    with _client(handler) as client:
+        for image in (*same, *made):
+            (record,) = client.predict(image)
+            assert record.path in {str(path), "image-0"}
+        assert len(list(client.predict([*same, *made]))) == len(same) + len(made) + 1
+        list(client.predict(pixels[:, :, ::-1], bgr=True))
+    assert sent[: len(same)] == [data] * len(same)
+    for content in sent:
+        np.testing.assert_array_equal(load_image(content), pixels)
+
+
+def test_what_cannot_be_sent_is_a_record_or_a_type_error() -> None:
+    with _client(_answer) as client:
+        records = list(client.predict([b"x", np.zeros((0, 0, 3)), np.zeros((9, 9, 7)), b"y"]))
+        assert [r.status for r in records] == ["ok", "bad_array", "bad_array", "ok"]
+        assert "(9, 9, 7)" in records[2].message
+        for wrong in (None, 5, [None], {"a": b""}, io.StringIO("x")):
+            with pytest.raises(TypeError, match=r"Allowed|binary mode"):
+                client.predict(wrong)  # type: ignore[arg-type]

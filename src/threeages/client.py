@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from threeages.errors import MissingDependencyError, ServiceError
+from threeages.errors import ConfigError, ImageError, MissingDependencyError, ServiceError
 from threeages.inference.records import Record
+from threeages.inference.sources import Images, Source, open_sources
 
 try:
     import httpx
@@ -45,6 +46,7 @@ class Client:
         transport: A transport of httpx, such as one for tests.
 
     Raises:
+        ConfigError: A number is outside what is allowed.
         MissingDependencyError: The package httpx is not installed.
 
     Example:
@@ -63,6 +65,11 @@ class Client:
         batch: int = 16,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        if batch < 1 or retries < 0 or not timeout > 0:
+            raise ConfigError(
+                f"The client was given batch {batch}, retries {retries} and timeout {timeout}.",
+                hint="Give a batch of at least 1, 0 retries or more, and seconds above 0.",
+            )
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
         self._retries, self._batch = retries, batch
@@ -77,12 +84,15 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def predict(self, images: Iterable[Path | str | bytes], *, detect: bool = True) -> Iterator[Record]:
+    def predict(self, images: Images, *, detect: bool = True, bgr: bool = False) -> Iterator[Record]:
         """Yield the records of images, in their order, as `Predictor.predict` does.
 
         Args:
-            images: Any number of paths or of files' bytes. Only bytes are sent, never a path.
+            images: One image or any number of them: paths, files' bytes, files opened in binary mode, Pillow
+                images or arrays, as for `Predictor.predict`. Only bytes are sent, never a path; pixels are
+                sent as PNG.
             detect: False takes every image whole, as one face crop.
+            bgr: Arrays have the order blue, green, red, as OpenCV's have, and not red, green, blue.
 
         Yields:
             One record a face; for an image without a face, or one that cannot be read, a single record that
@@ -90,16 +100,9 @@ class Client:
 
         Raises:
             ServiceError: The service cannot be reached or refuses the request.
+            TypeError: Something is no image; the message says what is allowed.
         """
-        waiting: list[_Image] = []
-        size = 0
-        for image in (_read(image, i) for i, image in enumerate(images)):
-            if waiting and (len(waiting) == self._batch or size + len(image.data) > BATCH_BYTES):
-                yield from self._predict(waiting, detect)
-                waiting, size = [], 0
-            waiting.append(image)
-            size += len(image.data)
-        yield from self._predict(waiting, detect)
+        return self._answer(open_sources(images), detect, bgr)
 
     def model(self) -> dict[str, Any]:
         """The answer of `/v1/model`: product, version, model, signature, card and limits.
@@ -108,6 +111,17 @@ class Client:
         """
         answer: dict[str, Any] = self._send("GET", "/v1/model").json()
         return answer
+
+    def _answer(self, sources: Iterable[Source], detect: bool, bgr: bool) -> Iterator[Record]:
+        waiting: list[_Image] = []
+        size = 0
+        for image in (_read(source, bgr) for source in sources):
+            if waiting and (len(waiting) == self._batch or size + len(image.data) > BATCH_BYTES):
+                yield from self._predict(waiting, detect)
+                waiting, size = [], 0
+            waiting.append(image)
+            size += len(image.data)
+        yield from self._predict(waiting, detect)
 
     def _predict(self, images: Sequence[_Image], detect: bool) -> Iterator[Record]:
         sent = {str(i): image for i, image in enumerate(images) if image.failed is None}
@@ -160,14 +174,27 @@ class Client:
         ) from reason
 
 
-def _read(image: Path | str | bytes, i: int) -> _Image:
-    if isinstance(image, bytes):
-        return _Image(f"image-{i}", image)
+def _read(source: Source, bgr: bool) -> _Image:
+    content = source.content
     try:
-        return _Image(str(image), Path(image).read_bytes())
+        if isinstance(content, Path):
+            return _Image(source.name, content.read_bytes())
+        return _Image(source.name, content if isinstance(content, bytes) else _encode(content, bgr))
+    except ImageError as error:
+        status, message = error.status, f"{error.message} {error.hint}".strip()
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         why = getattr(error, "strerror", None) or error
-        return _Image(str(image), failed=Record(str(image), "missing", message=f"Cannot read it: {why}."))
+        status, message = "missing", f"Cannot read it: {why}."
+    return _Image(source.name, failed=Record(source.name, status, message=message))
+
+
+def _encode(content: Any, bgr: bool) -> bytes:
+    """The bytes of a PNG file of an array or a Pillow image; raises ImageError where it cannot be used."""
+    from threeages.faces.images import convert_pixels, encode_png
+
+    if isinstance(content, ImageError):
+        raise content
+    return encode_png(convert_pixels(content, bgr=bgr))
 
 
 def _refusal(reply: httpx.Response) -> ServiceError:

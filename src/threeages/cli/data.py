@@ -137,11 +137,13 @@ def split(
 ) -> None:
     """Show the train, validation and test rows, and how many exact duplicates leak from train to test."""
     from threeages.data.cache import open_cache
+    from threeages.data.checks import check_split
     from threeages.data.manifest import load_manifest
     from threeages.data.split import create_split
     from threeages.labels import AGE_GROUPS
 
     rows = load_manifest(manifest, root=root)
+    check_split(rows, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
     parts = create_split(rows, cache.digests, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     for name in ("train", "validation", "test"):

@@ -3,20 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from threeages.errors import ImageError
+from threeages.faces.arrays import Pixels
 from threeages.faces.crop import Face, align_crop, crop_box, whole_image
 from threeages.faces.detect import Detector, find_faces
-from threeages.faces.images import MAX_PIXELS, Pixels, load_reduced
+from threeages.faces.images import MAX_PIXELS, convert_pixels, load_reduced
 from threeages.faces.quality import find_rejection_reason
 from threeages.inference.records import OK
+from threeages.inference.sources import AnySource, read_content
 from threeages.signature import Signature
 
 # Shorter side of a decoded photo. The detector works at 640 pixels and sees faces from about 10 there, which
 # then have 15 or more; a 12-megapixel JPEG is decoded at half its size, in a third of the time.
 DECODED_SIDE = 960
-ImageSource = Path | str | bytes | Pixels  # a file, its bytes, or uint8 RGB (height, width, 3)
 NO_FACE = "No face was found; --no-detect takes the image whole."
 
 
@@ -55,14 +54,14 @@ class FacePreparer:
     ) -> None:
         self._signature, self._detector, self._max_pixels = signature, detector, max_pixels
 
-    def prepare(self, path: str, image: ImageSource) -> PreparedImage:
-        """The faces of a file, of a file's bytes or of uint8 RGB pixels `(height, width, 3)`.
+    def prepare(self, path: str, image: AnySource, *, bgr: bool = False) -> PreparedImage:
+        """The faces of an image: see `Predictor.predict` for what it may be, and for `bgr`.
 
         `path` names the image in its records. An image that cannot be read raises nothing: its status and
-        message say why.
+        message say why. Raises TypeError for what is no image.
         """
         try:
-            pixels, scale = self._load(image)
+            pixels, scale = self._load(image, bgr)
         except ImageError as error:
             return PreparedImage(path, status=error.status, message=f"{error.message} {error.hint}".strip())
         found = [whole_image(pixels)] if self._detector is None else find_faces(pixels, self._detector)
@@ -70,12 +69,14 @@ class FacePreparer:
             return PreparedImage(path, status="no_face", message=NO_FACE)
         return PreparedImage(path, tuple(self._prepare(pixels, face, scale) for face in found))
 
-    def _load(self, image: ImageSource) -> tuple[Pixels, float]:
+    def _load(self, image: AnySource, bgr: bool) -> tuple[Pixels, float]:
         """The pixels, and how many pixels of the image one of them stands for."""
-        if isinstance(image, np.ndarray):
-            return image, 1.0
-        source = Path(image) if isinstance(image, str) else image
-        return load_reduced(source, DECODED_SIDE, max_pixels=self._max_pixels)
+        content = read_content(image)
+        if isinstance(content, ImageError):
+            raise content
+        if isinstance(content, Path | bytes):
+            return load_reduced(content, DECODED_SIDE, max_pixels=self._max_pixels)
+        return convert_pixels(content, bgr=bgr, max_pixels=self._max_pixels), 1.0
 
     def _prepare(self, pixels: Pixels, face: Face, scale: float) -> PreparedFace:
         signature = self._signature

@@ -23,10 +23,11 @@ class Record:
     """The answer for one face of an image, or the reason why there is none.
 
     Attributes:
-        path: Name of the image: its path, or `image-0`, `image-1` ... for bytes and arrays.
+        path: Name of the image: its path, or that of the file a file object or Pillow image was opened from;
+            `image-0`, `image-1` ... for bytes and arrays.
         status: `ok`; a rejection reason (`no_face`, `face_too_small`, `blurred`, `looks_under_13`,
             `uncertain`); or why the image could not be read (`missing`, `empty`, `not_an_image`,
-            `truncated`, `corrupt`, `too_small`, `too_large`).
+            `unsupported`, `truncated`, `corrupt`, `too_small`, `too_large`, `bad_array`).
         box: x1, y1, x2, y2 of the face in pixels of the upright image.
         age_group: `YOUNG`, `MIDDLE` or `OLD`; None unless the status is `ok`.
         probs: Probability of each age group. A rejected face keeps its probabilities.

@@ -27,13 +27,17 @@ MAX_HIDDEN = 1.0  # seconds that a face may be hidden before its track ends
 DEFAULT_RATE = 25.0  # frames a second where a source does not say
 MAX_RATE = 1000.0
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # those that OpenCV's wheel can write everywhere
+NO_TRACK = -1
 GREY = (158, 158, 158)
 COLORS = {group: tuple(bytes.fromhex(color[1:])) for group, color in AGE_GROUP_COLORS.items()}  # RGB
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: its number from 0, its time in seconds, and uint8 RGB pixels `(height, width, 3)`."""
+    """One frame: its number from 0, its time in seconds, and uint8 RGB pixels `(height, width, 3)`.
+
+    A tracker takes other arrays too, as `Predictor.predict` does.
+    """
 
     number: int
     seconds: float
@@ -50,7 +54,10 @@ class Video:
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """One face of one frame; `track` is the number that the face keeps from frame to frame."""
+    """One face of one frame; `track` is the number that the face keeps from frame to frame.
+
+    A frame that cannot be used has no face: its `track` is NO_TRACK, and its record says why.
+    """
 
     track: int
     frame: int
@@ -80,17 +87,27 @@ class _Track:
 
 
 class Tracker:
-    """Tracks faces by the overlap of their boxes and smooths the answers of each; frames come in order."""
+    """Tracks faces by the overlap of their boxes and smooths the answers of each; frames come in order.
 
-    def __init__(self, predictor: Predictor, name: str = "") -> None:
+    `name` is the path in the records. With `bgr` the frames have the order blue, green, red, as OpenCV's.
+    """
+
+    def __init__(self, predictor: Predictor, name: str = "", *, bgr: bool = False) -> None:
         self._predictor = predictor
         self._name = name
+        self._bgr = bgr
         self._tracks: list[_Track] = []
         self._started = 0
 
     def update(self, frame: Frame) -> list[TrackedFace]:
-        """The faces of the next frame, the largest first; each answer pools the frames of its track."""
-        image = self._predictor.preparer.prepare(self._name, frame.pixels)
+        """The faces of the next frame, the largest first; each answer pools the frames of its track.
+
+        A frame that cannot be used, such as an array of another shape, gives one record with its status.
+        """
+        image = self._predictor.preparer.prepare(self._name, frame.pixels, bgr=self._bgr)
+        failure = Record(image.path, image.status, message=image.message)
+        if failure.failed:
+            return [TrackedFace(NO_TRACK, frame.number, frame.seconds, failure)]
         outputs = self._predictor.classifier.outputs([image])
         self._tracks = [t for t in self._tracks if frame.seconds - t.seconds <= MAX_HIDDEN]
         tracks = self._match([face.box for face in image.faces], frame.seconds)
@@ -232,7 +249,8 @@ def draw_faces(pixels: Pixels, faces: Sequence[TrackedFace]) -> Pixels:
     scale = max(pixels.shape[:2]) / 640
     thickness = max(1, round(2 * scale))
     for face in faces:
-        assert face.record.box
+        if face.record.box is None:
+            continue
         x1, y1, x2, y2 = face.record.box
         color = COLORS.get(face.record.age_group or "", GREY)
         cv2.rectangle(annotated, (x1, y1), (x2, y2), color, thickness)
