@@ -9,13 +9,13 @@ from pathlib import Path
 
 from threeages.faces.detect import Detector
 from threeages.faces.yunet import YuNet
-from threeages.inference.answer import Policy, Pool, face_record
+from threeages.inference.answer import Policy
 from threeages.inference.classify import BATCH, FaceClassifier, Output
 from threeages.inference.prepare import FacePreparer, ImageSource, PreparedImage
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
+from threeages.inference.together import Together
 
-TOGETHER = "together"  # path of the record that answers several images of the same person
 LOOK_AHEAD = 128  # images prepared before the model runs: bounds the memory whatever the folder's size
 
 Batch = tuple[list[PreparedImage], list[Output]]
@@ -74,7 +74,7 @@ class Predictor:
     def predict_together(self, images: Iterable[ImageSource]) -> Iterator[Record]:
         """Yield the records of images of the same person, then one record for all images together.
 
-        The last record pools the outputs for the largest face of each image (see `Pool`). Its `path` is
+        The last record pools the outputs for the largest face of each image (see `Together`). Its `path` is
         `together` and it has no box; its status is `no_face` where no image shows a face. Several photos
         give a more accurate answer than one: results/photos.csv says by how much.
 
@@ -84,20 +84,13 @@ class Predictor:
         Yields:
             The records of `predict`, and one more.
         """
-        pool, rejections = Pool(), []
+        together = Together(self.classifier.policy)
         for prepared, outputs in self._run(images):
             yield from self.classifier.records(prepared, outputs)
             rest = iter(outputs)
             for image in prepared:
-                found = list(islice(rest, len(image.faces)))
-                if found:  # the largest comes first
-                    rejections.append(image.faces[0].rejection)
-                    pool.add(*found[0], rejections[-1])
-        if not rejections:
-            yield Record(TOGETHER, "no_face", message="No face was found in any image.")
-            return
-        rejection = "" if "" in rejections else rejections[0]
-        yield face_record(TOGETHER, None, *pool.mean(), policy=self.classifier.policy, rejection=rejection)
+                together.add(image, list(islice(rest, len(image.faces))))
+        yield together.record()
 
     def _run(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
         """Prepared images with the outputs for their faces; a lone image is not worth starting threads."""

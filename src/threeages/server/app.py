@@ -113,14 +113,20 @@ def _add_predict(app: FastAPI, engine: Engine, reader: Reader) -> None:
     async def predict(
         request: Request,
         detect: bool = Query(True, description="false takes every image whole, as a face crop."),
+        together: bool = Query(
+            False, description="The images show the same person: adds a last record for all of them together."
+        ),
     ) -> Response:
         """An image that cannot be read becomes a record with a status and costs no other image its answer.
+
+        With `together=true` one more record comes last: it pools the largest face of each image, its `path`
+        is `together` and it has no box. Send all images of the person in one request.
 
         With `Accept: application/x-ndjson` each line of the answer is a record, with `Accept: text/csv` each
         row.
         """
         async with reader.images(request) as uploads:
-            records = await engine.predict(uploads, detect=detect)
+            records = await engine.predict(uploads, detect=detect, together=together)
         return _format_answer(records, request.headers.get("accept", ""))
 
 
