@@ -32,7 +32,7 @@ class ImageItem(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str | None = Field(None, max_length=MAX_NAME, description="The `path` of the records.")
-    data: str = Field(description="The file's bytes in base64.")
+    data: str = Field(description="The file's bytes in base64, of either alphabet, or a data URL.")
 
 
 class PredictRequest(BaseModel):
