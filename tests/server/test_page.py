@@ -425,3 +425,33 @@ def test_a_proxy_that_takes_less_gets_one_photo_at_a_time(
         page = open_page(outside, refused=413)
         _add(page, portrait, portrait, portrait)
         assert page.locator(".photo .group").count() == 3
+
+
+def _drop_from_disk(page: Any, *paths: Path) -> None:
+    """Drop files and folders on the page as a file manager does."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 200, "data": data})
+
+
+def test_every_folder_dropped_is_a_person(
+    open_page: Callable[..., Any], portrait: Path, another: Path, blank: Path, tmp_path: Path
+) -> None:
+    for name in ("one/a", "two"):
+        (tmp_path / name).mkdir(parents=True)
+    for path, target in ((portrait, "one/1.jpg"), (another, "one/a/2.png"), (portrait, "two/3.jpg")):
+        shutil.copy(path, tmp_path / target)
+    for target in ("one/notes.txt", "one/.hidden.jpg"):
+        (tmp_path / target).write_text("no photo")
+    page = open_page()
+    page.check("#together")
+    _drop_from_disk(page, tmp_path / "one", tmp_path / "two", blank)
+    page.wait_for_function("() => document.querySelectorAll('.identity:not(.waiting)').length === 3")
+    names = [item.locator(".photo h3").all_inner_texts() for item in page.locator(".identity").all()]
+    assert names == [["wall.png"], ["1.jpg", "2.png"], ["3.jpg"]]
+    page.click("#clear")
+    page.uncheck("#together")
+    _drop_from_disk(page, tmp_path / "one", tmp_path / "two")
+    page.wait_for_function("() => document.querySelectorAll('.photo:not(.waiting)').length === 3")
+    assert page.locator(".identity").count() == 0

@@ -461,17 +461,45 @@ function shoot() {
   }, "image/jpeg", 0.95);
 }
 
+// The files of a drop, and those of each folder in it: a folder holds the photos of one person.
+async function droppedFiles(transfer) {
+  const files = [...transfer.files];
+  const found = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean); // before any wait
+  const folders = found.filter((entry) => entry.isDirectory);
+  if (!folders.length) return [files];
+  const names = new Set(folders.map((folder) => folder.name));
+  return [files.filter((file) => !names.has(file.name)), ...(await Promise.all(folders.map(filesOf)))];
+}
+
+async function filesOf(entry) {
+  if (entry.name.startsWith(".")) return [];
+  if (entry.isFile) {
+    const file = await new Promise((done, failed) => entry.file(done, failed));
+    return !file.type || file.type.startsWith("image/") ? [file] : []; // of a folder, photos only
+  }
+  const reader = entry.createReader();
+  const entries = [];
+  for (;;) { // a reader gives a part at a time
+    const part = await new Promise((done, failed) => reader.readEntries(done, failed));
+    if (!part.length) break;
+    entries.push(...part);
+  }
+  entries.sort((a, b) => a.name.localeCompare(b.name));
+  return (await Promise.all(entries.map(filesOf))).flat();
+}
+
 function dropHere() {
   let depth = 0; // dragenter and dragleave also come from children
   const zone = byId("drop");
   addEventListener("dragenter", () => { depth += 1; zone.classList.add("over"); });
   addEventListener("dragleave", () => { depth -= 1; if (depth <= 0) zone.classList.remove("over"); });
   addEventListener("dragover", (event) => event.preventDefault());
-  addEventListener("drop", (event) => {
+  addEventListener("drop", async (event) => {
     event.preventDefault();
     depth = 0;
     zone.classList.remove("over");
-    add([...event.dataTransfer.files], event.target.closest?.(".identity")?.identity);
+    const identity = event.target.closest?.(".identity")?.identity;
+    for (const files of await droppedFiles(event.dataTransfer)) add(files, identity);
   });
   addEventListener("paste", (event) => add([...event.clipboardData.files]));
 }
