@@ -74,7 +74,7 @@ def read_csv(path: Path) -> CsvTable:
             names = [name for name in reader.fieldnames or [] if name.strip()]
     except OSError as error:
         raise DataError(
-            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its rights."
+            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its permissions."
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a csv in UTF-8: {error}.", hint="Save it as 'CSV UTF-8'.") from error

@@ -13,7 +13,7 @@ from threeages.files import CsvTable, Row, read_csv
 from threeages.labels import AGE_GROUPS
 
 ALLOWED = (
-    "Allowed: kaggle:owner/slug; a zip; a folder with train.csv (ID,Class) and Train/; a folder with the "
+    "Allowed: kaggle:owner/name; a zip; a folder with train.csv (ID,Class) and Train/; a folder with the "
     "subfolders young, middle, old; a folder of UTKFace files; a csv with a path and a label or age column."
 )
 PATH_NAMES = ("path", "id", "image", "file", "filename")

@@ -172,7 +172,9 @@ def _read_parquet(path: Path) -> CsvTable:
     try:
         table = parquet.read_table(path)
     except OSError as error:
-        raise DataError(f"Cannot read {path}: {error}.", hint="Check the path and its rights.") from error
+        raise DataError(
+            f"Cannot read {path}: {error}.", hint="Check the path and its permissions."
+        ) from error
     except arrow.ArrowException as error:
         raise DataError(f"{path} is not a parquet file: {error}.", hint="Write it again.") from error
     rows = [{k: "" if v is None else str(v).strip() for k, v in row.items()} for row in table.to_pylist()]

@@ -89,7 +89,7 @@ def _fetch(source: str, cache_dir: Path | None) -> Path:
     if source.startswith("kaggle:"):
         match = _KAGGLE.fullmatch(source)
         if not match:
-            raise DataError(f"'{source}' is no name of a Kaggle data set.", hint="Write kaggle:owner/slug.")
+            raise DataError(f"'{source}' is no name of a Kaggle data set.", hint="Write kaggle:owner/name.")
         return _download(match["handle"])
     path = Path(source).expanduser()
     if path.is_dir():
