@@ -133,6 +133,12 @@ def serve(
     trusted_proxy: Annotated[
         list[str] | None, typer.Option(help="Address of a proxy whose X-Forwarded-For names the client.")
     ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Sub-path behind a proxy, such as /faces; needed where the proxy keeps it.")
+    ] = "",
+    keep_alive: Annotated[
+        float, typer.Option(help="Seconds that an idle connection stays open; give more than the proxy's.")
+    ] = 75,
 ) -> None:
     """Serve the model and a page over HTTP; Ctrl-C or SIGTERM stops it after the last answer."""
     from threeages.server.run import create_settings
@@ -141,7 +147,8 @@ def serve(
     settings = create_settings(
         host=host, max_error=max_error, coverage=coverage, device=device, workers=workers, key_file=api_keys,
         rate_limit=rate_limit, max_body_mb=max_body_mb, max_images=max_images,
-        max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors,
+        max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors, keep_alive=keep_alive,
+        root_path=root_path,
     )  # fmt: skip
     proxies = tuple(trusted_proxy or ())
     run_server(find_model(model), settings, host=host, port=port, trusted_proxies=proxies)

@@ -10,15 +10,15 @@ from pathlib import Path
 from threeages.faces.detect import Detector
 from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.faces.yunet import YuNet
-from threeages.inference.answer import Policy, Pool, face_record
+from threeages.inference.answer import Policy
 from threeages.inference.classify import BATCH, FaceClassifier, Output
 from threeages.inference.prepare import FacePreparer, PreparedImage
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.inference.sources import Images, Source, open_sources
+from threeages.inference.together import Together
 from threeages.sessions import AUTO
 
-TOGETHER = "together"  # path of the record that answers several images of the same person
 LOOK_AHEAD = 128  # images prepared before the model runs: bounds the memory whatever the folder's size
 
 Batch = tuple[list[PreparedImage], list[Output]]
@@ -82,7 +82,7 @@ class Predictor:
     def predict_together(self, images: Images, *, bgr: bool = False) -> Iterator[Record]:
         """Yield the records of images of the same person, then one record for all images together.
 
-        The last record pools the outputs for the largest face of each image (see `Pool`). Its `path` is
+        The last record pools the outputs for the largest face of each image (see `Together`). Its `path` is
         `together` and it has no box; its status is `no_face` where no image shows a face. Several photos
         give a more accurate answer than one: results/photos.csv says by how much.
 
@@ -103,20 +103,13 @@ class Predictor:
             yield from self.classifier.records(prepared, outputs)
 
     def _answer_together(self, sources: Iterator[Source], bgr: bool) -> Iterator[Record]:
-        pool, rejections = Pool(), []
+        together = Together(self.classifier.policy)
         for prepared, outputs in self._run(sources, bgr):
             yield from self.classifier.records(prepared, outputs)
             rest = iter(outputs)
             for image in prepared:
-                found = list(islice(rest, len(image.faces)))
-                if found:  # the largest comes first
-                    rejections.append(image.faces[0].rejection)
-                    pool.add(*found[0], rejections[-1])
-        if not rejections:
-            yield Record(TOGETHER, "no_face", message="No face was found in any image.")
-            return
-        rejection = "" if "" in rejections else rejections[0]
-        yield face_record(TOGETHER, None, *pool.mean(), policy=self.classifier.policy, rejection=rejection)
+                together.add(image, list(islice(rest, len(image.faces))))
+        yield together.record()
 
     def _run(self, sources: Iterator[Source], bgr: bool) -> Iterator[Batch]:
         """Prepared images with the outputs for their faces; a lone image is not worth starting threads."""

@@ -15,6 +15,7 @@ REJECTION_REASONS: dict[str, str] = {
     "looks_under_13": f"The person looks younger than {MIN_AGE}; there is no answer for children.",
     "uncertain": "The model is not sure enough for the error rate that was asked for.",
 }
+TOGETHER = "together"  # path of the record that answers several images of the same identity
 ABSTAINED = frozenset(REJECTION_REASONS)
 
 
@@ -70,3 +71,6 @@ class Record:
         """Inverse of `to_dict`. Ignores fields that this version does not know."""
         known = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         return cls(**known | {"box": tuple(known["box"]) if known.get("box") else None})
+
+
+NO_FACE_TOGETHER = Record(TOGETHER, "no_face", message="No face was found in any image.")
