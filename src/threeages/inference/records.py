@@ -12,6 +12,7 @@ REJECTION_REASONS: dict[str, str] = {
     "no_face": "No face was found.",
     "face_too_small": "The face is smaller than 16 pixels.",
     "blurred": "The face is too blurred to be judged.",
+    "turned": "The face does not stand upright; turn the image so that the eyes are above the mouth.",
     "looks_under_13": f"The person looks younger than {MIN_AGE}; there is no answer for children.",
     "uncertain": "The model is not sure enough for the error rate that was asked for.",
 }
@@ -24,8 +25,8 @@ class Record:
 
     Attributes:
         path: Name of the image: its path, or `image-0`, `image-1` ... for bytes and arrays.
-        status: `ok`; a rejection reason (`no_face`, `face_too_small`, `blurred`, `looks_under_13`,
-            `uncertain`); or why the image could not be read (`missing`, `empty`, `not_an_image`,
+        status: `ok`; a rejection reason (`no_face`, `face_too_small`, `blurred`, `turned`,
+            `looks_under_13`, `uncertain`); or why the image could not be read (`missing`, `empty`, `not_an_image`,
             `truncated`, `corrupt`, `too_small`, `too_large`).
         box: x1, y1, x2, y2 of the face in pixels of the upright image.
         age_group: `YOUNG`, `MIDDLE` or `OLD`; None unless the status is `ok`.
