@@ -19,10 +19,10 @@ TILE_SIDES = (56, 112)
 TILE_GAP, TILE_GROWTH = 16, 1.5
 TILE_MIN_SCORE = 0.1
 MAX_OFF_CENTRE = 0.25  # of the tile's side that a face may lie off the tile's centre
-MIN_UPRIGHT_TILE, MIN_TURNED_TILE = 0.6, 0.8  # score of the best turn in small tiles that settles it
+MIN_UPRIGHT_TILE, MIN_TURNED_TILE = 0.6, 0.84  # score of the best turn in small tiles that settles it
 MIN_TILE_LEAD = 0.15  # of that score over the second
 MIN_TURNED_SCORE = 0.84  # of the best turn in large tiles
-MIN_LEAD = 0.03  # of that score over the second; with less the turns are as good as each other
+MIN_LEAD = 0.045  # of that score over the second; with less the turns are as good as each other
 MAX_LEAD = 0.5  # of the best turn over the face as it is: beyond it the face as it is gets no answer
 GREY = 128
 
