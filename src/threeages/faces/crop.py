@@ -86,6 +86,13 @@ def crop_box(pixels: Pixels, face: Face, margin: float) -> Pixels:
     return pixels[top:bottom, left:right]
 
 
+def scale_face(face: Face, scale: float) -> Face:
+    """A face in the coordinates of the image enlarged by `scale`."""
+    x1, y1, x2, y2 = (value * scale for value in face.box)
+    landmarks = None if face.landmarks is None else face.landmarks * np.float32(scale)
+    return replace(face, box=(x1, y1, x2, y2), landmarks=landmarks)
+
+
 def turn_image(pixels: Pixels, turns: int) -> Pixels:
     """A uint8 RGB image after quarter turns as `numpy.rot90` counts them; 0 gives the image itself."""
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns % 4 else pixels

@@ -53,11 +53,17 @@ def find_faces(pixels: Pixels, detector: Detector) -> list[Face]:
     A face that stands upright after `turns` quarter turns is the one that is found in the image so turned,
     with box and landmarks in pixels of the image given; its `turns` are None where it cannot be found there.
     """
+    return search_faces(pixels, detector)[0]
+
+
+def search_faces(pixels: Pixels, detector: Detector) -> tuple[list[Face], list[Face]]:
+    """The faces as `find_faces` gives them, and all that the detector reports from DOUBTFUL_SCORE on."""
     found = detector.detect(pixels, DOUBTFUL_SCORE)
     faces = [face for face in found if face.score >= MIN_SCORE]
     if len(faces) < len(found) or not all(map(is_plausible, faces)):
         faces = _examine(pixels, found, detector)
-    return _as_crop(pixels, faces) or _find_padded(pixels, detector) or _find_turned(pixels, detector)
+    faces = _as_crop(pixels, faces) or _find_padded(pixels, detector) or _find_turned(pixels, detector)
+    return faces, found
 
 
 def _as_crop(pixels: Pixels, faces: list[Face]) -> list[Face]:
@@ -89,12 +95,15 @@ def _examine(pixels: Pixels, found: list[Face], detector: Detector) -> list[Face
 
 def _find_turns(pixels: Pixels, face: Face, detector: Detector) -> int | None:
     """Quarter turns that make a face upright, None where none can be chosen; see `turned.choose_turns`."""
-    scores = [0.0] * 4
-    for side in TILE_SIDES:
-        scores = tile_scores(detector.detect(tile_turns(pixels, face, side), TILE_MIN_SCORE), side)
-        if settles(scores):
-            break
-    return choose_turns(scores)
+    small, large = TILE_SIDES
+    scores = _score_turns(pixels, face, detector, small)
+    if settles(scores):
+        return scores.index(max(scores))
+    return choose_turns(scores, _score_turns(pixels, face, detector, large))
+
+
+def _score_turns(pixels: Pixels, face: Face, detector: Detector, side: int) -> list[float]:
+    return tile_scores(detector.detect(tile_turns(pixels, face, side), TILE_MIN_SCORE), side)
 
 
 def _look_turned(pixels: Pixels, turns: int, detector: Detector) -> list[Face]:
@@ -145,12 +154,12 @@ def _find_turned(pixels: Pixels, detector: Detector) -> list[Face]:
     for turns in sorted((t for t in scores if scores[t]), key=lambda t: -scores[t]):
         if faces := _look_turned(pixels, turns, detector):
             return _as_crop(pixels, faces)
-    turns = _find_turns(pixels, whole_image(pixels), detector)
-    if not turns:
+    chosen = _find_turns(pixels, whole_image(pixels), detector)
+    if not chosen:
         return []
-    image = turn_image(pixels, turns)
+    image = turn_image(pixels, chosen)
     height, width = image.shape[:2]
-    return [turn_face(face, -turns, width, height) for face in _find_padded(image, detector)]
+    return [turn_face(face, -chosen, width, height) for face in _find_padded(image, detector)]
 
 
 def _pad(pixels: Pixels) -> tuple[Pixels, Box]:

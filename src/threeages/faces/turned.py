@@ -22,7 +22,7 @@ MAX_OFF_CENTRE = 0.25  # of the tile's side that a face may lie off the tile's c
 MIN_UPRIGHT_TILE, MIN_TURNED_TILE = 0.6, 0.84  # score of the best turn in small tiles that settles it
 MIN_TILE_LEAD = 0.15  # of that score over the second
 MIN_TURNED_SCORE = 0.84  # of the best turn in large tiles
-MIN_LEAD = 0.045  # of that score over the second; with less the turns are as good as each other
+MIN_LEAD = 0.1  # of the sum of the best turn's two scores over the second; with less it is not clearly better
 MAX_LEAD = 0.5  # of the best turn over the face as it is: beyond it the face as it is gets no answer
 GREY = 128
 
@@ -76,18 +76,19 @@ def settles(scores: list[float]) -> bool:
     return scores[best] >= max(enough, scores[second] + MIN_TILE_LEAD)
 
 
-def choose_turns(scores: list[float]) -> int | None:
+def choose_turns(small: list[float], large: list[float]) -> int | None:
     """Quarter turns of the best score; 0 where no turn is clearly better, None where no turn can be chosen.
 
-    That is where a turn is far better than the face as it is, but too poor to be sure of, or as good as the
-    turn after next.
+    `small` and `large` are the scores of the tiles of both sizes. None is given where a turn is far better than
+    the face as it is, but not good enough to be sure of, or hardly better than another turn.
     """
+    scores = [a + b for a, b in zip(small, large, strict=True)]
     best, second = _rank(scores)
     if best == 0:
         return 0
-    if scores[best] >= max(MIN_TURNED_SCORE, scores[second] + MIN_LEAD):
+    if large[best] >= MIN_TURNED_SCORE and scores[best] >= scores[second] + MIN_LEAD:
         return best
-    return None if scores[best] >= scores[0] + MAX_LEAD else 0
+    return None if large[best] >= large[0] + MAX_LEAD else 0
 
 
 def _rank(scores: list[float]) -> tuple[int, int]:
