@@ -56,13 +56,14 @@ class YuNet:
         """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image.
 
         The detector runs at QUICK_SIDE, and at FULL_SIDE where a face is uncertain or small or none is there.
+        A face below MIN_SCORE is uncertain whatever `min_score` is.
         """
         longer = max(pixels.shape[:2])
         found = self.detect_at(pixels, QUICK_SIDE, min(min_score, UNCERTAIN_SCORE))
-        faces = [face for face in found if face.score >= min_score]
-        smallest = min((face.shorter for face in faces), default=0.0) * QUICK_SIDE / longer
-        if longer <= QUICK_SIDE or (len(faces) == len(found) and smallest >= MIN_QUICK_FACE):
-            return faces
+        certain = [face for face in found if face.score >= max(min_score, MIN_SCORE)]
+        smallest = min((face.shorter for face in certain), default=0.0) * QUICK_SIDE / longer
+        if longer <= QUICK_SIDE or (len(certain) == len(found) and smallest >= MIN_QUICK_FACE):
+            return [face for face in found if face.score >= min_score]
         return self.detect_at(pixels, FULL_SIDE, min_score)
 
     def detect_at(self, pixels: Pixels, side: int, min_score: float) -> list[Face]:
