@@ -5,7 +5,7 @@ with another image whole, so that a crop is found beside its original; the windo
 two count as near duplicates. results/near-duplicates.csv holds the precision and the recall.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -20,8 +20,10 @@ Floats = NDArray[np.float32]
 SIDE = 32  # pixels of a thumbnail's side
 NEAR = 0.96  # similarity of near duplicates once the window is fitted; copies lie above 0.99
 SAME_LOOK = 0.99  # similarity from which an image is searched for by the first of its look alone
-_CANDIDATE = 0.88  # similarity at the nearest window of the grid, before it is fitted
+_CANDIDATE = 0.8  # similarity at the nearest window of the grid, before it is fitted
+_PROMISING = 0.88  # similarity after the first moves, from which the fit goes on
 _STEP, _STEPS = 1 / 12, 3  # the grid of windows: up to three twelfths of a side are cropped
+_FIT_STEPS = tuple(_STEP / parts for parts in (2, 2, 4, 4, 8, 8))
 _FREQUENCIES, _BINS = 8, 16  # the 8 lowest frequencies of 16 averages along a side of a window
 _CELLS_EACH = 2  # cells that an image is listed in; several of its windows lead to one of them
 _BLOCK, _PAIRS_BLOCK = 2048, 4096  # images, pairs compared at a time: bounds the memory
@@ -85,7 +87,7 @@ def fit_windows(thumbnails: Pixels, pairs: Pairs) -> tuple[NDArray[np.float64], 
         likeness = _describe_windows(small[i : i + 1])[0] @ np.stack([target, target * _MIRROR]).T
         window, mirrored = np.unravel_index(int(likeness.argmax()), likeness.shape)
         goal = target * _MIRROR if mirrored else target
-        fitted, best = _fit(small[i : i + 1], goal[None], _WINDOWS[window : window + 1])
+        fitted, best = _fit(small[i : i + 1], goal[None], _WINDOWS[window : window + 1], _FIT_STEPS)
         windows[k], found[k] = (*fitted[0], mirrored), best[0]
     return windows, found
 
@@ -169,16 +171,28 @@ def _find_windows(small: Floats, cells: _Cells, kept: NDArray[np.int64], progres
         best = order[np.unique(pair[order], return_index=True)[1]]  # the nearest window of each pair
         best = best[image[best] != member[best] % len(small)]
         for part in np.split(best, range(_PAIRS_BLOCK, len(best), _PAIRS_BLOCK)):
-            targets = cells.vectors[member[part]]
-            near = _fit(small[image[part]], targets, _WINDOWS[window[part]])[1] >= NEAR
-            yield np.stack([image[part][near], member[part][near] % len(small)], axis=1)
+            near = part[_are_near(small[image[part]], cells.vectors[member[part]], _WINDOWS[window[part]])]
+            yield np.stack([image[near], member[near] % len(small)], axis=1)
 
 
-def _fit(small: Floats, targets: Floats, windows: NDArray[np.float64]) -> tuple[NDArray[np.float64], Floats]:
+def _are_near(small: Floats, targets: Floats, windows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether a window near those given shows the target `(n,)`."""
+    windows, best = _fit(small, targets, windows, _FIT_STEPS[:1])
+    promising = np.flatnonzero(best >= _PROMISING)
+    near = np.zeros(len(small), dtype=bool)
+    near[promising] = (
+        _fit(small[promising], targets[promising], windows[promising], _FIT_STEPS[1:])[1] >= NEAR
+    )
+    return near
+
+
+def _fit(
+    small: Floats, targets: Floats, windows: NDArray[np.float64], steps: Sequence[float]
+) -> tuple[NDArray[np.float64], Floats]:
     """Windows moved, one edge at a time, to the most similarity with their targets, and that similarity."""
     windows = windows.copy()
     best = (_describe_window(small, windows) * targets).sum(axis=1)
-    for step in (_STEP / 2, _STEP / 2, _STEP / 4, _STEP / 4, _STEP / 8, _STEP / 8):
+    for step in steps:
         for edge in range(4):
             for move in (-step, step):
                 moved = windows.copy()
