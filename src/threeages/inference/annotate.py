@@ -8,7 +8,8 @@ from threeages.faces.images import Pixels
 from threeages.inference.records import Record
 from threeages.labels import AGE_GROUP_COLORS
 
-GREY = (158, 158, 158)
+GREY, WHITE = (110, 110, 110), (255, 255, 255)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 COLORS = {group: tuple(bytes.fromhex(color[1:])) for group, color in AGE_GROUP_COLORS.items()}  # RGB
 
 
@@ -26,12 +27,21 @@ def draw_faces(pixels: Pixels, records: Sequence[Record]) -> Pixels:
         x1, y1, x2, y2 = record.box
         color = COLORS.get(record.age_group or "", GREY)
         cv2.rectangle(annotated, (x1, y1), (x2, y2), color, thickness)
-        below = min(y1 + round(16 * scale), pixels.shape[0] - 2)
-        place = (x1 + thickness, y1 - 4 if y1 > 20 * scale else below)
-        cv2.putText(
-            annotated, _caption(record), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, color, thickness
-        )
+        _write_caption(annotated, _caption(record), record.box, color, scale)
     return annotated
+
+
+def _write_caption(
+    pixels: Pixels, text: str, box: tuple[int, int, int, int], color: tuple[int, ...], scale: float
+) -> None:
+    """White text on a filled band above the box, or inside it at the top edge; never beyond the sides."""
+    size, weight = 0.5 * scale, max(1, round(1.3 * scale))
+    (width, height), base = cv2.getTextSize(text, FONT, size, weight)
+    x = max(0, min(box[0], pixels.shape[1] - width - 2 * base))
+    top = box[1] - height - 2 * base
+    top = top if top >= 0 else max(0, box[1])
+    cv2.rectangle(pixels, (x, top), (x + width + 2 * base, top + height + 2 * base), color, cv2.FILLED)
+    cv2.putText(pixels, text, (x + base, top + height + base), FONT, size, WHITE, weight, cv2.LINE_AA)
 
 
 def _caption(record: Record) -> str:
