@@ -109,10 +109,11 @@ def _confirmed_rows(manifest: Manifest, pairs: Pairs) -> list[Row]:
     if not len(order):
         return []
     found = np.asarray([_correlate(manifest, pair) for pair in pairs[order]])
+    confirmed = int((found >= CONFIRMED).sum())
     return [
-        _row(f"sampled pairs with correlation {CONFIRMED:g} or more", len(found), int((found >= CONFIRMED).sum())),
+        _row(f"sampled pairs with correlation {CONFIRMED:g} or more", len(found), confirmed),
         _row("lowest correlation of a sampled pair", len(found), round(float(found.min()), 3)),
-    ]  # fmt: skip
+    ]
 
 
 def _correlate(manifest: Manifest, pair: NDArray[np.int64]) -> float:
@@ -125,8 +126,8 @@ def _correlate(manifest: Manifest, pair: NDArray[np.int64]) -> float:
     y1, y2, x1, x2, mirrored = windows[best]
     height, width = whole.shape[:2]
     part = whole[round(y1 * height) : round(y2 * height), round(x1 * width) : round(x2 * width)]
-    values = [_small_grey(image) for image in (part, copy[:, ::-1] if mirrored else copy)]
-    return float(np.corrcoef(*values)[0, 1])
+    turned = copy[:, ::-1] if mirrored else copy
+    return float(np.corrcoef(_small_grey(part), _small_grey(turned))[0, 1])
 
 
 def _small_grey(pixels: Pixels) -> NDArray[np.float64]:
