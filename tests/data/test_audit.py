@@ -130,6 +130,17 @@ def test_extra_files_are_images_beside_listed_ones(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     result = run(manifest)
     assert [(f.kind, f.path) for f in result.findings] == [("extra_file", "more.PNG")]
+    assert result.passed_over == {".txt": 1}
+
+
+def test_extra_files_follow_the_rules_of_every_walk(tmp_path: Path) -> None:
+    manifest = save(tmp_path, {"a.png": noise(0)})
+    save(tmp_path, {"._a.png": noise(1)})
+    (tmp_path / "b").write_bytes((tmp_path / "a.png").read_bytes())
+    (tmp_path / "Thumbs.db").touch()
+    result = run(manifest)
+    assert [(f.kind, f.path) for f in result.findings] == [("extra_file", "b")]
+    assert result.passed_over == {"hidden": 1, "system": 1}
 
 
 def test_counts_and_resolution(tmp_path: Path) -> None:

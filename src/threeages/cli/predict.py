@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from threeages.cli.models import find_model, open_predictor
-from threeages.cli.options import Coverage, MaxError, ModelName, NoDetect, OutFolder
+from threeages.cli.options import Coverage, DeviceName, MaxError, ModelName, NoDetect, OutFolder
 from threeages.cli.output import print_evaluation, print_records, print_rows, start_training, watch
 
 
@@ -19,6 +19,7 @@ def predict(
     no_detect: NoDetect = False,
     max_error: MaxError = None,
     coverage: Coverage = None,
+    device: DeviceName = "auto",
     together: Annotated[
         bool,
         typer.Option(
@@ -44,9 +45,9 @@ def predict(
 
     if link and sort is None:
         raise ConfigError("--link was given without --sort.", hint="Add --sort FOLDER.")
-    predictor = open_predictor(model, no_detect, max_error, coverage)
-    pictures = open_pictures(save, sort, link)
+    predictor = open_predictor(model, no_detect, max_error, coverage, device)
     paths = expand_sources(sources, sys.stdin)
+    pictures = open_pictures(save, sort, link)
     failed = 0
 
     def records() -> Any:
@@ -75,6 +76,7 @@ def video(
     model: ModelName = "default",
     max_error: MaxError = None,
     coverage: Coverage = None,
+    device: DeviceName = "auto",
     seconds: Annotated[float | None, typer.Option(help="Stop after this time; Ctrl-C stops, too.")] = None,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Write one JSON object for each face of each frame.")
@@ -94,7 +96,7 @@ def video(
         stopped = True
 
     opened = open_video(source)
-    predictor = open_predictor(model, False, max_error, coverage)
+    predictor = open_predictor(model, False, max_error, coverage, device)
     end = float("inf") if seconds is None else seconds
     frames = takewhile(lambda frame: not stopped and frame.seconds < end, opened.frames)
     before = signal.signal(signal.SIGINT, stop)
@@ -119,6 +121,7 @@ def serve(
     model: ModelName = "default",
     max_error: MaxError = None,
     coverage: Coverage = None,
+    device: DeviceName = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Processes that decode images; one for each core by default.")
     ] = None,
@@ -151,7 +154,7 @@ def serve(
     from threeages.server.run import serve as run_server
 
     settings = create_settings(
-        host=host, max_error=max_error, coverage=coverage, workers=workers, key_file=api_keys,
+        host=host, max_error=max_error, coverage=coverage, device=device, workers=workers, key_file=api_keys,
         rate_limit=rate_limit, max_body_mb=max_body_mb, max_images=max_images,
         max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors,
     )  # fmt: skip

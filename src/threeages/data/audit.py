@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from threeages.data.duplicates import create_thumbnail, find_near_duplicates, li
 from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.errors import DataError, ImageError
-from threeages.faces.images import SUFFIXES, Pixels, load_image, pixel_digest
+from threeages.faces.folders import find_images
+from threeages.faces.images import Pixels, load_image, pixel_digest
 from threeages.files import atomic_path, write_rows
 from threeages.labels import AGE_GROUPS, UNKNOWN
 from threeages.progress import track_progress
@@ -44,8 +45,8 @@ class Audit:
     """Everything found in one pass over the images.
 
     Duplicates and conflicts are tuples of paths in manifest order. A conflict is a set of exact or near
-    duplicates with more than one label. `resolution` holds min, max, mean and
-    median of `width` and `height` in pixels over the readable images.
+    duplicates with more than one label. `resolution` holds min, max, mean and median of `width` and `height`
+    in pixels over the readable images. `passed_over` counts files beside them that are no images, by kind.
     """
 
     images: int
@@ -56,6 +57,7 @@ class Audit:
     near_duplicates: tuple[tuple[str, ...], ...]
     label_conflicts: tuple[tuple[str, ...], ...]
     findings: tuple[Finding, ...]
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     def counts(self) -> dict[str, int]:
         """Number of findings of each kind, most frequent first; every image of a duplicate counts."""
@@ -118,7 +120,8 @@ def audit_manifest(manifest: Manifest, *, workers: int | None = None, progress: 
     conflicts = _find_conflicts(exact, near, manifest.labels)
     for kind, sets in (("exact_duplicate", exact), ("near_duplicate", near), ("label_conflict", conflicts)):
         findings.extend(_list_findings(kind, sets, manifest))
-    findings.extend(_extra_files(manifest))
+    passed_over: Counter[str] = Counter()
+    findings.extend(_extra_files(manifest, passed_over))
     return Audit(
         images=len(manifest),
         readable=len(readable),
@@ -128,6 +131,7 @@ def audit_manifest(manifest: Manifest, *, workers: int | None = None, progress: 
         near_duplicates=_named(near, manifest),
         label_conflicts=_named(conflicts, manifest),
         findings=tuple(findings),
+        passed_over=passed_over,
     )
 
 
@@ -243,14 +247,15 @@ def _label_name(label: int) -> str:
     return AGE_GROUPS[label] if label != UNKNOWN else "unknown"
 
 
-def _extra_files(manifest: Manifest) -> Iterator[Finding]:
+def _extra_files(manifest: Manifest, passed_over: Counter[str]) -> Iterator[Finding]:
+    """Images beside those of the manifest that no row names; files that are no images count by kind."""
     files = manifest.files()
     listed = set(files)
-    for folder in sorted({file.parent for file in files}):
-        if not folder.is_dir():
-            continue
-        for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file not in listed:
+    for folder in sorted({file.parent for file in files if file.parent.is_dir()}):
+        found = find_images(folder, depth=0)
+        passed_over += found.passed_over()
+        for file in found.images:
+            if file not in listed:
                 path = file.relative_to(manifest.root).as_posix()
                 yield Finding("extra_file", path, "in the folder, not in the manifest")
 

@@ -46,7 +46,7 @@ class Provenance:
 
 def _identities_note(shared: int | None) -> str:
     if shared is None:
-        return "the same identities are in training and among the rows evaluated"
+        return "the same identities may be in training and among the rows evaluated"
     return f"{shared:,} identities are in training and among the rows evaluated" if shared else ""
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from threeages.errors import ModelError
 from threeages.faces.crop import Face
 from threeages.faces.detect import MIN_SCORE
 from threeages.faces.images import Pixels, shrink_image
+from threeages.sessions import create_session
 
 YUNET_PATH = Path(__file__).parents[1] / "assets" / "yunet.onnx"
 FULL_SIDE = 640  # pixels of the detector's longer side; it still finds faces of about 10 pixels there
@@ -34,11 +34,8 @@ class YuNet:
     def __init__(self, path: Path = YUNET_PATH) -> None:
         if not path.is_file():
             raise ModelError(f"The face detector {path} is missing.", hint="Install threeages again.")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1  # work is spread over images, not inside one
-        options.enable_mem_pattern = False  # photos differ in size
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # one thread, as work is spread over images; no pattern, as photos differ in size
+        self._session = create_session(path, threads=1, memory_pattern=False)
         kinds = ("cls", "obj", "bbox", "kps")
         self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in kinds]
 

@@ -8,12 +8,14 @@ from itertools import chain, islice
 from pathlib import Path
 
 from threeages.faces.detect import Detector
+from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.faces.yunet import YuNet
 from threeages.inference.answer import Policy, Pool, face_record
 from threeages.inference.classify import BATCH, FaceClassifier, Output
 from threeages.inference.prepare import FacePreparer, ImageSource, PreparedImage
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
+from threeages.sessions import AUTO
 
 TOGETHER = "together"  # path of the record that answers several images of the same person
 LOOK_AHEAD = 128  # images prepared before the model runs: bounds the memory whatever the folder's size
@@ -139,6 +141,7 @@ def load_predictor(
     detect: bool = True,
     max_error: float | None = None,
     coverage: float | None = None,
+    device: str = AUTO,
 ) -> Predictor:
     """Load a model and create its predictor.
 
@@ -147,22 +150,28 @@ def load_predictor(
         detect: False takes every image whole, as one face crop.
         max_error: Target error rate among the answers, such as 0.2; see `Predictor`.
         coverage: Target coverage of the prediction sets, such as 0.9; see `Predictor`.
+        device: Where the model runs: `cpu`, `cuda`, `coreml`, `openvino`, or `auto`, which is CUDA where
+            ONNX Runtime has it and it works, else the CPU. A device that is missing is replaced by the CPU
+            with a logged warning. Faces are found on the CPU, so that every device is given the same crops.
 
     Returns:
-        A predictor that runs on the CPU, on all cores.
+        A predictor that uses all cores.
 
     Raises:
         ModelError: The file is missing, is not ONNX or was not exported by this package.
-        ConfigError: The model was not measured for the target error rate or the target coverage.
+        ConfigError: The model was not measured for the target error rate or the target coverage, or there is
+            no such device.
 
     Example:
         >>> for record in load_predictor().predict([Path("photo.jpg")]):
         ...     print(record.age_group, record.confidence)
     """
+    warn_of_two_opencv_packages()
     path = default_model_path() if model == "default" else Path(model)
     detector = YuNet() if detect else None
     # one thread a batch and as many batches as cores give more faces a second than two threads a batch
-    return Predictor(OnnxModel(path, threads=1), detector, max_error=max_error, coverage=coverage)
+    onnx = OnnxModel(path, threads=1, device=device)
+    return Predictor(onnx, detector, max_error=max_error, coverage=coverage)
 
 
 def _name(i: int, image: ImageSource) -> str:

@@ -11,7 +11,7 @@ MIN_AGE = int(AgeBounds().young)  # years at which the youngest age group begins
 REJECTION_REASONS: dict[str, str] = {
     "no_face": "No face was found.",
     "face_too_small": "The face is smaller than 16 pixels.",
-    "blurred": "The face is too blurred to be judged.",
+    "blurred": "The face is too blurred for an answer.",
     "looks_under_13": f"The person looks younger than {MIN_AGE}; there is no answer for children.",
     "uncertain": "The model is not sure enough for the error rate that was asked for.",
 }

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from threeages.errors import ThreeAgesError
 from threeages.inference.occlusion import to_png
 from threeages.inference.records import REJECTION_REASONS, Record
 from threeages.inference.writers import COLUMNS, SET_SEPARATOR, format_records
+from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.server.engine import Engine
 from threeages.server.guard import Guard
 from threeages.server.metrics import Metrics
@@ -43,7 +43,7 @@ from threeages.server.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
 FORMATS = {"application/x-ndjson": "jsonl", "text/csv": "csv"}  # of records, by the Accept header
-LIBRARIES = ("onnxruntime", "opencv-python-headless", "pillow", "numpy", "fastapi", "uvicorn")
+LIBRARIES = (*ONNX_RUNTIME, *OPENCV, "pillow", "numpy", "fastapi", "uvicorn")
 PATHS = frozenset(
     {"/", "/v1/predict", "/v1/occlusion", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json"}
 )
@@ -185,7 +185,7 @@ def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> 
         description=f"threeages {__version__}, model {signature.name}",
         signature=asdict(signature),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        versions={name: version(name) for name in LIBRARIES},
+        versions=list_versions(LIBRARIES),
         card=card.read_text(encoding="utf-8") if card.is_file() else None,
         limits={name: getattr(settings, name) for name in ("max_body", "max_images", "max_pixels")},
         features={"age": engine.model.has_years},

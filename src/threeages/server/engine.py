@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from threeages.faces.images import Pixels
+from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.inference.answer import Policy
 from threeages.inference.classify import FaceClassifier
 from threeages.inference.occlusion import occlude_patches, occlusion_map
@@ -108,7 +109,8 @@ class Engine:
 
     def __init__(self, model: Path, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self.model = OnnxModel(model, threads=1)
+        warn_of_two_opencv_packages()
+        self.model = OnnxModel(model, threads=1, device=settings.device)
         policy = Policy.create(self.model.signature, settings.max_error, settings.coverage)
         self._classifier = FaceClassifier(self.model, policy)
         self._keys = itertools.count()

@@ -14,6 +14,7 @@ import uvicorn
 from threeages.errors import ConfigError
 from threeages.server.app import create_app
 from threeages.server.settings import MIB, Settings, count_cores
+from threeages.sessions import AUTO
 
 log = logging.getLogger("threeages.server")
 
@@ -33,6 +34,7 @@ def create_settings(
     max_megapixels: int,
     allowed_hosts: Sequence[str] | None,
     cors_origins: Sequence[str] | None,
+    device: str = AUTO,
 ) -> Settings:
     """The settings for the options of the command.
 
@@ -46,6 +48,7 @@ def create_settings(
         api_keys=(*_read_keys(key_file), *_split(os.environ.get("THREEAGES_API_KEYS", ""), ",")),
         max_error=max_error,
         coverage=coverage,
+        device=device,
         rate_limit=rate_limit,
         max_body=max_body_mb * MIB,
         max_images=max_images,

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from threeages.errors import ConfigError
+from threeages.sessions import AUTO, check_device
 
 MIB = 2**20
 
@@ -38,6 +39,7 @@ class Settings:
     drain: float = 1.0  # after a stop signal: answers still come, each with 'Connection: close'
     max_error: float | None = None  # target error rate, as of Predictor
     coverage: float | None = None  # target coverage of prediction sets, as of Predictor
+    device: str = AUTO  # of the model; decoders find faces on the CPU
     rate_limit: int | None = None  # requests a minute for each client
     api_keys: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ("*",)  # values of the Host header
@@ -51,6 +53,7 @@ class Settings:
         }
         errors = [f"{name} was {value}; it must be above 0" for name, value in numbers.items() if value <= 0]
         errors += [f"{n} was negative" for n in ("batch_wait", "drain") if getattr(self, n) < 0]
+        check_device(self.device)
         if any(len(key) < 16 for key in self.api_keys):
             errors.append("an API key has fewer than 16 characters")
         if "*" in self.cors_origins and self.api_keys:
