@@ -135,8 +135,11 @@ def split(
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
-    """Show the train, validation and test rows, and how many exact duplicates leak from train to test."""
-    from threeages.data.cache import open_cache
+    """Show the train, validation and test rows, and how many duplicates leak from train to test.
+
+    Near duplicates are compressed, resized, brightened, grey, mirrored or cropped copies.
+    """
+    from threeages.data.cache import open_cache, open_near_duplicates
     from threeages.data.checks import check_split
     from threeages.data.manifest import load_manifest
     from threeages.data.split import create_split
@@ -145,13 +148,17 @@ def split(
     rows = load_manifest(manifest, root=root)
     check_split(rows, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
-    parts = create_split(rows, cache.digests, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
+    parts = create_split(
+        rows, cache.digests, mode, fold=fold, folds=folds, seed=seed,  # type: ignore[arg-type]
+        near=open_near_duplicates(cache),
+    )  # fmt: skip
     for name in ("train", "validation", "test"):
         labels = rows.labels[getattr(parts, name)]
         shares = ((labels == i).sum() / max(len(labels), 1) for i in range(len(AGE_GROUPS)))
         text = "  ".join(f"{group} {share:.4f}" for group, share in zip(AGE_GROUPS, shares, strict=True))
         typer.echo(f"{name:10} {len(labels):>7,} rows  {text}")
     typer.echo(f"{parts.leaked_duplicates:,} test images are exact duplicates of train images (leakage)")
+    typer.echo(f"{parts.leaked_near_duplicates:,} more are near duplicates of train images")
     if mode == "random":
         typer.echo("The validation rows are the test rows, and identities are on both sides.")
 

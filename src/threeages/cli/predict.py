@@ -28,19 +28,32 @@ def predict(
     ] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Write one JSON object for each face.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write one csv row for each face.")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Folder for copies of the images with their faces drawn.")
+    ] = None,
+    sort: Annotated[
+        Path | None,
+        typer.Option("--sort", help="Folder to copy the images to, into one folder for each answer."),
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="With --sort: link the images, do not copy.")] = False,
 ) -> None:
     """Predict the age group of every face; exit code 1 where an image cannot be read."""
     from threeages.cli.inputs import expand_sources
+    from threeages.errors import ConfigError
+    from threeages.inference.pictures import open_pictures, write_pictures
     from threeages.inference.writers import write_records
 
+    if link and sort is None:
+        raise ConfigError("--link was given without --sort.", hint="Add --sort FOLDER.")
     predictor = open_predictor(model, no_detect, max_error, coverage, device)
     paths = expand_sources(sources, sys.stdin)
+    pictures = open_pictures(save, sort, link)
     failed = 0
 
     def records() -> Any:
         nonlocal failed
         run = predictor.predict_together if together else predictor.predict
-        for record in run(watch(paths)):
+        for record in write_pictures(run(watch(paths)), pictures):
             failed += record.failed
             yield record
 
@@ -48,6 +61,8 @@ def predict(
         write_records(records(), sys.stdout, "jsonl" if jsonl else "csv")
     else:
         print_records(records())
+    for writer in pictures:
+        typer.echo(writer.close(), err=True)
     if failed:
         typer.echo(f"{failed} of {len(paths)} images could not be read.", err=True)
         raise typer.Exit(1)

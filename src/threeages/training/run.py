@@ -73,6 +73,7 @@ def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dic
         "validation": len(split.validation),
         "test": len(split.test),
         "leaked_duplicates": split.leaked_duplicates,
+        "leaked_near_duplicates": split.leaked_near_duplicates,
         "shared_identities": shared,
         "selected_on_test": config.split == "random" and not config.keep_last,
     }
