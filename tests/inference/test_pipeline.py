@@ -21,7 +21,8 @@ from threeages.inference import pipeline
 from threeages.inference.classify import BATCH, Output
 from threeages.inference.pipeline import held_bytes, run_batches
 from threeages.inference.predictor import load_predictor
-from threeages.inference.prepare import ImageSource, PreparedFace, PreparedImage
+from threeages.inference.prepare import PreparedFace, PreparedImage
+from threeages.inference.sources import ImageSource
 
 OUTPUT: Output = (np.full(3, 1 / 3, dtype=np.float32), None)
 CROP = np.zeros((8, 8, 3), dtype=np.uint8)

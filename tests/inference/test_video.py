@@ -53,7 +53,7 @@ class ScriptedPreparer(FacePreparer):
     def __init__(self, script: Script) -> None:
         self.script = iter(script)
 
-    def prepare(self, path: str, image: object) -> PreparedImage:
+    def prepare(self, path: str, image: object, **_: object) -> PreparedImage:
         nothing = np.zeros((1, 1, 3), dtype=np.uint8)
         return PreparedImage(path, tuple(PreparedFace(box, nothing) for box, _ in next(self.script)))
 

@@ -45,7 +45,10 @@ HINT = "Give a file, an address such as rtsp://HOST/PATH, a device such as /dev/
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: its number from 0, its time in seconds, and uint8 RGB pixels `(height, width, 3)`."""
+    """One frame: its number from 0, its time in seconds, and uint8 RGB pixels `(height, width, 3)`.
+
+    A tracker takes other arrays too, as `Predictor.predict` does.
+    """
 
     number: int
     seconds: float

@@ -1,28 +1,28 @@
 """Images to records: prepared in threads, answered in batches. Needs no torch."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from threeages.faces.detect import Detector
+from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.faces.yunet import YuNet
-from threeages.inference.answer import Policy, Pool, face_record
+from threeages.inference.answer import Policy
 from threeages.inference.classify import FaceClassifier
 from threeages.inference.pipeline import Batch, held_bytes, run_batches
-from threeages.inference.prepare import FacePreparer, ImageSource
+from threeages.inference.prepare import FacePreparer
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
-
-TOGETHER = "together"  # path of the record that answers several images of the same person
-NamedImage = tuple[str, ImageSource]
+from threeages.inference.sources import Images, Source, open_sources
+from threeages.inference.together import Together
+from threeages.sessions import AUTO
 
 
 class Predictor:
     """Finds the faces in images and predicts the age group of each.
 
-    `load_predictor` creates one in a call. Threads may share a predictor.
+    `load_predictor` creates one in a call. Threads may share a predictor; it can be pickled, copied and sent
+    to another process, which loads the model from its file.
 
     Args:
         model: The exported model.
@@ -48,62 +48,71 @@ class Predictor:
         self.preparer = FacePreparer(model.signature, detector)
         self.classifier = FaceClassifier(model, Policy.create(model.signature, max_error, coverage))
 
-    def predict(self, images: Iterable[ImageSource]) -> Iterator[Record]:
+    def predict(self, images: Images, *, bgr: bool = False) -> Iterator[Record]:
         """Yield the records of images, in their order, while later images are still being decoded.
 
         Args:
-            images: Any number of paths, of files' bytes, or of uint8 arrays `(height, width, 3)` with the
-                channels in the order red, green, blue (OpenCV reads blue, green, red: reverse its last
-                axis). An iterator may be slow and endless, such as a camera: it is read in another thread,
-                and its images are answered while it waits for its next one.
+            images: One image or any number of them: paths (`str` or `os.PathLike`), files' bytes, files
+                opened in binary mode, Pillow images, or arrays with the channels in the order red, green,
+                blue. An array is uint8 `(height, width, 3)` or anything that `convert_array` makes that of:
+                grey, with alpha, channels first, 16 bits, floats. An iterator may be slow and endless, such
+                as a camera: it is read in another thread, and its images are answered while it waits for its
+                next one.
+            bgr: The arrays have the order blue, green, red, as OpenCV's have. Says nothing of other images.
 
         Yields:
             One record a face, the largest face of an image first; for an image without a face, or one that
             cannot be read, a single record that says so in `status` and `message`. A bad image raises
             nothing and costs no other image its answer.
 
+        Raises:
+            TypeError: Something is no image; the message says what is allowed.
+
         Example:
             >>> predictor = load_predictor()
-            >>> for record in predictor.predict([Path("photo.jpg")]):
+            >>> for record in predictor.predict("photo.jpg"):
             ...     print(record.status, record.age_group, record.probs)
         """
-        for prepared, outputs in self._run(images):
-            yield from self.classifier.records(prepared, outputs)
+        return self._answer(open_sources(images), bgr)
 
-    def predict_together(self, images: Iterable[ImageSource]) -> Iterator[Record]:
+    def predict_together(self, images: Images, *, bgr: bool = False) -> Iterator[Record]:
         """Yield the records of images of the same person, then one record for all images together.
 
-        The last record pools the outputs for the largest face of each image (see `Pool`). Its `path` is
+        The last record pools the outputs for the largest face of each image (see `Together`). Its `path` is
         `together` and it has no box; its status is `no_face` where no image shows a face. Several photos
         give a more accurate answer than one: results/photos.csv says by how much.
 
         Args:
             images: As for `predict`.
+            bgr: As for `predict`.
 
         Yields:
             The records of `predict`, and one more.
+
+        Raises:
+            TypeError: Something is no image.
         """
-        pool, rejections = Pool(), []
-        for prepared, outputs in self._run(images):
+        return self._answer_together(open_sources(images), bgr)
+
+    def _answer(self, sources: Iterable[Source], bgr: bool) -> Iterator[Record]:
+        for prepared, outputs in self._run(sources, bgr):
+            yield from self.classifier.records(prepared, outputs)
+
+    def _answer_together(self, sources: Iterable[Source], bgr: bool) -> Iterator[Record]:
+        together = Together(self.classifier.policy)
+        for prepared, outputs in self._run(sources, bgr):
             yield from self.classifier.records(prepared, outputs)
             rest = iter(outputs)
             for image in prepared:
-                found = list(islice(rest, len(image.faces)))
-                if found:  # the largest comes first
-                    rejections.append(image.faces[0].rejection)
-                    pool.add(*found[0], rejections[-1])
-        if not rejections:
-            yield Record(TOGETHER, "no_face", message="No face was found in any image.")
-            return
-        rejection = "" if "" in rejections else rejections[0]
-        yield face_record(TOGETHER, None, *pool.mean(), policy=self.classifier.policy, rejection=rejection)
+                together.add(image, list(islice(rest, len(image.faces))))
+        yield together.record()
 
-    def _run(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
+    def _run(self, sources: Iterable[Source], bgr: bool) -> Iterator[Batch]:
         return run_batches(
-            _name_images(images),
-            lambda named: self.preparer.prepare(*named),
+            sources,
+            lambda source: self.preparer.prepare(source.name, source.content, bgr=bgr),
             self.classifier.outputs,
-            held=lambda named: held_bytes(named[1]),
+            held=lambda source: held_bytes(source.content),
         )
 
 
@@ -113,6 +122,7 @@ def load_predictor(
     detect: bool = True,
     max_error: float | None = None,
     coverage: float | None = None,
+    device: str = AUTO,
 ) -> Predictor:
     """Load a model and create its predictor.
 
@@ -121,32 +131,25 @@ def load_predictor(
         detect: False takes every image whole, as one face crop.
         max_error: Target error rate among the answers, such as 0.2; see `Predictor`.
         coverage: Target coverage of the prediction sets, such as 0.9; see `Predictor`.
+        device: Where the model runs: `cpu`, `cuda`, `coreml`, `openvino`, or `auto`, which is CUDA where
+            ONNX Runtime has it and it works, else the CPU. A device that is missing is replaced by the CPU
+            with a logged warning. Faces are found on the CPU, so that every device is given the same crops.
 
     Returns:
-        A predictor that runs on the CPU, on all cores.
+        A predictor that uses all cores.
 
     Raises:
         ModelError: The file is missing, is not ONNX or was not exported by this package.
-        ConfigError: The model was not measured for the target error rate or the target coverage.
+        ConfigError: The model was not measured for the target error rate or the target coverage, or there is
+            no such device.
 
     Example:
-        >>> for record in load_predictor().predict([Path("photo.jpg")]):
+        >>> for record in load_predictor().predict("photo.jpg"):
         ...     print(record.age_group, record.confidence)
     """
+    warn_of_two_opencv_packages()
     path = default_model_path() if model == "default" else Path(model)
     detector = YuNet() if detect else None
     # one thread a batch and as many batches as cores give more faces a second than two threads a batch
-    return Predictor(OnnxModel(path, threads=1), detector, max_error=max_error, coverage=coverage)
-
-
-def _name_images(images: Iterable[ImageSource]) -> Iterable[NamedImage]:
-    """The images with their names; a list where there is at most one, as threads are not worth starting."""
-    named = (_name(i, image) for i, image in enumerate(images))
-    if isinstance(images, Sized):
-        return list(named) if len(images) <= 1 else named
-    # an iterator may write its next frame into the same array
-    return ((name, image.copy() if isinstance(image, np.ndarray) else image) for name, image in named)
-
-
-def _name(i: int, image: ImageSource) -> NamedImage:
-    return str(image) if isinstance(image, Path | str) else f"image-{i}", image
+    onnx = OnnxModel(path, threads=1, device=device)
+    return Predictor(onnx, detector, max_error=max_error, coverage=coverage)

@@ -13,26 +13,28 @@ from threeages.errors import ConfigError, DataError
 from threeages.faces.crop import iou
 from threeages.faces.images import Pixels
 from threeages.files import atomic_path
+from threeages.inference.annotate import draw_faces
 from threeages.inference.answer import Box, Pool, face_record
 from threeages.inference.capture import DEFAULT_RATE, Frame, Video
 from threeages.inference.classify import Output
 from threeages.inference.predictor import Predictor
 from threeages.inference.prepare import PreparedFace
 from threeages.inference.records import Record
-from threeages.labels import AGE_GROUP_COLORS
 
 MIN_IOU = 0.3  # overlap from which on a box continues a track
 HALF_LIFE = 0.5  # seconds after which an earlier frame has half its weight
 MAX_HIDDEN = 1.0  # seconds that a face may be hidden before its track ends
 MAX_STILL = 60.0  # seconds for which an annotated video shows the same frame
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # those that OpenCV's wheel can write everywhere
-GREY = (158, 158, 158)
-COLORS = {group: tuple(bytes.fromhex(color[1:])) for group, color in AGE_GROUP_COLORS.items()}  # RGB
+NO_TRACK = -1
 
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """One face of one frame; `track` is the number that the face keeps from frame to frame."""
+    """One face of one frame; `track` is the number that the face keeps from frame to frame.
+
+    A frame that cannot be used has no face: its `track` is NO_TRACK, and its record says why.
+    """
 
     track: int
     frame: int
@@ -65,19 +67,29 @@ class Tracker:
     """Tracks faces by the overlap of their boxes and smooths the answers of each; frames come in order.
 
     `name` is the path in the records. A track ends when its face was hidden for MAX_HIDDEN, or for two frames
-    at `rate` frames a second where that is longer.
+    at `rate` frames a second where that is longer. With `bgr` the frames have the order blue, green, red, as
+    OpenCV's.
     """
 
-    def __init__(self, predictor: Predictor, name: str = "", *, rate: float = DEFAULT_RATE) -> None:
+    def __init__(
+        self, predictor: Predictor, name: str = "", *, rate: float = DEFAULT_RATE, bgr: bool = False
+    ) -> None:
         self._predictor = predictor
         self._name = name
         self._max_hidden = max(MAX_HIDDEN, 2 / rate)
+        self._bgr = bgr
         self._tracks: list[_Track] = []
         self._started = 0
 
     def update(self, frame: Frame) -> list[TrackedFace]:
-        """The faces of the next frame, the largest first; each answer pools the frames of its track."""
-        image = self._predictor.preparer.prepare(self._name, frame.pixels)
+        """The faces of the next frame, the largest first; each answer pools the frames of its track.
+
+        A frame that cannot be used, such as an array of another shape, gives one record with its status.
+        """
+        image = self._predictor.preparer.prepare(self._name, frame.pixels, bgr=self._bgr)
+        failure = Record(image.path, image.status, message=image.message)
+        if failure.failed:
+            return [TrackedFace(NO_TRACK, frame.number, frame.seconds, failure)]
         outputs = self._predictor.classifier.outputs([image])
         self._tracks = [t for t in self._tracks if frame.seconds - t.seconds <= self._max_hidden]
         tracks = self._match([face.box for face in image.faces], frame.seconds)
@@ -130,7 +142,7 @@ def track_faces(
         for frame in video.frames:
             faces = tracker.update(frame)
             if writer:
-                annotated = draw_faces(frame.pixels, faces)
+                annotated = draw_faces(frame.pixels, [face.record for face in faces])
                 for _ in range(pace.count(frame.seconds)):
                     writer(annotated)
             yield from faces
@@ -209,28 +221,3 @@ def summarize_tracks(faces: Iterable[TrackedFace]) -> list[list[str]]:
         ]
         for track, face in last.items()
     ]
-
-
-def draw_faces(pixels: Pixels, faces: Sequence[TrackedFace]) -> Pixels:
-    """A copy of the frame, uint8 RGB `(height, width, 3)`, with a box and the age group or the status."""
-    annotated = pixels.copy()
-    scale = max(pixels.shape[:2]) / 640
-    thickness = max(1, round(2 * scale))
-    for face in faces:
-        assert face.record.box
-        x1, y1, x2, y2 = face.record.box
-        color = COLORS.get(face.record.age_group or "", GREY)
-        cv2.rectangle(annotated, (x1, y1), (x2, y2), color, thickness)
-        below = min(y1 + round(16 * scale), pixels.shape[0] - 2)
-        place = (x1 + thickness, y1 - 4 if y1 > 20 * scale else below)
-        cv2.putText(
-            annotated, _caption(face.record), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, color, thickness
-        )
-    return annotated
-
-
-def _caption(record: Record) -> str:
-    if record.age_group is None or record.confidence is None:
-        return record.status.replace("_", " ")
-    years = "" if record.age is None else f", {record.age:.0f} years"
-    return f"{record.age_group} {record.confidence:.0%}{years}"
