@@ -9,6 +9,7 @@ import numpy as np
 from threeages.faces.crop import Box, Face, intersection, turn_face, turn_image, whole_image
 from threeages.faces.images import Pixels, scale_image, shrink_image
 from threeages.faces.turned import (
+    MIN_DOUBTFUL_TILE,
     TILE_MIN_SCORE,
     TILE_SIDES,
     choose_turns,
@@ -99,6 +100,8 @@ def _find_turns(pixels: Pixels, face: Face, detector: Detector) -> int | None:
     scores = _score_turns(pixels, face, detector, small)
     if settles(scores):
         return scores.index(max(scores))
+    if face.score < MIN_SCORE and max(scores) < MIN_DOUBTFUL_TILE and face.score > 0:
+        return 0
     return choose_turns(scores, _score_turns(pixels, face, detector, large))
 
 
