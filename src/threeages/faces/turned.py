@@ -81,8 +81,8 @@ def settles(scores: list[float]) -> bool:
 def choose_turns(small: list[float], large: list[float]) -> int | None:
     """Quarter turns of the best score; 0 where no turn is clearly better, None where no turn can be chosen.
 
-    `small` and `large` are the scores of the tiles of both sizes. None is given where a turn is far better than
-    the face as it is, but not good enough to be sure of, or hardly better than another turn.
+    `small` and `large` are the scores of the tiles of both sizes. None is given where a turn is far better
+    than the face as it is, but not good enough to be sure of, or hardly better than another turn.
     """
     scores = [a + b for a, b in zip(small, large, strict=True)]
     best, second = _rank(scores)

@@ -26,8 +26,8 @@ class Record:
     Attributes:
         path: Name of the image: its path, or `image-0`, `image-1` ... for bytes and arrays.
         status: `ok`; a rejection reason (`no_face`, `face_too_small`, `blurred`, `turned`,
-            `looks_under_13`, `uncertain`); or why the image could not be read (`missing`, `empty`, `not_an_image`,
-            `truncated`, `corrupt`, `too_small`, `too_large`).
+            `looks_under_13`, `uncertain`); or why the image could not be read (`missing`, `empty`,
+            `not_an_image`, `truncated`, `corrupt`, `too_small`, `too_large`).
         box: x1, y1, x2, y2 of the face in pixels of the upright image.
         age_group: `YOUNG`, `MIDDLE` or `OLD`; None unless the status is `ok`.
         probs: Probability of each age group. A rejected face keeps its probabilities.
