@@ -64,8 +64,8 @@ def align_crop(
     and nothing around it, as the images of the training sets are such boxes. With `alignment` 0 the box is
     resized to the square. Above 0 a similarity transform, fitted to the landmarks by least squares (Umeyama,
     1991), maps them onto TEMPLATE scaled by `alignment` about the centre; parts of the square outside the box
-    repeat its edge pixels. A face without landmarks is resized. The crop of a turned face is that of the
-    image turned upright.
+    repeat its edge pixels. A face without landmarks is resized. A turned face gives the crop that the image
+    turned upright gives.
     """
     if face.turns:
         pixels, face = _turn_upright(pixels, face, face.turns)

@@ -8,11 +8,12 @@ from math import ceil
 import numpy as np
 
 from threeages.faces.crop import Box, Face, intersection, turn_face, turn_image
-from threeages.faces.detect import DOUBTFUL_SCORE, MAX_SHARED, Detector
+from threeages.faces.detect import MAX_SHARED, Detector
 from threeages.faces.images import Pixels
 
 LOOK_SIDE = 640  # pixels of the longer side at which the detector sees a whole photo, or a tile
 MIN_CROWD_SIDE = 1.5 * LOOK_SIDE  # pixels of a photo's longer side; a tile of a smaller one shows no more
+MIN_CROWD_SCORE = 0.3  # of a small face that counts
 MIN_CROWD = 4  # small faces, doubtful ones included, from which on a photo is a crowd
 SMALL_FACE = 24  # pixels of a face's shorter side when the photo is seen at LOOK_SIDE
 TILE_FACE = 24  # pixels that the typical small face is to have in its tile
@@ -23,10 +24,10 @@ OVERLAP_FACES = 2.5  # overlap of two tiles in typical small faces, so that each
 def small_face_side(faces: Sequence[Face], longer: int) -> float:
     """The lower quartile of the small faces' shorter sides, for an image of `longer` pixels; 0 for no crowd.
 
-    It is in pixels of the image. `faces` may hold doubtful ones, with scores from DOUBTFUL_SCORE on.
+    It is in pixels of the image. `faces` may hold doubtful ones; those below MIN_CROWD_SCORE do not count.
     """
     limit = SMALL_FACE * longer / LOOK_SIDE
-    small = [face.shorter for face in faces if face.shorter < limit and face.score >= DOUBTFUL_SCORE]
+    small = [face.shorter for face in faces if face.shorter < limit and face.score >= MIN_CROWD_SCORE]
     return float(np.percentile(small, 25)) if len(small) >= MIN_CROWD else 0.0
 
 

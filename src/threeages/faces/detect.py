@@ -9,6 +9,7 @@ import numpy as np
 from threeages.faces.crop import Box, Face, intersection, turn_face, turn_image, whole_image
 from threeages.faces.images import Pixels, scale_image, shrink_image
 from threeages.faces.turned import (
+    MIN_DOUBTFUL_TILE,
     TILE_MIN_SCORE,
     TILE_SIDES,
     choose_turns,
@@ -19,8 +20,8 @@ from threeages.faces.turned import (
 )
 
 MIN_SCORE = 0.7  # of a face in an image
-DOUBTFUL_SCORE = 0.3  # from which on up to MIN_SCORE a face may be a turned one
-MAX_DOUBTFUL = 4  # of these that are looked at, the best first
+DOUBTFUL_SCORE = 0.2  # from which on up to MIN_SCORE a face may be a turned one
+MAX_DOUBTFUL = 2  # of these that are looked at, the best first
 MAX_SHARED = 0.3  # of the smaller of two boxes that they may share without being the same face
 MIN_GLANCE_SCORE = 0.6  # of a face there, for a look at the image in that turn
 QUICK_TURNED_SIDE = 320  # pixels of an image that shows no upright face, when it is looked at in its turns
@@ -79,9 +80,11 @@ def _examine(pixels: Pixels, found: list[Face], detector: Detector) -> list[Face
 
     A face below MIN_SCORE may be one that is turned; the MAX_DOUBTFUL best of them are looked at.
     """
-    doubtful = sorted((f for f in found if f.score < MIN_SCORE), key=lambda f: f.score, reverse=True)
+    certain = [face for face in found if face.score >= MIN_SCORE]
+    doubtful = [face for face in found if face.score < MIN_SCORE and not _overlaps(face, certain)]
+    doubtful = sorted(doubtful, key=lambda f: f.score, reverse=True)[:MAX_DOUBTFUL]
     kept, turned = [], []
-    for face in [*(f for f in found if f.score >= MIN_SCORE), *doubtful[:MAX_DOUBTFUL]]:
+    for face in [*certain, *doubtful]:
         turns = 0 if is_plausible(face) else _find_turns(pixels, face, detector)
         if turns == 0 and face.score >= MIN_SCORE:
             kept.append(face)
@@ -99,6 +102,8 @@ def _find_turns(pixels: Pixels, face: Face, detector: Detector) -> int | None:
     scores = _score_turns(pixels, face, detector, small)
     if settles(scores):
         return scores.index(max(scores))
+    if face.score < MIN_SCORE and max(scores) < MIN_DOUBTFUL_TILE and face.score > 0:
+        return 0
     return choose_turns(scores, _score_turns(pixels, face, detector, large))
 
 

@@ -21,8 +21,10 @@ TILE_MIN_SCORE = 0.1
 MAX_OFF_CENTRE = 0.25  # of the tile's side that a face may lie off the tile's centre
 MIN_UPRIGHT_TILE, MIN_TURNED_TILE = 0.6, 0.84  # score of the best turn in small tiles that settles it
 MIN_TILE_LEAD = 0.15  # of that score over the second
-MIN_TURNED_SCORE = 0.84  # of the best turn in large tiles
-MIN_LEAD = 0.1  # of the sum of the best turn's two scores over the second; with less it is not clearly better
+MIN_TURNED_SCORE = 0.8  # of the best turn in large tiles
+MIN_LEAD = 0.05  # of the sum of the best turn's two scores over the second
+MIN_SCORE_AND_LEAD = 0.98  # of both together: a good score needs less of a lead
+MIN_DOUBTFUL_TILE = 0.5  # score of the best turn in small tiles for a face that the detector doubts
 MAX_LEAD = 0.5  # of the best turn over the face as it is: beyond it the face as it is gets no answer
 GREY = 128
 
@@ -86,7 +88,8 @@ def choose_turns(small: list[float], large: list[float]) -> int | None:
     best, second = _rank(scores)
     if best == 0:
         return 0
-    if large[best] >= MIN_TURNED_SCORE and scores[best] >= scores[second] + MIN_LEAD:
+    lead = scores[best] - scores[second]
+    if large[best] >= max(MIN_TURNED_SCORE, MIN_SCORE_AND_LEAD - lead) and lead >= MIN_LEAD:
         return best
     return None if large[best] >= large[0] + MAX_LEAD else 0
 
