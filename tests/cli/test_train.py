@@ -105,7 +105,7 @@ def test_a_manifest_without_identities_is_told_what_to_do(faces_csv: Path, tmp_p
         _train(manifest, tmp_path / "run", "--root", faces_csv.parent, *SMALL, "--split", "identity")
     result = _train(manifest, tmp_path / "run", "--root", faces_csv.parent, *SMALL)
     assert result.exit_code == 0
-    assert "Random split: the same identities are in training" in result.stdout
+    assert "Random split: the same identities may be in training" in result.stdout
 
 
 def test_a_training_on_every_row_has_nothing_to_evaluate(faces_csv: Path, tmp_path: Path) -> None:
@@ -175,6 +175,17 @@ def test_a_teacher_is_an_option_and_its_file_must_exist(faces_csv: Path, tmp_pat
         _train(faces_csv, tmp_path / "run", *SMALL, "--teacher", tmp_path / "none.safetensors")
     held = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert (held["teacher"], held["teacher_weight"]) == (str(tmp_path / "none.safetensors"), 0.5)
+
+
+def test_linked_images_are_trained_on(faces_csv: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for file in load_manifest(faces_csv).files():
+        (folder / file.name).symlink_to(file.resolve())
+    (folder / "faces.csv").write_text(faces_csv.read_text().replace(",", ";"))
+    result = _train(folder / "faces.csv", tmp_path / "run", *SMALL)
+    assert result.exit_code == 0
+    assert "Written to" in result.stdout
 
 
 @pytest.mark.parametrize(

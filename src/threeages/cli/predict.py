@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from threeages.cli.models import find_model, open_predictor
-from threeages.cli.options import Coverage, MaxError, ModelName, NoDetect, OutFolder
+from threeages.cli.options import Coverage, DeviceName, MaxError, ModelName, NoDetect, OutFolder
 from threeages.cli.output import print_evaluation, print_records, print_rows, start_training, watch
 
 
@@ -19,6 +19,7 @@ def predict(
     no_detect: NoDetect = False,
     max_error: MaxError = None,
     coverage: Coverage = None,
+    device: DeviceName = "auto",
     together: Annotated[
         bool,
         typer.Option(
@@ -27,19 +28,32 @@ def predict(
     ] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Write one JSON object for each face.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write one csv row for each face.")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Folder for copies of the images with their faces drawn.")
+    ] = None,
+    sort: Annotated[
+        Path | None,
+        typer.Option("--sort", help="Folder to copy the images to, into one folder for each answer."),
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="With --sort: link the images, do not copy.")] = False,
 ) -> None:
     """Predict the age group of every face; exit code 1 where an image cannot be read."""
     from threeages.cli.inputs import expand_sources
+    from threeages.errors import ConfigError
+    from threeages.inference.pictures import open_pictures, write_pictures
     from threeages.inference.writers import write_records
 
-    predictor = open_predictor(model, no_detect, max_error, coverage)
+    if link and sort is None:
+        raise ConfigError("--link was given without --sort.", hint="Add --sort FOLDER.")
+    predictor = open_predictor(model, no_detect, max_error, coverage, device)
     paths = expand_sources(sources, sys.stdin)
+    pictures = open_pictures(save, sort, link)
     failed = 0
 
     def records() -> Any:
         nonlocal failed
         run = predictor.predict_together if together else predictor.predict
-        for record in run(watch(paths)):
+        for record in write_pictures(run(watch(paths)), pictures):
             failed += record.failed
             yield record
 
@@ -47,6 +61,8 @@ def predict(
         write_records(records(), sys.stdout, "jsonl" if jsonl else "csv")
     else:
         print_records(records())
+    for writer in pictures:
+        typer.echo(writer.close(), err=True)
     if failed:
         typer.echo(f"{failed} of {len(paths)} images could not be read.", err=True)
         raise typer.Exit(1)
@@ -60,6 +76,7 @@ def video(
     model: ModelName = "default",
     max_error: MaxError = None,
     coverage: Coverage = None,
+    device: DeviceName = "auto",
     seconds: Annotated[float | None, typer.Option(help="Stop after this time; Ctrl-C stops, too.")] = None,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Write one JSON object for each face of each frame.")
@@ -79,7 +96,7 @@ def video(
         stopped = True
 
     opened = open_video(source)
-    predictor = open_predictor(model, False, max_error, coverage)
+    predictor = open_predictor(model, False, max_error, coverage, device)
     end = float("inf") if seconds is None else seconds
     frames = takewhile(lambda frame: not stopped and frame.seconds < end, opened.frames)
     before = signal.signal(signal.SIGINT, stop)
@@ -104,6 +121,7 @@ def serve(
     model: ModelName = "default",
     max_error: MaxError = None,
     coverage: Coverage = None,
+    device: DeviceName = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Processes that decode images; one for each core by default.")
     ] = None,
@@ -130,15 +148,22 @@ def serve(
     trusted_proxy: Annotated[
         list[str] | None, typer.Option(help="Address of a proxy whose X-Forwarded-For names the client.")
     ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Sub-path behind a proxy, such as /faces; needed where the proxy keeps it.")
+    ] = "",
+    keep_alive: Annotated[
+        float, typer.Option(help="Seconds that an idle connection stays open; give more than the proxy's.")
+    ] = 75,
 ) -> None:
     """Serve the model and a page over HTTP; Ctrl-C or SIGTERM stops it after the last answer."""
     from threeages.server.run import create_settings
     from threeages.server.run import serve as run_server
 
     settings = create_settings(
-        host=host, max_error=max_error, coverage=coverage, workers=workers, key_file=api_keys,
+        host=host, max_error=max_error, coverage=coverage, device=device, workers=workers, key_file=api_keys,
         rate_limit=rate_limit, max_body_mb=max_body_mb, max_images=max_images,
-        max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors,
+        max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors, keep_alive=keep_alive,
+        root_path=root_path,
     )  # fmt: skip
     proxies = tuple(trusted_proxy or ())
     run_server(find_model(model), settings, host=host, port=port, trusted_proxies=proxies)

@@ -6,13 +6,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from threeages.errors import ModelError
 from threeages.faces.crop import Face
 from threeages.faces.detect import MIN_SCORE
 from threeages.faces.images import Pixels, shrink_image
+from threeages.sessions import create_session
 
 YUNET_PATH = Path(__file__).parents[1] / "assets" / "yunet.onnx"
 FULL_SIDE = 640  # pixels of the detector's longer side; it still finds faces of about 10 pixels there
@@ -48,24 +48,22 @@ class YuNet:
         vars(self).update(state)
         self._session = self._open()
 
-    def _open(self) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1  # work is spread over images, not inside one
-        options.enable_mem_pattern = False  # photos differ in size
-        return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+    def _open(self) -> Any:
+        # one thread, as work is spread over images; no pattern, as photos differ in size
+        return create_session(self._path, threads=1, memory_pattern=False)
 
     def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
         """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image.
 
         The detector runs at QUICK_SIDE, and at FULL_SIDE where a face is uncertain or small or none is there.
+        A face below MIN_SCORE is uncertain whatever `min_score` is.
         """
         longer = max(pixels.shape[:2])
         found = self.detect_at(pixels, QUICK_SIDE, min(min_score, UNCERTAIN_SCORE))
-        faces = [face for face in found if face.score >= min_score]
-        smallest = min((face.shorter for face in faces), default=0.0) * QUICK_SIDE / longer
-        if longer <= QUICK_SIDE or (len(faces) == len(found) and smallest >= MIN_QUICK_FACE):
-            return faces
+        certain = [face for face in found if face.score >= max(min_score, MIN_SCORE)]
+        smallest = min((face.shorter for face in certain), default=0.0) * QUICK_SIDE / longer
+        if longer <= QUICK_SIDE or (len(certain) == len(found) and smallest >= MIN_QUICK_FACE):
+            return [face for face in found if face.score >= min_score]
         return self.detect_at(pixels, FULL_SIDE, min_score)
 
     def detect_at(self, pixels: Pixels, side: int, min_score: float) -> list[Face]:

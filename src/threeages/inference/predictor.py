@@ -8,15 +8,17 @@ from itertools import chain, islice
 from pathlib import Path
 
 from threeages.faces.detect import Detector
+from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.faces.yunet import YuNet
-from threeages.inference.answer import Policy, Pool, face_record
+from threeages.inference.answer import Policy
 from threeages.inference.classify import BATCH, FaceClassifier, Output
 from threeages.inference.prepare import FacePreparer, PreparedImage
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.inference.sources import Images, Source, open_sources
+from threeages.inference.together import Together
+from threeages.sessions import AUTO
 
-TOGETHER = "together"  # path of the record that answers several images of the same person
 LOOK_AHEAD = 128  # images prepared before the model runs: bounds the memory whatever the folder's size
 
 Batch = tuple[list[PreparedImage], list[Output]]
@@ -80,7 +82,7 @@ class Predictor:
     def predict_together(self, images: Images, *, bgr: bool = False) -> Iterator[Record]:
         """Yield the records of images of the same person, then one record for all images together.
 
-        The last record pools the outputs for the largest face of each image (see `Pool`). Its `path` is
+        The last record pools the outputs for the largest face of each image (see `Together`). Its `path` is
         `together` and it has no box; its status is `no_face` where no image shows a face. Several photos
         give a more accurate answer than one: results/photos.csv says by how much.
 
@@ -101,20 +103,13 @@ class Predictor:
             yield from self.classifier.records(prepared, outputs)
 
     def _answer_together(self, sources: Iterator[Source], bgr: bool) -> Iterator[Record]:
-        pool, rejections = Pool(), []
+        together = Together(self.classifier.policy)
         for prepared, outputs in self._run(sources, bgr):
             yield from self.classifier.records(prepared, outputs)
             rest = iter(outputs)
             for image in prepared:
-                found = list(islice(rest, len(image.faces)))
-                if found:  # the largest comes first
-                    rejections.append(image.faces[0].rejection)
-                    pool.add(*found[0], rejections[-1])
-        if not rejections:
-            yield Record(TOGETHER, "no_face", message="No face was found in any image.")
-            return
-        rejection = "" if "" in rejections else rejections[0]
-        yield face_record(TOGETHER, None, *pool.mean(), policy=self.classifier.policy, rejection=rejection)
+                together.add(image, list(islice(rest, len(image.faces))))
+        yield together.record()
 
     def _run(self, sources: Iterator[Source], bgr: bool) -> Iterator[Batch]:
         """Prepared images with the outputs for their faces; a lone image is not worth starting threads."""
@@ -155,6 +150,7 @@ def load_predictor(
     detect: bool = True,
     max_error: float | None = None,
     coverage: float | None = None,
+    device: str = AUTO,
 ) -> Predictor:
     """Load a model and create its predictor.
 
@@ -163,22 +159,28 @@ def load_predictor(
         detect: False takes every image whole, as one face crop.
         max_error: Target error rate among the answers, such as 0.2; see `Predictor`.
         coverage: Target coverage of the prediction sets, such as 0.9; see `Predictor`.
+        device: Where the model runs: `cpu`, `cuda`, `coreml`, `openvino`, or `auto`, which is CUDA where
+            ONNX Runtime has it and it works, else the CPU. A device that is missing is replaced by the CPU
+            with a logged warning. Faces are found on the CPU, so that every device is given the same crops.
 
     Returns:
-        A predictor that runs on the CPU, on all cores.
+        A predictor that uses all cores.
 
     Raises:
         ModelError: The file is missing, is not ONNX or was not exported by this package.
-        ConfigError: The model was not measured for the target error rate or the target coverage.
+        ConfigError: The model was not measured for the target error rate or the target coverage, or there is
+            no such device.
 
     Example:
         >>> for record in load_predictor().predict("photo.jpg"):
         ...     print(record.age_group, record.confidence)
     """
+    warn_of_two_opencv_packages()
     path = default_model_path() if model == "default" else Path(model)
     detector = YuNet() if detect else None
     # one thread a batch and as many batches as cores give more faces a second than two threads a batch
-    return Predictor(OnnxModel(path, threads=1), detector, max_error=max_error, coverage=coverage)
+    onnx = OnnxModel(path, threads=1, device=device)
+    return Predictor(onnx, detector, max_error=max_error, coverage=coverage)
 
 
 def _batches(images: Iterable[PreparedImage]) -> Iterator[list[PreparedImage]]:

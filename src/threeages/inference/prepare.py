@@ -5,12 +5,13 @@ from pathlib import Path
 
 from threeages.errors import ImageError
 from threeages.faces.arrays import Pixels
-from threeages.faces.crop import Face, align_crop, crop_box, whole_image
-from threeages.faces.detect import Detector, find_faces
+from threeages.faces.crop import Face, align_crop, crop_box, scale_face, whole_image
+from threeages.faces.crowd import MIN_CROWD_SIDE, TILE_FACE, find_in_tiles, small_face_side
+from threeages.faces.detect import Detector, search_faces
 from threeages.faces.images import MAX_PIXELS, convert_pixels, load_reduced
 from threeages.faces.quality import find_rejection_reason
 from threeages.inference.records import OK
-from threeages.inference.sources import AnySource, read_content
+from threeages.inference.sources import AnySource, Content, read_content
 from threeages.signature import Signature
 
 # Shorter side of a decoded photo. The detector works at 640 pixels and sees faces from about 10 there, which
@@ -60,23 +61,42 @@ class FacePreparer:
         `path` names the image in its records. An image that cannot be read raises nothing: its status and
         message say why. Raises TypeError for what is no image.
         """
+        content = read_content(image)
         try:
-            pixels, scale = self._load(image, bgr)
+            pixels, scale = self._load(content, bgr)
         except ImageError as error:
             return PreparedImage(path, status=error.status, message=f"{error.message} {error.hint}".strip())
-        found = [whole_image(pixels)] if self._detector is None else find_faces(pixels, self._detector)
+        if self._detector is None:
+            found = [whole_image(pixels)]
+        else:
+            found, candidates = search_faces(pixels, self._detector)
+            if side := small_face_side([*found, *candidates], max(pixels.shape[:2])):
+                pixels, scale, found = self._find_crowd(content, pixels, scale, found, side)
         if not found:
             return PreparedImage(path, status="no_face", message=NO_FACE)
         return PreparedImage(path, tuple(self._prepare(pixels, face, scale) for face in found))
 
-    def _load(self, image: AnySource, bgr: bool) -> tuple[Pixels, float]:
+    def _load(self, content: Content, bgr: bool, target: int | None = DECODED_SIDE) -> tuple[Pixels, float]:
         """The pixels, and how many pixels of the image one of them stands for."""
-        content = read_content(image)
         if isinstance(content, ImageError):
             raise content
         if isinstance(content, Path | bytes):
-            return load_reduced(content, DECODED_SIDE, max_pixels=self._max_pixels)
+            return load_reduced(content, target, max_pixels=self._max_pixels)
         return convert_pixels(content, bgr=bgr, max_pixels=self._max_pixels), 1.0
+
+    def _find_crowd(
+        self, content: Content, pixels: Pixels, scale: float, found: list[Face], side: float
+    ) -> tuple[Pixels, float, list[Face]]:
+        """Pixels, scale and faces after a look by tiles; the image is decoded in full only for tiny faces."""
+        assert self._detector
+        if scale > 1 and side < TILE_FACE:
+            full = self._load(content, False, None)[0]  # only files are decoded at less than their size
+            zoom = max(full.shape[:2]) / max(pixels.shape[:2])
+            found = [scale_face(face, zoom) for face in found]
+            pixels, scale, side = full, scale / zoom, side * zoom
+        if max(pixels.shape[:2]) >= MIN_CROWD_SIDE:
+            found = find_in_tiles(pixels, self._detector, found, side)
+        return pixels, scale, found
 
     def _prepare(self, pixels: Pixels, face: Face, scale: float) -> PreparedFace:
         signature = self._signature

@@ -14,12 +14,12 @@ from threeages.errors import ConfigError, DataError
 from threeages.faces.crop import iou
 from threeages.faces.images import Pixels
 from threeages.files import atomic_path
+from threeages.inference.annotate import draw_faces
 from threeages.inference.answer import Box, Pool, face_record
 from threeages.inference.classify import Output
 from threeages.inference.predictor import Predictor
 from threeages.inference.prepare import PreparedFace
 from threeages.inference.records import Record
-from threeages.labels import AGE_GROUP_COLORS
 
 MIN_IOU = 0.3  # overlap from which on a box continues a track
 HALF_LIFE = 0.5  # seconds after which an earlier frame has half its weight
@@ -28,8 +28,6 @@ DEFAULT_RATE = 25.0  # frames a second where a source does not say
 MAX_RATE = 1000.0
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # those that OpenCV's wheel can write everywhere
 NO_TRACK = -1
-GREY = (158, 158, 158)
-COLORS = {group: tuple(bytes.fromhex(color[1:])) for group, color in AGE_GROUP_COLORS.items()}  # RGB
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ def track_faces(
         for frame in video.frames:
             faces = tracker.update(frame)
             if writer:
-                writer(draw_faces(frame.pixels, faces))
+                writer(draw_faces(frame.pixels, [face.record for face in faces]))
             yield from faces
 
 
@@ -241,29 +239,3 @@ def summarize_tracks(faces: Iterable[TrackedFace]) -> list[list[str]]:
         ]
         for track, face in last.items()
     ]
-
-
-def draw_faces(pixels: Pixels, faces: Sequence[TrackedFace]) -> Pixels:
-    """A copy of the frame, uint8 RGB `(height, width, 3)`, with a box and the age group or the status."""
-    annotated = pixels.copy()
-    scale = max(pixels.shape[:2]) / 640
-    thickness = max(1, round(2 * scale))
-    for face in faces:
-        if face.record.box is None:
-            continue
-        x1, y1, x2, y2 = face.record.box
-        color = COLORS.get(face.record.age_group or "", GREY)
-        cv2.rectangle(annotated, (x1, y1), (x2, y2), color, thickness)
-        below = min(y1 + round(16 * scale), pixels.shape[0] - 2)
-        place = (x1 + thickness, y1 - 4 if y1 > 20 * scale else below)
-        cv2.putText(
-            annotated, _caption(face.record), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, color, thickness
-        )
-    return annotated
-
-
-def _caption(record: Record) -> str:
-    if record.age_group is None or record.confidence is None:
-        return record.status.replace("_", " ")
-    years = "" if record.age is None else f", {record.age:.0f} years"
-    return f"{record.age_group} {record.confidence:.0%}{years}"

@@ -58,12 +58,16 @@ def format_records(records: Iterable[Record], kind: str) -> str:
     return out.getvalue()
 
 
-def _cell(raw: dict[str, Any], column: Column) -> str:
-    """The text of one cell; written by hand, as versions of the csv module differ in what they quote.
+def escape_formula(text: str) -> str:
+    """The text, with an apostrophe in front where a spreadsheet would take it for a formula.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front: file names may come from
-    strangers (OWASP, "CSV injection").
+    File names may come from strangers (OWASP, "CSV injection").
     """
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def _cell(raw: dict[str, Any], column: Column) -> str:
+    """The text of one cell; written by hand, as versions of the csv module differ in what they quote."""
     value: Any = raw
     for key in column.keys:
         value = None if value is None else value[key]
@@ -71,7 +75,5 @@ def _cell(raw: dict[str, Any], column: Column) -> str:
         return ""
     if column.digits is not None:
         return f"{value:.{column.digits}f}"
-    text = SET_SEPARATOR.join(value) if isinstance(value, list) else str(value)
-    if text.startswith(FORMULA_STARTS):
-        text = f"'{text}"
+    text = escape_formula(SET_SEPARATOR.join(value) if isinstance(value, list) else str(value))
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text

@@ -96,7 +96,7 @@ class TrainConfig:
         False  # rules out the frozen-feature cache
     )
     augmented_copies: Annotated[
-        int, Setting("Of each image; 1: none augmented.", AUGMENTATION, at_least=1)
+        int, Setting("Copies of an image; 1: as it is.", AUGMENTATION, at_least=1)
     ] = 1  # the first as in use, the second the whole image, further ones augmented; an epoch shows one
     augmentation: Annotated[Augmentation, Setting("Its probabilities and ranges.", option=False)] = (
         DEFAULT_AUGMENTATION
@@ -104,7 +104,7 @@ class TrainConfig:
 
     # the epochs: a first phase for neck and heads, then the main one
     epochs: Annotated[int, Setting("Epochs of the main phase.", SCHEDULE, at_least=0)] = 10
-    head_epochs: Annotated[int, Setting("Epochs before it, backbone frozen.", SCHEDULE, at_least=0)] = 0
+    head_epochs: Annotated[int, Setting("Epochs before, backbone frozen.", SCHEDULE, at_least=0)] = 0
     unfreeze: Annotated[
         int | None, Setting("Last stages the main phase trains.", SCHEDULE, none="all", at_least=0)
     ] = None
@@ -116,29 +116,29 @@ class TrainConfig:
     optimizer: Annotated[Literal["adam", "rmsprop"], Setting("", OPTIMIZER)] = "adam"
     lr: Annotated[float, Setting("Learning rate of the main phase.", OPTIMIZER, above=0)] = 1e-3
     neck_lr: Annotated[
-        float | None, Setting("There, of neck and heads; else --lr.", OPTIMIZER, none="same", above=0)
+        float | None, Setting("Of neck and heads; same: --lr.", OPTIMIZER, none="same", above=0)
     ] = None
-    head_lr: Annotated[float, Setting("Of the epochs before it.", OPTIMIZER, above=0)] = 1e-4
-    lr_decay: Annotated[float, Setting("Factor an epoch.", OPTIMIZER, above=0, at_most=1)] = 1.0
-    batch_size: Annotated[int, Setting("Images a step.", OPTIMIZER, at_least=1)] = 32
+    head_lr: Annotated[float, Setting("Learning rate of head epochs.", OPTIMIZER, above=0)] = 1e-4
+    lr_decay: Annotated[float, Setting("Its factor after an epoch.", OPTIMIZER, above=0, at_most=1)] = 1.0
+    batch_size: Annotated[int, Setting("Images in a step.", OPTIMIZER, at_least=1)] = 32
     seed: Annotated[
-        int, Setting("Of weights, order and split.", OPTIMIZER, at_least=0, at_most=2**32 - 1)
+        int, Setting("Seed of weights, order and split.", OPTIMIZER, at_least=0, at_most=2**32 - 1)
     ] = 42
 
     # a teacher's features as further targets
     teacher: Annotated[str | None, Setting("Weights of CLIP's image encoder.", DISTILLATION)] = None
-    teacher_weight: Annotated[float, Setting("Of the loss of its features.", DISTILLATION, above=0)] = 0.5
+    teacher_weight: Annotated[float, Setting("Weight of its loss.", DISTILLATION, above=0)] = 0.5
 
     # which weights are kept, and their probabilities
-    keep_last: Annotated[bool, Setting("Last epoch, not the best.", RESULT)] = False
+    keep_last: Annotated[bool, Setting("The last epoch, not the best.", RESULT)] = False
     ema: Annotated[float | None, Setting("Decay of averaged weights.", RESULT, at_least=0, below=1)] = None
     calibrate: Annotated[bool, Setting("Fit the temperature.", RESULT)] = False
-    temperature: Annotated[float, Setting("Where none is fitted.", RESULT, above=0)] = 1.0
+    temperature: Annotated[float, Setting("Used where none is fitted.", RESULT, above=0)] = 1.0
 
     # what decides about speed and disk space
     precision: Annotated[Literal["auto", "32-true", "bf16-mixed"], Setting("", HARDWARE)] = "auto"
-    frozen_cache: Annotated[bool, Setting("Compute what is frozen once.", HARDWARE)] = True
-    max_cache_gb: Annotated[float, Setting("Most that may take on disk.", HARDWARE, above=0)] = 8.0
+    frozen_cache: Annotated[bool, Setting("Keep outputs of frozen stages.", HARDWARE)] = True
+    max_cache_gb: Annotated[float, Setting("Largest frozen-feature cache.", HARDWARE, above=0)] = 8.0
 
     def __post_init__(self) -> None:
         _raise_problems(find_wrong_types(self))
@@ -181,11 +181,11 @@ class DistillConfig:
     epochs: Annotated[int, Setting("Epochs.", DISTILLATION, at_least=1)] = 4
     teacher: Annotated[str | None, Setting("CLIP's image encoder, second teacher.", DISTILLATION)] = None
     lr: Annotated[float, Setting("Learning rate, for batches of 64.", DISTILLATION, above=0)] = 4e-4
-    projection_lr: Annotated[float, Setting("Of layers that predict the teacher.", DISTILLATION, above=0)] = (
+    projection_lr: Annotated[float, Setting("Learning rate of the projections.", DISTILLATION, above=0)] = (
         1e-3
     )
     warm_up: Annotated[
-        float, Setting("Share of the steps in which it rises.", DISTILLATION, above=0, below=1)
+        float, Setting("Share of steps in which they rise.", DISTILLATION, above=0, below=1)
     ] = 0.05
 
     def __post_init__(self) -> None:

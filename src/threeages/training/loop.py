@@ -134,8 +134,19 @@ def next_phase(config: TrainConfig, history: list[Epoch]) -> Phase | None:
 
 
 def is_best(row: Epoch, history: list[Epoch]) -> bool:
-    """Whether no epoch before was as accurate on the validation rows; True without such rows."""
-    return all(row.get("val_accuracy", 1) > past.get("val_accuracy", 0) for past in history)
+    """Whether no epoch before did better on the validation rows; True without such rows.
+
+    The loss decides between epochs of one accuracy.
+    """
+    score = _score(row)
+    return all(score > _score(past) for past in history)
+
+
+def _score(row: Epoch) -> tuple[float, float]:
+    """What the best epoch has most of: accuracy, then the negative loss; without either the latest."""
+    if "val_accuracy" not in row:
+        return 0.0, row["epoch"]
+    return row["val_accuracy"], -row["val_loss"]
 
 
 @dataclass(frozen=True)
