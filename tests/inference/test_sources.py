@@ -19,10 +19,11 @@ from PIL import Image
 
 from threeages.demo import find_portraits
 from threeages.faces.images import Pixels, load_image
+from threeages.inference.annotate import draw_faces
 from threeages.inference.predictor import Predictor, load_predictor
 from threeages.inference.records import Record
 from threeages.inference.sources import open_sources
-from threeages.inference.video import NO_TRACK, Frame, Tracker, draw_faces, summarize_tracks
+from threeages.inference.video import NO_TRACK, Frame, Tracker, summarize_tracks
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +231,7 @@ def test_the_tracker_says_which_frame_cannot_be_used(
     assert (bad.track, bad.record.status, bad.record.path) == (NO_TRACK, "bad_array", "live")
     assert (first.track, again.track) == (0, 0)
     assert first.record.probs == expected.probs
-    np.testing.assert_array_equal(draw_faces(pixels, [bad]), pixels)
+    np.testing.assert_array_equal(draw_faces(pixels, [bad.record]), pixels)
     assert [row[3] for row in summarize_tracks([first, bad])] == [first.record.age_group, "bad_array"]
 
 
