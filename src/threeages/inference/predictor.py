@@ -1,27 +1,21 @@
 """Images to records: prepared in threads, answered in batches. Needs no torch."""
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from threeages.faces.detect import Detector
 from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.faces.yunet import YuNet
 from threeages.inference.answer import Policy
-from threeages.inference.classify import BATCH, FaceClassifier, Output
-from threeages.inference.prepare import FacePreparer, PreparedImage
+from threeages.inference.classify import FaceClassifier
+from threeages.inference.pipeline import Batch, held_bytes, run_batches
+from threeages.inference.prepare import FacePreparer
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.inference.sources import Images, Source, open_sources
 from threeages.inference.together import Together
 from threeages.sessions import AUTO
-
-LOOK_AHEAD = 128  # images prepared before the model runs: bounds the memory whatever the folder's size
-
-Batch = tuple[list[PreparedImage], list[Output]]
 
 
 class Predictor:
@@ -61,7 +55,9 @@ class Predictor:
             images: One image or any number of them: paths (`str` or `os.PathLike`), files' bytes, files
                 opened in binary mode, Pillow images, or arrays with the channels in the order red, green,
                 blue. An array is uint8 `(height, width, 3)` or anything that `convert_array` makes that of:
-                grey, with alpha, channels first, 16 bits, floats.
+                grey, with alpha, channels first, 16 bits, floats. An iterator may be slow and endless, such
+                as a camera: it is read in another thread, and its images are answered while it waits for its
+                next one.
             bgr: The arrays have the order blue, green, red, as OpenCV's have. Says nothing of other images.
 
         Yields:
@@ -98,11 +94,11 @@ class Predictor:
         """
         return self._answer_together(open_sources(images), bgr)
 
-    def _answer(self, sources: Iterator[Source], bgr: bool) -> Iterator[Record]:
+    def _answer(self, sources: Iterable[Source], bgr: bool) -> Iterator[Record]:
         for prepared, outputs in self._run(sources, bgr):
             yield from self.classifier.records(prepared, outputs)
 
-    def _answer_together(self, sources: Iterator[Source], bgr: bool) -> Iterator[Record]:
+    def _answer_together(self, sources: Iterable[Source], bgr: bool) -> Iterator[Record]:
         together = Together(self.classifier.policy)
         for prepared, outputs in self._run(sources, bgr):
             yield from self.classifier.records(prepared, outputs)
@@ -111,37 +107,13 @@ class Predictor:
                 together.add(image, list(islice(rest, len(image.faces))))
         yield together.record()
 
-    def _run(self, sources: Iterator[Source], bgr: bool) -> Iterator[Batch]:
-        """Prepared images with the outputs for their faces; a lone image is not worth starting threads."""
-        first = list(islice(sources, 2))
-        if len(first) == 2:
-            yield from self._run_in_threads(chain(first, sources), bgr)
-        else:
-            prepared = [self.preparer.prepare(source.name, source.content, bgr=bgr) for source in first]
-            yield prepared, self.classifier.outputs(prepared)
-
-    def _run_in_threads(self, sources: Iterable[Source], bgr: bool) -> Iterator[Batch]:
-        """The same threads prepare images and run the model, so that no core waits for the other's part."""
-        cores = os.cpu_count() or 1
-        running: deque[tuple[list[PreparedImage], Future[list[Output]]]] = deque()
-        with ThreadPoolExecutor(cores) as pool:
-            for batch in _batches(self._prepare_ahead(sources, bgr, pool)):
-                running.append((batch, pool.submit(self.classifier.outputs, batch)))
-                if len(running) > cores:
-                    yield _result(*running.popleft())
-            while running:
-                yield _result(*running.popleft())
-
-    def _prepare_ahead(
-        self, sources: Iterable[Source], bgr: bool, pool: ThreadPoolExecutor
-    ) -> Iterator[PreparedImage]:
-        queue: deque[Future[PreparedImage]] = deque()
-        for source in sources:
-            queue.append(pool.submit(self.preparer.prepare, source.name, source.content, bgr=bgr))
-            if len(queue) >= LOOK_AHEAD:
-                yield queue.popleft().result()
-        while queue:
-            yield queue.popleft().result()
+    def _run(self, sources: Iterable[Source], bgr: bool) -> Iterator[Batch]:
+        return run_batches(
+            sources,
+            lambda source: self.preparer.prepare(source.name, source.content, bgr=bgr),
+            self.classifier.outputs,
+            held=lambda source: held_bytes(source.content),
+        )
 
 
 def load_predictor(
@@ -181,18 +153,3 @@ def load_predictor(
     # one thread a batch and as many batches as cores give more faces a second than two threads a batch
     onnx = OnnxModel(path, threads=1, device=device)
     return Predictor(onnx, detector, max_error=max_error, coverage=coverage)
-
-
-def _batches(images: Iterable[PreparedImage]) -> Iterator[list[PreparedImage]]:
-    """Lists of images with a batch of faces, or with fewer where many images have none."""
-    batch: list[PreparedImage] = []
-    for image in images:
-        batch.append(image)
-        if sum(len(item.faces) for item in batch) >= BATCH or len(batch) >= LOOK_AHEAD:
-            yield batch
-            batch = []
-    yield batch
-
-
-def _result(images: list[PreparedImage], outputs: Future[list[Output]]) -> Batch:
-    return images, outputs.result()

@@ -4,7 +4,7 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard
@@ -38,15 +38,23 @@ class Source:
     content: Content
 
 
-def open_sources(images: Images) -> Iterator[Source]:
-    """Yield a source for every image given, or for the only one; later ones are taken when they are needed.
+def open_sources(images: Images) -> Iterable[Source]:
+    """A source for every image given, or for the only one; later ones are taken when they are needed.
 
-    File objects are read and Pillow images loaded here, in the thread that takes the source, so that the
-    caller may close or reuse them afterwards. Raises TypeError at the call for an argument or an entry of a
-    list that is no image, and while iterating for what another iterable yields.
+    A lone image gives a list. File objects are read and Pillow images loaded here, in the thread that takes
+    the source, so that the caller may close or reuse them afterwards; an array of an iterator is copied, as a
+    camera may write its next frame into the same one. Raises TypeError at the call for an argument or an
+    entry of a list that is no image, and while iterating for what another iterable yields.
     """
     rest = _list_images(images)
-    return (open_source(i, image) for i, image in enumerate(rest))
+    if isinstance(rest, list | tuple):
+        sources = (open_source(i, image) for i, image in enumerate(rest))
+        return list(sources) if len(rest) <= 1 else sources
+    return (_copy_array(open_source(i, image)) for i, image in enumerate(rest))
+
+
+def _copy_array(source: Source) -> Source:
+    return Source(source.name, source.content.copy()) if _is_array(source.content) else source
 
 
 def open_source(i: int, image: ImageSource) -> Source:
