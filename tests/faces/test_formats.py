@@ -156,7 +156,7 @@ def test_the_suffixes_of_cameras_and_browsers_are_listed() -> None:
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
 def test_avif_that_pillow_cannot_read_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     data = _save(RGB, "AVIF")
-    monkeypatch.setattr("threeages.faces.formats.features.check", lambda name: False)
+    monkeypatch.setattr("PIL.features.check", lambda name: False)
     with pytest.raises(ImageError, match="AVIF") as caught:
         load_image(data)
     assert caught.value.status == "unsupported"

@@ -19,10 +19,11 @@ from PIL import Image
 
 from threeages.demo import find_portraits
 from threeages.faces.images import Pixels, load_image
+from threeages.inference.annotate import draw_faces
 from threeages.inference.predictor import Predictor, load_predictor
 from threeages.inference.records import Record
 from threeages.inference.sources import open_sources
-from threeages.inference.video import NO_TRACK, Frame, Tracker, draw_faces, summarize_tracks
+from threeages.inference.video import NO_TRACK, Frame, Tracker, summarize_tracks
 
 
 @pytest.fixture(scope="module")

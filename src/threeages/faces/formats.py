@@ -6,7 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError
 
 from threeages.errors import ImageError
 from threeages.faces.arrays import Array, convert_array
@@ -94,6 +94,8 @@ def _find_brand(data: bytes) -> str | None:
 
 
 def _open_avif(data: bytes) -> Image.Image:
+    from PIL import features
+
     if not features.check("avif"):
         raise _unsupported(AVIF, "Install Pillow 11.3 or later, or save it as JPEG.")
     Image.init()
@@ -111,6 +113,8 @@ def _open_heic(data: bytes) -> Image.Image:
 
 def _open_tiff(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
     """A TIFF that Pillow has no mode for, such as RGB floats, decoded at once by OpenCV."""
+    from PIL import TiffImagePlugin  # 5 ms, for few files
+
     try:
         tags: Any = TiffImagePlugin.ImageFileDirectory_v2(data[: 8 if data[:4] in TIFF else 16])
         file = io.BytesIO(data)
