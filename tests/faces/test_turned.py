@@ -71,7 +71,7 @@ def test_the_crop_of_a_turned_face_is_the_upright_one(turns: int, alignment: flo
         (0.75, None, True),
         (0.75, UPRIGHT, False),
         (0.99, UPRIGHT[::-1], False),
-        (0.99, UPRIGHT + [[60, 0]], False),
+        (0.99, UPRIGHT + np.float32([60, 0]), False),
     ],
 )
 def test_a_low_score_eyes_below_the_mouth_and_points_outside_are_implausible(
