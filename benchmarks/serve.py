@@ -17,7 +17,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,14 @@ from http_load import Call, Outcome, form, post, run_load
 from PIL import Image
 
 from threeages.inference.predictor import Predictor, load_predictor
+from threeages.machine import OPENCV, list_versions
 
 SERVE = RESULTS.with_name("serve.csv")
 CLIENTS = 32
 RARE = 0.25  # weight of what costs as much as dozens of photos, beside 10 of each photo
 SEED = 0  # of the soak's order of requests
 SETTLED = 2000  # requests of the soak after which its memory is first taken
-LIBRARIES = ("fastapi", "uvicorn", "opencv-python-headless")
+LIBRARIES = ("fastapi", "uvicorn", *OPENCV)
 
 
 def main() -> None:
@@ -320,7 +320,7 @@ def memory(root: psutil.Process) -> float:
 def report(
     measure: str, unit: str, ours: float, other: tuple[str, float] | None = None, *, details: str
 ) -> None:
-    versions = {name: version(name) for name in LIBRARIES}
+    versions = list_versions(LIBRARIES)
     ratio = ours / other[1] if other else None
     add_row(
         "serve",

@@ -319,6 +319,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "int8": plain("int8"),
     "detection": plain("detection"),
     "sharpness": plain("sharpness"),
+    "opencv": plain("opencv"),
     "surroundings": plain("surroundings"),
     "benchmarks": benchmarks,
     "serve": serve,

@@ -32,6 +32,7 @@ def test_it_recognises_every_group_of_new_identities(seed: int, tmp_path: Path) 
     assert run.report.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_data")
 def test_its_last_lines_say_where_the_report_and_the_page_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,6 +71,7 @@ def test_what_a_killed_build_left_goes_with_a_later_build(faces_csv: Path, tmp_p
     assert {p.name for p in tmp_path.iterdir()} == {place.name, young.name}  # the young one may be at work
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
 def test_a_killed_training_resumes_to_the_same_metrics(faces_csv: Path, tmp_path: Path) -> None:
     metrics = tmp_path / "killed" / "metrics.csv"

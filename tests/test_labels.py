@@ -32,7 +32,34 @@ def test_names_and_indices_are_read(index: int) -> None:
     assert {label_index(text) for text in (name, name.lower(), f" {name} ", str(index))} == {index}
 
 
-@pytest.mark.parametrize("text", ["", "3", "-1", "YOUNGER", "1.0"])
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [("Middle-aged", 1), ("middle_age", 1), ("MIDDLE AGED ADULT", 1), ("middleAged", 1), ("Senior", 2),
+     ("senior citizens", 2), ("Elderly", 2), ("old_age", 2), ("Young Adult", 0), ("teenager", 0), ("1.0", 1),
+     ("Young (13-30)", 0), ("01_middle", 1), ("Old people", 2), ("class: senior", 2), ("young_women", 0)],
+)  # fmt: skip
+def test_common_spellings_are_read(text: str, index: int) -> None:
+    assert label_index(text) == index
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3",
+        "-1",
+        "YOUNGER",
+        "1.5",
+        "+1",
+        "adult",
+        "child",
+        "middle-old",
+        "adult?",
+        "class 1",
+        "1 2",
+        "group",
+    ],
+)
 def test_unknown_names_say_what_is_allowed(text: str) -> None:
     with pytest.raises(DataError, match="YOUNG, MIDDLE, OLD"):
         label_index(text)

@@ -94,6 +94,8 @@ def test_keras_resnet_answers_as_before_under_torchvisions_names() -> None:
         expected = nn.functional.batch_norm(conv, *norm, eps=1e-3)
         torch.testing.assert_close(block.bn1(block.conv1(x)), expected, rtol=1e-4, atol=1e-4)
     assert found["fc.weight"].shape == (1000, 2048)
+    stem = arrays["conv1/kernel"].transpose(3, 2, 0, 1)
+    assert np.array_equal(found["conv1.weight"], stem[:, ::-1])  # RGB for Keras' BGR
 
 
 def test_the_one_epsilon_of_keras_batch_norm_is_read(tmp_path: Path) -> None:

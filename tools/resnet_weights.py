@@ -2,8 +2,8 @@
 
 Keras' network is ResNet v1 (He et al., 2015): the stride of a layer lies in its first 1x1 convolution. Its
 convolutions have biases, which torchvision's lack, and its batch norm adds another number to the variance;
-both are folded into the running statistics, which changes no output. `tools/fetch_weights.py` downloads it
-and calls this.
+both are folded into the running statistics, which changes no output. Keras feeds it BGR (mode "caffe");
+the first kernel is turned around, so that it takes RGB. `tools/fetch_weights.py` downloads it and calls this.
 """
 
 import json
@@ -50,6 +50,8 @@ def rename(arrays: Arrays, epsilon: float) -> Arrays:
     for keras, conv, norm in (STEM, *_find_convs(arrays)):
         kernel, bias = arrays[f"{keras}/kernel"], arrays[f"{keras}/bias"]
         own = keras.replace("res", "bn", 1) if keras != STEM[0] else "bn_conv1"
+        if keras == STEM[0]:
+            kernel = kernel[:, :, ::-1]  # BGR to RGB
         found[f"{conv}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
         found |= {f"{norm}.{new}": arrays[f"{own}/{old}"].copy() for new, old in BATCH_NORM.items()}
         found[f"{norm}.running_mean"] -= bias

@@ -9,6 +9,8 @@ Example:
 
 from typing import TYPE_CHECKING, Any
 
+from threeages.telemetry import turn_off_telemetry
+
 if TYPE_CHECKING:
     from threeages.client import Client
     from threeages.errors import ThreeAgesError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from threeages.inference.records import Record
 
 __all__ = ["Client", "Predictor", "Record", "ThreeAgesError", "load_predictor"]
+
+turn_off_telemetry()  # here, as every module of the package is imported after it, in every process
 
 _MODULES = {
     "Client": "client",

@@ -1,11 +1,21 @@
-"""Where a number was measured: the machine in words, and the commit of the sources."""
+"""Where a number was measured: the machine in words, the commit of the sources, versions of packages."""
 
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+# packages of which any one will do: builds of the same library, in the same folder
+OPENCV = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+)
+ONNX_RUNTIME = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
 def describe_machine() -> str:
@@ -24,6 +34,17 @@ def describe_commit(package: Path = PACKAGE) -> str:
         return ""
     changed = _git(package, "status", "--porcelain", "--", ".")
     return _git(package, "rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def list_versions(names: Iterable[str]) -> dict[str, str]:
+    """Version of each of the packages that is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # 50 ms
+
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _git(folder: Path, *args: str) -> str:

@@ -100,7 +100,9 @@ class Signature:
         known = ", ".join(f"{share:g}" for share, _ in measured)
         return ConfigError(
             f"The model {self.name} has no threshold for {what} of {target:g}.",
-            hint=f"Measured: {known}." if known else "Measure them: threeages thresholds PREDICTIONS.csv.",
+            hint=f"Measured: {known}."
+            if known
+            else "Measure them: threeages thresholds PREDICTIONS.csv --model FILE.onnx.",
         )
 
 

@@ -31,6 +31,8 @@ def test_a_random_split_says_what_it_shares(faces_csv: Path, tmp_path: Path) -> 
 
 def test_import_joins_identities_and_counts_exclusions(tmp_path: Path) -> None:
     (tmp_path / "set.csv").write_text("path,age\na.jpg,20\nb.jpg,60\nc.jpg,4\n")
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").touch()
     (tmp_path / "who.csv").write_text("ID,person\na.jpg,p1\nb.jpg,p2\n")
     out = tmp_path / "faces.csv"
     stdout, _ = _run(
@@ -70,3 +72,40 @@ def test_bounds_that_are_none_are_refused(tmp_path: Path) -> None:
 def test_too_many_folds_name_the_number_that_works(faces_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Give --folds 24"):
         _run("split", str(faces_csv), "--folds", "30", "--cache-dir", str(tmp_path))
+
+
+def test_import_names_what_did_not_match_and_takes_options(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg", "notes.txt", ".hidden.jpg"):
+        (folder / name).touch()
+    table = folder / "set.csv"
+    table.write_text("foto;gruppe;jahre\na.jpg;Adult;40,5\nb.jpg;child;7\nc.jpg;Senior;70\nx.jpg;OLD;80\n")
+    columns = ("--path-column", "foto", "--label-column", "Gruppe", "--age-column", "jahre")
+    out = tmp_path / "faces.csv"
+    stdout, _ = _run("import", str(table), "--out", str(out), *columns)
+    assert "1 rows (csv): YOUNG 0, MIDDLE 0, OLD 1" in stdout
+    assert "'Adult' (1), 'child' (1); --map 'Adult=MIDDLE' gives it one" in stdout
+    assert "1 files are missing, first x.jpg" in stdout
+    stdout, _ = _run(
+        "import", str(table), "--out", str(out), *columns, "--map", "adult=MIDDLE", "--map", "child=0"
+    )
+    assert "3 rows (csv): YOUNG 1, MIDDLE 1, OLD 1" in stdout
+    assert load_manifest(out).columns == {"age": ("40.5", "7", "70")}
+    with pytest.raises(ConfigError, match="Unknown label 'ADULTS'"):
+        _run("import", str(table), "--map", "x=ADULTS")
+
+
+def test_import_and_audit_count_what_they_pass_over_on_stderr(faces_csv: Path, tmp_path: Path) -> None:
+    for name in ("young", "old"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    (tmp_path / "set" / "young" / "a.jpg").write_bytes(load_manifest(faces_csv).files()[0].read_bytes())
+    (tmp_path / "set" / "young" / "notes.txt").touch()
+    (tmp_path / "set" / "young" / ".a.jpg").touch()
+    _, stderr = _run("import", str(tmp_path / "set"), "--out", str(tmp_path / "m.csv"))
+    assert sorted(stderr.strip().removeprefix("Passed over: ").rstrip(".").split(", ")) == [
+        ".txt 1",
+        "hidden 1",
+    ]
+    _, again = _run("audit", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out"))
+    assert stderr.strip() in again

@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from threeages.cli.main import app
+from threeages.data.manifest import load_manifest
+from threeages.data.sources import import_source
 from threeages.errors import DataError
 from threeages.evaluation.predictions import PredictionTable, load_predictions, save_predictions
 from threeages.evaluation.provenance import Provenance
@@ -149,3 +151,39 @@ def test_a_card_is_written_for_the_shipped_model_and_for_another(tmp_path: Path)
     model.write_bytes(default_model_path().read_bytes())
     assert _invoke("card", "--set", sets, "--model", model, "--out", tmp_path / "own.md").exit_code == 0
     assert "model mine\n" in (tmp_path / "own.md").read_text()
+
+
+def test_missing_images_are_counted_and_the_first_is_named(
+    faulty_csv: Path, faces_csv: Path, tmp_path: Path
+) -> None:
+    root = faces_csv.parent.resolve()
+    done = _invoke("evaluate", faulty_csv, "--root", root, "--out", tmp_path / "out", "--no-detect")
+    assert f"1 of 121 images are missing, first {root / 'none.jpg'}." in done.stderr
+    with pytest.raises(DataError, match=r"121 of 121 images are missing, first .*\n.*--root"):
+        CliRunner().invoke(app, ["evaluate", str(faulty_csv), "--out", str(tmp_path)], catch_exceptions=False)
+
+
+def test_rows_outside_the_root_are_named_with_the_root_to_give(faces_csv: Path, tmp_path: Path) -> None:
+    file = load_manifest(faces_csv).files()[0]
+    (tmp_path / "m.csv").write_text(f"Image;Label\n{file};OLD\n")
+    done = _invoke("evaluate", tmp_path / "m.csv", "--out", tmp_path / "out", "--no-detect")
+    assert "1 rows cannot be used, first line 2: outside_root" in done.stderr
+    assert f"--root '{file.parent}'" in done.stderr
+    done = _invoke(
+        "evaluate", tmp_path / "m.csv", "--root", file.parent, "--out", tmp_path / "out", "--no-detect"
+    )
+    assert done.exit_code == 0
+
+
+def test_linked_images_and_folders_with_labels_are_evaluated(faces_csv: Path, tmp_path: Path) -> None:
+    images = load_manifest(faces_csv)
+    for name, label in (("young", 0), ("middle", 1), ("old", 2)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for row in np.flatnonzero(images.labels == label)[:4]:
+            (tmp_path / "set" / name / f"blob{row}").symlink_to(images.files()[row].resolve())
+    done = _invoke("evaluate", tmp_path / "set", "--out", tmp_path / "out", "--no-detect")
+    assert done.exit_code == 0, done.output
+    assert "12 images scored, 0 not" in done.stdout
+    import_source(str(tmp_path / "set"), out=tmp_path / "m.csv")
+    again = _invoke("evaluate", tmp_path / "m.csv", "--out", tmp_path / "out", "--no-detect")
+    assert again.stdout == done.stdout

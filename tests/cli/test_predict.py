@@ -24,3 +24,30 @@ def test_the_table_says_why_there_is_no_answer(bad_images: dict[str, Path], tmp_
     assert "[red]odd.jpg: The file has no bytes." in done.stdout
     assert "40000x40000" in done.stdout or "too many pixels" in done.stdout
     assert "2 of 2 images" in done.stderr
+
+
+def test_pictures_are_saved_and_sorted(faces_csv: Path, bad_images: dict[str, Path], tmp_path: Path) -> None:
+    one, bad = str(load_manifest(faces_csv).files()[0]), str(bad_images["empty"])
+    arguments = [
+        "--no-detect",
+        "--csv",
+        "--save",
+        str(tmp_path / "drawn"),
+        "--sort",
+        str(tmp_path / "sorted"),
+    ]
+    done = CliRunner().invoke(app, ["predict", one, bad, *arguments])
+    assert done.exit_code == 1
+    first, second = csv.DictReader(done.stdout.splitlines())
+    assert (first["status"], second["status"]) == ("ok", "empty")
+    assert [p.name for p in (tmp_path / "drawn").iterdir()] == [Path(one).name]
+    assert (tmp_path / "sorted" / first["age_group"] / Path(one).name).read_bytes() == Path(one).read_bytes()
+    assert (tmp_path / "sorted" / "unreadable" / Path(bad).name).exists()
+    assert "1 annotated copies" in done.stderr
+    assert "unreadable 1" in done.stderr
+
+
+def test_link_needs_sort(faces_csv: Path) -> None:
+    done = CliRunner().invoke(app, ["predict", str(load_manifest(faces_csv).files()[0]), "--link"])
+    assert done.exit_code != 0
+    assert "--sort" in str(done.exception) + done.output

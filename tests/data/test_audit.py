@@ -1,7 +1,6 @@
 import csv
 import json
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from threeages.data.audit import Audit, audit_manifest, difference_hash, find_near, write_audit
+from threeages.data.audit import Audit, audit_manifest, write_audit
 from threeages.data.manifest import Manifest
 from threeages.data.sources import import_source
 from threeages.errors import DataError
@@ -20,6 +19,11 @@ DATA = Path(os.environ.get("THREEAGES_DATA", "../shared/data")) / "faces-age-det
 
 def noise(seed: int, height: int = 48, width: int = 40) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def face(seed: int) -> Pixels:
+    """Noise without its finest detail, as a photo has it."""
+    return np.asarray(Image.fromarray(noise(seed, 16, 14)).resize((84, 96), Image.Resampling.BICUBIC))
 
 
 def save(folder: Path, images: Mapping[str, Pixels | bytes]) -> Manifest:
@@ -100,12 +104,43 @@ def test_near_duplicates_are_found_and_unlike_images_are_not(tmp_path: Path) -> 
     assert result.exact_duplicates == ()
 
 
+def test_near_duplicates_with_different_labels_are_a_conflict(tmp_path: Path) -> None:
+    image = face(0)
+    manifest = save(
+        tmp_path, {"a.png": image, "b.png": image // 2, "c.png": image[:, ::-1], "d.png": face(1)}
+    )
+    result = run(manifest)  # labels 0, 1, 2, 0
+    assert result.label_conflicts == (("a.png", "b.png", "c.png"),)
+    assert {"near_duplicate", "label_conflict"} <= kinds(result, "b.png")
+    same = Manifest(tmp_path, manifest.paths, np.asarray([1, 1, -1, 0]))
+    assert run(same).label_conflicts == ()
+
+
+def test_a_conflict_of_exact_and_near_duplicates_is_one_set(tmp_path: Path) -> None:
+    images = {"a.png": face(0), "b.png": face(0), "c.png": face(0)[4:-4, 4:-4]}
+    manifest = Manifest(tmp_path, save(tmp_path, images).paths, np.asarray([0, 1, 0]))
+    result = run(manifest)
+    assert result.exact_duplicates == (("a.png", "b.png"),)
+    assert result.near_duplicates == result.label_conflicts == (("a.png", "b.png", "c.png"),)
+
+
 def test_extra_files_are_images_beside_listed_ones(tmp_path: Path) -> None:
     manifest = save(tmp_path, {"a.png": noise(0)})
     save(tmp_path, {"more.PNG": noise(1)})
     (tmp_path / "notes.txt").write_text("no image")
     result = run(manifest)
     assert [(f.kind, f.path) for f in result.findings] == [("extra_file", "more.PNG")]
+    assert result.passed_over == {".txt": 1}
+
+
+def test_extra_files_follow_the_rules_of_every_walk(tmp_path: Path) -> None:
+    manifest = save(tmp_path, {"a.png": noise(0)})
+    save(tmp_path, {"._a.png": noise(1)})
+    (tmp_path / "b").write_bytes((tmp_path / "a.png").read_bytes())
+    (tmp_path / "Thumbs.db").touch()
+    result = run(manifest)
+    assert [(f.kind, f.path) for f in result.findings] == [("extra_file", "b")]
+    assert result.passed_over == {"hidden": 1, "system": 1}
 
 
 def test_counts_and_resolution(tmp_path: Path) -> None:
@@ -136,35 +171,6 @@ def test_written_files_hold_every_finding(tmp_path: Path) -> None:
 def test_an_empty_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows"):
         run(Manifest(tmp_path, (), np.zeros(0, dtype=np.int64)))
-
-
-def test_find_near_equals_brute_force() -> None:
-    rng = np.random.default_rng(0)
-    base = rng.integers(0, 2**63, 40, dtype=np.uint64)
-    flips = [np.bitwise_or.reduce(np.uint64(1) << rng.integers(0, 64, k, dtype=np.uint64)) for k in (1, 2, 3)]
-    hashes = np.unique(np.concatenate([base, *(base ^ flip for flip in flips)])).astype(np.uint64)
-    expected = [
-        (i, j)
-        for i in range(len(hashes))
-        for j in range(i + 1, len(hashes))
-        if (int(hashes[i]) ^ int(hashes[j])).bit_count() <= 2
-    ]
-    assert len(expected) >= 80
-    assert find_near(hashes) == expected
-
-
-def test_find_near_is_quick_even_when_one_band_is_crowded() -> None:
-    rng = np.random.default_rng(0)
-    hashes = np.unique(rng.integers(0, 2**40, 6000, dtype=np.uint64))  # the third band starts with zeros
-    start = time.process_time()
-    find_near(hashes)
-    assert time.process_time() - start < 10
-
-
-def test_difference_hash_reads_left_to_right() -> None:
-    rising = np.tile(np.arange(0, 180, 2, dtype=np.uint8), (80, 1))
-    assert difference_hash(rising) == 2**64 - 1
-    assert difference_hash(rising[:, ::-1].copy()) == 0
 
 
 def test_pixel_digest_knows_shape_and_content() -> None:

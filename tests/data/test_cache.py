@@ -110,3 +110,23 @@ def test_its_bar_is_on_stderr(faces_csv: Path, tmp_path: Path, capsys: pytest.Ca
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Caching 120 images" in captured.err
+
+
+def test_near_duplicates_are_found_once(
+    faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = load_manifest(faces_csv)
+    image = load_image(manifest.files()[5])
+    Image.fromarray(image[:, ::-1]).save(manifest.root / "mirrored.png")
+    more = Manifest(manifest.root, (*manifest.paths, "mirrored.png"), np.append(manifest.labels, 0))
+    pairs = cache.open_near_duplicates(cache.open_cache(more, 32, folder=tmp_path))
+    assert [5, len(manifest)] in pairs.tolist()
+    monkeypatch.setattr(cache, "find_near_duplicates", None)
+    again = cache.open_near_duplicates(cache.open_cache(more, 32, folder=tmp_path))
+    assert (again == pairs).all()
+
+
+def test_images_that_failed_are_near_to_nothing(bad_images: dict[str, Path], tmp_path: Path) -> None:
+    files = list(bad_images.values())
+    manifest = Manifest(files[0].parent, tuple(f.name for f in files), np.zeros(len(files), dtype=np.int64))
+    assert cache.open_near_duplicates(cache.open_cache(manifest, 32, folder=tmp_path)).shape == (0, 2)

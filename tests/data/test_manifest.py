@@ -158,3 +158,73 @@ def test_aliases_of_identity_are_read_and_not_written(
         "label",
         *expected,
     }
+
+
+@pytest.mark.parametrize(
+    ("header", "separator"),
+    [
+        ("Path,Label", ","),
+        (" File Name ; CLASS ", ";"),
+        ("image_id\tAge Group", "\t"),
+        ("FILENAME|label", "|"),
+    ],
+)
+def test_usual_names_of_columns_in_every_dialect(tmp_path: Path, header: str, separator: str) -> None:
+    (tmp_path / "a.csv").write_text(
+        f"{header}{separator}Age\nsub\\a.jpg{separator}Middle-aged{separator}45,5 years\n"
+    )
+    if separator == ",":
+        (tmp_path / "a.csv").write_text(f'{header},Age\nsub\\a.jpg,Middle-aged,"45,5"\n')
+    for need_label in (True, False):
+        found = load_manifest(tmp_path / "a.csv", need_label=need_label)
+        assert (found.paths, found.labels.tolist(), found.columns) == (
+            ("sub/a.jpg",),
+            [1],
+            {"age": ("45.5",)},
+        )
+
+
+def test_a_class_of_something_else_is_no_label_where_none_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,class\na.jpg,actor\nb.jpg,OLD\n")
+    found = load_manifest(tmp_path / "a.csv", need_label=False)
+    assert found.labels.tolist() == [UNKNOWN, UNKNOWN]
+    assert found.columns == {"class": ("actor", "OLD")}
+
+
+def test_linked_images_are_legal_and_dots_are_not(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "blob").touch()
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "a.jpg").symlink_to(tmp_path / "store" / "blob")
+    (folder / "linked").symlink_to(tmp_path / "store")
+    (folder / "m.csv").write_text(
+        "path,label\na.jpg,OLD\nlinked/blob,OLD\nlinked/../store/blob,OLD\n../store/blob,OLD\n"
+    )
+    found, invalid = read_manifest(folder / "m.csv")
+    assert found.paths == ("a.jpg", "linked/blob", "store/blob")  # the third is no file: dots go by name
+    assert [row.status for row in invalid] == ["outside_root"]
+
+
+def test_a_linked_manifest_has_the_links_folder_as_root(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_text("path,label\na.jpg,OLD\n")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "m.csv").symlink_to(tmp_path / "blob")
+    assert load_manifest(tmp_path / "snapshot" / "m.csv").root == (tmp_path / "snapshot").resolve()
+
+
+def test_absolute_paths_are_told_with_the_root_to_give(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "m.csv").write_text(f"path,label\n{images}/a.jpg,OLD\n{images}/b.jpg,OLD\n")
+    with pytest.raises(DataError, match=rf"--root '{images}'"):
+        load_manifest(tmp_path / "set" / "m.csv")
+    assert load_manifest(tmp_path / "set" / "m.csv", root=images).paths == ("a.jpg", "b.jpg")
+
+
+def test_one_image_in_two_spellings_is_one_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"path,label\na.jpg,OLD\n./a.jpg,OLD\n{tmp_path}/a.jpg,OLD\n")
+    found, invalid = read_manifest(tmp_path / "a.csv")
+    assert found.paths == ("a.jpg",)
+    assert [row.status for row in invalid] == ["duplicate_row"] * 2

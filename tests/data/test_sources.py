@@ -1,6 +1,5 @@
 import json
 import os
-import stat
 import sys
 import types
 import zipfile
@@ -9,10 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from threeages.data import archive
-from threeages.data.archive import extract_zip
+from threeages.data.columns import ColumnNames
 from threeages.data.manifest import load_manifest
 from threeages.data.sources import ImportResult, import_source
 from threeages.errors import DataError, MissingDependencyError
@@ -29,6 +29,12 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return folder
+
+
+def write_table(folder: Path, text: str, images: str = "a b c d e f", name: str = "faces.csv") -> Path:
+    """A csv with images a.jpg, b.jpg and so on beside it."""
+    write(folder, {name: text} | {f"{image}.jpg": "x" for image in images.split()})
+    return folder / name
 
 
 def kaggle_files(prefix: str = "", images: str = "Train") -> dict[str, str]:
@@ -101,8 +107,8 @@ def test_identities_that_do_not_fit_are_refused(tmp_path: Path, text: str) -> No
 
 
 def test_an_imported_csv_keeps_its_identities(tmp_path: Path) -> None:
-    (tmp_path / "faces.csv").write_text("path,label,person\na.jpg,OLD,p1\nb.jpg,OLD,p2\n")
-    assert load(tmp_path / "faces.csv", tmp_path).manifest.columns == {"identity": ("p1", "p2")}
+    table = write_table(tmp_path, "path,label,person\na.jpg,OLD,p1\nb.jpg,OLD,p2\n")
+    assert load(table, tmp_path).manifest.columns == {"identity": ("p1", "p2")}
     assert "identity" in (tmp_path / "out" / "m.csv").read_text().splitlines()[0]
 
 
@@ -146,8 +152,7 @@ def test_utkface_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", ["path,label", "ID,Class", "Image,AGE_GROUP", "filename,Label"])
 def test_csv_names_of_columns(tmp_path: Path, header: str) -> None:
-    table = tmp_path / "faces.csv"
-    table.write_text(f"{header},camera\na.jpg,old,x\nb.jpg,0,y\nc.jpg,baby,z\n")
+    table = write_table(tmp_path, f"{header},camera\na.jpg,old,x\nb.jpg,0,y\nc.jpg,baby,z\n")
     result = load(table, tmp_path)
     assert (result.kind, result.excluded) == ("csv", {"bad_label": 1})
     assert result.manifest.labels.tolist() == [2, 0]
@@ -155,8 +160,7 @@ def test_csv_names_of_columns(tmp_path: Path, header: str) -> None:
 
 
 def test_csv_of_years(tmp_path: Path) -> None:
-    table = tmp_path / "faces.csv"
-    table.write_text("file,age\na.jpg,17.9\nb.jpg,18\nc.jpg,40\nd.jpg,\ne.jpg,nan\nf.jpg,999\n")
+    table = write_table(tmp_path, "file,age\na.jpg,17.9\nb.jpg,18\nc.jpg,40\nd.jpg,\ne.jpg,nan\nf.jpg,999\n")
     result = load(table, tmp_path, bounds=AgeBounds(18, 31, 51))
     assert result.excluded == {"under_18": 1, "no_age": 3}
     assert result.manifest.labels.tolist() == [0, 1]
@@ -164,20 +168,19 @@ def test_csv_of_years(tmp_path: Path) -> None:
 
 
 def test_a_named_age_column_wins_over_a_label(tmp_path: Path) -> None:
-    table = tmp_path / "faces.csv"
-    table.write_text("path,label,years\na.jpg,YOUNG,70\n")
-    manifest = load(table, tmp_path, age_column="years").manifest
+    table = write_table(tmp_path, "path,label,years\na.jpg,YOUNG,70\n")
+    manifest = load(table, tmp_path, columns=ColumnNames(age="years")).manifest
     assert manifest.labels.tolist() == [2]
     assert manifest.columns == {"age": ("70",), "source_label": ("YOUNG",)}
     with pytest.raises(DataError, match="no column 'born'"):
-        load(table, tmp_path, age_column="born")
+        load(table, tmp_path, columns=ColumnNames(age="born"))
 
 
 def test_csv_rows_that_no_manifest_may_hold_are_counted(tmp_path: Path) -> None:
     table = tmp_path / "set" / "faces.csv"
     inside = tmp_path / "set" / "abs.jpg"
     rows = f"a.jpg,0\n../b.jpg,0\n/etc/c.jpg,0\n,0\na.jpg,1\n{inside},2\nd.jpg,\n"
-    write(tmp_path / "set", {"faces.csv": f"path,label\n{rows}"})
+    write_table(tmp_path / "set", f"path,label\n{rows}", "a abs d")
     result = load(table, tmp_path)
     assert result.manifest.paths == ("a.jpg", "abs.jpg")
     assert result.excluded == {"outside_root": 2, "no_path": 1, "duplicate_row": 1, "no_label": 1}
@@ -209,45 +212,6 @@ def test_zip_of_the_kaggle_layout(tmp_path: Path) -> None:
     result = load(make_zip(tmp_path / "archive.zip", files), tmp_path)
     assert result.kind == "kaggle_folder"
     assert all(file.is_file() and tmp_path in file.parents for file in result.manifest.files())
-
-
-def test_extraction_is_reused_only_when_whole(tmp_path: Path) -> None:
-    source = make_zip(tmp_path / "archive.zip", {"a.txt": "a"})
-    target = extract_zip(source, cache_dir=tmp_path / "cache")
-    (target / "a.txt").write_text("kept")
-    assert extract_zip(source, cache_dir=tmp_path / "cache") == target
-    assert (target / "a.txt").read_text() == "kept"
-    (target / ".complete").unlink()
-    assert extract_zip(source, cache_dir=tmp_path / "cache") == target
-    assert (target / "a.txt").read_text() == "a"
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [target.name]
-
-
-@pytest.mark.parametrize(
-    "name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "C:/evil.txt", "..\\evil.txt"]
-)
-def test_a_member_that_escapes_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    source = make_zip(tmp_path / "bad.zip", {"good.txt": "x", name: "x"})
-    with pytest.raises(DataError, match=r"evil\.txt"):
-        extract_zip(source, cache_dir=tmp_path / "cache" / "deep")
-    assert not list(tmp_path.rglob("*.txt"))
-
-
-def test_a_link_is_refused_by_name(tmp_path: Path) -> None:
-    link = zipfile.ZipInfo("link.txt")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
-        file.writestr(link, "/etc/hostname")
-    with pytest.raises(DataError, match=r"link\.txt"):
-        extract_zip(tmp_path / "bad.zip", cache_dir=tmp_path / "cache")
-
-
-def test_a_huge_zip_is_refused_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
-    source = make_zip(tmp_path / "bomb.zip", {"a.txt": "0" * 1001})
-    with pytest.raises(DataError, match="would unpack"):
-        extract_zip(source, cache_dir=tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "text"])
@@ -291,6 +255,181 @@ def test_kaggle_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(MissingDependencyError, match=r"threeages\[kaggle\]"):
         load("kaggle:owner/set", tmp_path)
+
+
+def rows_of(result: ImportResult) -> dict[str, int]:
+    return dict(zip(result.manifest.paths, result.manifest.labels.tolist(), strict=True))
+
+
+def test_class_folders_in_common_spellings(tmp_path: Path) -> None:
+    names = [
+        "Middle-aged/a.jpg",
+        "middle_age/b.jpg",
+        "Senior/c.jpg",
+        "elderly/d",
+        "Young Adults/e.jfif",
+        "adult/f.jpg",
+    ]
+    result = load(write(tmp_path / "set", dict.fromkeys(names, "x")), tmp_path)
+    assert result.kind == "class_folders"
+    assert rows_of(result) == {names[0]: 1, names[1]: 1, names[2]: 2, names[4]: 0}
+    assert result.excluded == {"no_class_folder": 1}
+    assert any("'adult' (1)" in note and "--map 'adult=MIDDLE'" in note for note in result.notes)
+    assert result.passed_over == {"no suffix": 1}
+    mapped = load(tmp_path / "set", tmp_path, mapping={"adult": 1})
+    assert rows_of(mapped)["adult/f.jpg"] == 1
+    assert mapped.notes == ()
+
+
+def test_folders_that_stand_for_no_group_are_named_with_the_option(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", dict.fromkeys(("adult/a.jpg", "adult/b.jpg", "child/c.jpg"), "x"))
+    with pytest.raises(DataError, match=r"'adult' 2, 'child' 1; --map NAME=YOUNG"):
+        load(folder, tmp_path)
+    assert rows_of(load(folder, tmp_path, mapping={"adult": 1})) == {"adult/a.jpg": 1, "adult/b.jpg": 1}
+
+
+def test_folders_of_indices(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", {f"train/{i}/{i}.jpg": "x" for i in range(3)})
+    result = load(folder, tmp_path)
+    assert (result.kind, rows_of(result)) == ("class_folders", {f"train/{i}/{i}.jpg": i for i in range(3)})
+
+
+def test_folders_of_ages_and_ranges(tmp_path: Path) -> None:
+    names = ["020/a.jpg", "age_40/b.jpg", "60+/c.jpg", "20-29/d.jpg", "25-32/e.jpg", "5/f.jpg", "misc/g.jpg"]
+    result = load(write(tmp_path / "set", dict.fromkeys(names, "x")), tmp_path)
+    assert result.kind == "age_folders"
+    assert rows_of(result) == {"020/a.jpg": 0, "age_40/b.jpg": 1, "60+/c.jpg": 2, "20-29/d.jpg": 0}
+    assert result.excluded == {"several_groups": 1, "under_13": 1, "no_class_folder": 1}
+    columns = dict(
+        zip(
+            result.manifest.paths,
+            zip(*map(result.manifest.columns.get, ("age", "age_range")), strict=True),
+            strict=True,
+        )
+    )  # type: ignore[arg-type]
+    assert columns == {
+        "020/a.jpg": ("020", ""),
+        "age_40/b.jpg": ("40", ""),
+        "60+/c.jpg": ("", "60+"),
+        "20-29/d.jpg": ("", "20-29"),
+    }
+    assert any("'25-32' (1)" in note and "--bounds" in note for note in result.notes)
+    assert any("'misc' (1)" in note for note in result.notes)
+
+
+def test_a_csv_beside_numbered_folders_wins(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", {"25/a.jpg": "x", "labels.csv": "file_name,label\n25/a.jpg,OLD\n"})
+    assert rows_of(load(folder, tmp_path)) == {"25/a.jpg": 2}
+    (folder / "labels.csv").write_text("note\nx\n")
+    assert rows_of(load(folder, tmp_path)) == {"25/a.jpg": 0}
+
+
+def test_linked_class_folders_and_images_keep_their_labels(tmp_path: Path) -> None:
+    store = write(tmp_path / "store", {"blob1": "x", "more/b.jpg": "x"})
+    folder = write(tmp_path / "set", {"young/.keep": ""})
+    (folder / "young" / "a.jpg").symlink_to(store / "blob1")
+    (folder / "old").symlink_to(store / "more")
+    result = load(folder, tmp_path)
+    assert rows_of(result) == {"young/a.jpg": 0, "old/b.jpg": 2}
+    assert load_manifest(tmp_path / "out" / "m.csv").paths == result.manifest.paths
+    table = write(tmp_path / "t", {"m.csv": "path,label\na.jpg,OLD\n../store/blob1,OLD\n"}) / "m.csv"
+    (tmp_path / "t" / "a.jpg").symlink_to(store / "blob1")
+    assert rows_of(load(table, tmp_path)) == {"a.jpg": 2}
+
+
+def test_ages_as_a_spreadsheet_writes_them(tmp_path: Path) -> None:
+    text = "File Name;Age\nA.jpg;25,5\nb;40 years\nsub\\c.jpg;(60, 100)\nd.jpg;more than 70\n"
+    text += "e.jpg;Oct-19\nf.jpg;25-32\n"
+    table = write_table(tmp_path, text, "a b sub/c d e f")
+    result = load(table, tmp_path)
+    assert rows_of(result) == {"a.jpg": 0, "b.jpg": 1, "sub/c.jpg": 2, "d.jpg": 2}
+    assert result.manifest.columns == {
+        "age": ("25.5", "40", "", ""),
+        "age_range": ("", "", "(60, 100)", "more than 70"),
+    }
+    assert result.excluded == {"no_age": 1, "several_groups": 1}
+    assert any("'Oct-19' (1)" in note for note in result.notes)
+
+
+def test_labels_that_did_not_match_are_named_and_mapped(tmp_path: Path) -> None:
+    table = write_table(
+        tmp_path, "image,label\na.jpg,Adult\nb.jpg,adult\nc.jpg,child\nd.jpg,25-30\ne.jpg,Senior\n"
+    )
+    result = load(table, tmp_path)
+    assert rows_of(result) == {"d.jpg": 0, "e.jpg": 2}
+    assert result.excluded == {"bad_label": 3}
+    assert "'Adult' (1), 'adult' (1), 'child' (1)" in result.notes[0]
+    assert rows_of(load(table, tmp_path, mapping={"adult": 1})) == {
+        "a.jpg": 1,
+        "b.jpg": 1,
+        "d.jpg": 0,
+        "e.jpg": 2,
+    }
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    table = write_table(tmp_path, "path,photo,group,years_old,label\nx,a.jpg,OLD,20,?\n")
+    named = load(table, tmp_path, columns=ColumnNames(path="Photo", label="group", age="years_old"))
+    assert rows_of(named) == {"a.jpg": 2}
+    assert named.manifest.columns == {"age": ("20",), "source_path": ("x",), "source_label": ("?",)}
+
+
+def test_ids_without_suffix_are_found_in_a_subfolder(tmp_path: Path) -> None:
+    table = write_table(tmp_path, "image_id,label\n000001,OLD\n000002,YOUNG\n", "img/000001 img/000002")
+    assert rows_of(load(table, tmp_path)) == {"img/000001.jpg": 2, "img/000002.jpg": 0}
+
+
+def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    table = write_table(tmp_path, "path,label\na.jpg,OLD\nx.jpg,OLD\ny.jpg,OLD\n")
+    result = load(table, tmp_path)
+    assert (rows_of(result), result.excluded) == ({"a.jpg": 2}, {"missing": 2})
+    assert "2 files are missing, first x.jpg" in result.notes[0]
+    table = write_table(tmp_path / "elsewhere", "path,label\na.jpg,OLD\n", "z")
+    with pytest.raises(DataError, match=r"1 files are missing, first a.jpg .*--root"):
+        load(table, tmp_path)
+    assert rows_of(load(table, tmp_path, root=tmp_path)) == {"a.jpg": 2}
+
+
+def test_absolute_paths_are_told_with_the_root_to_give(tmp_path: Path) -> None:
+    images = write(tmp_path / "images", {"a.jpg": "x"})
+    table = write_table(tmp_path / "set", f"path,label\n{images}/a.jpg,OLD\n", "")
+    with pytest.raises(DataError, match=rf"--root '{images}'"):
+        load(table, tmp_path)
+    assert rows_of(load(table, tmp_path, root=images)) == {"a.jpg": 2}
+
+
+def test_a_root_is_for_a_csv(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is no csv"):
+        load(write(tmp_path / "set", kaggle_files()), tmp_path, root=tmp_path)
+
+
+def test_identities_without_suffix_and_with_folders(tmp_path: Path) -> None:
+    (tmp_path / "who.csv").write_text("file_name;person\n5;p1\nTrain\\7.jpg;p2\n")
+    manifest = load(
+        write(tmp_path / "set", kaggle_files()), tmp_path, identities=tmp_path / "who.csv"
+    ).manifest
+    assert manifest.columns["identity"] == ("p2", "", "p1")
+
+
+def test_kaggle_ids_may_lack_their_suffix(tmp_path: Path) -> None:
+    files = kaggle_files() | {"train.csv": KAGGLE_CSV.replace(".jpg", "").replace(",", ";")}
+    assert load(write(tmp_path / "set", files), tmp_path).manifest.paths == (
+        "Train/7.jpg",
+        "Train/3.jpg",
+        "Train/5.jpg",
+    )
+
+
+def test_a_parquet_is_imported(tmp_path: Path) -> None:
+    write(tmp_path, {"a.jpg": "x", "b.jpg": "x"})
+    table = pyarrow.table({"file_name": ["a.jpg", "b.jpg"], "age": [20.5, 60.0]})
+    parquet.write_table(table, tmp_path / "faces.parquet")
+    assert rows_of(load(tmp_path / "faces.parquet", tmp_path)) == {"a.jpg": 0, "b.jpg": 2}
+
+
+def test_a_spreadsheet_says_how_to_save_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="CSV UTF-8"):
+        load(make_zip(tmp_path / "faces.xlsx", {"xl/workbook.xml": "x"}), tmp_path)
 
 
 @pytest.mark.realdata

@@ -52,6 +52,47 @@ def test_identities_that_share_an_image_are_one() -> None:
         assert all(("i0" in side) == ("i1" in side) for side in _sides(manifest, split))
 
 
+def test_identities_that_near_duplicates_link_are_on_one_side_and_all_others_stay() -> None:
+    manifest = _manifest(20)
+    digests, near = _number(len(manifest)), np.asarray([[6, 0], [100, 2]])  # identities 0, 1 and 16
+    for fold in range(5):
+        before, split = (create_split(manifest, digests, fold=fold, near=pairs) for pairs in (None, near))
+        sides = _sides(manifest, split)
+        assert sum(len(side & {"i0", "i1", "i16"}) for side in sides) in {0, 3}
+        assert all(len(side & {"i0", "i1", "i16"}) in {0, 3} for side in sides)
+        assert split.leaked_near_duplicates == 0
+        moved = sides[2] ^ _sides(manifest, before)[2]
+        assert moved <= {"i0", "i1", "i16"}
+    folds = [create_split(manifest, digests, fold=fold, near=near).test for fold in range(5)]
+    assert sorted(np.concatenate(folds)) == list(range(len(manifest)))
+    before = [create_split(manifest, digests, fold=fold).test for fold in range(5)]
+    assert any(a.tolist() != b.tolist() for a, b in zip(before, folds, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_links_between_few_identities_leave_no_side_empty() -> None:
+    manifest = _manifest(6)
+    near = np.asarray([[0, 6], [12, 18]])
+    for fold in range(3):
+        split = create_split(manifest, _number(36), fold=fold, folds=3, near=near)
+        assert all(len(rows) for rows in (split.train, split.validation, split.test))
+        assert all(len(side & pair) in {0, 2} for side in _sides(manifest, split)
+                   for pair in ({"i0", "i1"}, {"i2", "i3"}))  # fmt: skip
+    with pytest.raises(DataError, match="at most 4"):
+        create_split(manifest, _number(36), folds=5, near=near)
+
+
+def test_leaked_near_duplicates_are_counted_beside_exact_ones() -> None:
+    manifest, digests = _manifest(20), _number(120)
+    plain = create_split(manifest, digests, "random")
+    (a, b, c), (x, y, z) = plain.train[:3], plain.test[:3]
+    digests[y] = digests[b]  # an exact duplicate leaks
+    digests[z] = digests[x]  # as near to a training image as its duplicate
+    near = np.asarray([[x, a], [b, a], [c, plain.train[3]]])
+    split = create_split(manifest, digests, "random", near=near)
+    assert (split.leaked_duplicates, split.leaked_near_duplicates) == (1, 2)
+
+
 def test_random_counts_leaked_duplicates_and_validates_on_test() -> None:
     manifest = _manifest(20)
     same = np.zeros((len(manifest), 16), dtype=np.uint8)

@@ -122,3 +122,22 @@ def test_the_split_of_the_run_beside_the_file_stays_with_its_rows(tmp_path: Path
     assert peer.provenance == Provenance()
     renamed = replace(peer, paths=tuple(f"x{path}" for path in peer.paths))
     assert join_predictions([renamed, run]).provenance == Provenance("random", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PATH;Label;Prob Young;prob_MIDDLE;Prob_old\na.jpg;Middle-aged;0,25;0,5;0,25\n",
+        "file_name\tClass\tprob_young\tprob_middle\tprob_old\na.jpg\t1\t.25\t.5\t.25\n",
+    ],
+)
+def test_every_dialect_of_a_spreadsheet_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.csv").write_bytes(text.encode("utf-16"))
+    assert is_predictions(tmp_path / "p.csv")
+    table = load_predictions(tmp_path / "p.csv")
+    assert (table.paths, table.labels.tolist(), table.columns) == (("a.jpg",), [1], {})
+    assert table.probs.tolist() == [[0.25, 0.5, 0.25]]
+
+
+def test_a_folder_holds_no_predictions(tmp_path: Path) -> None:
+    assert not is_predictions(tmp_path)

@@ -34,6 +34,7 @@ def test_the_file_carries_all_that_predicting_needs(model: Classifier, tmp_path:
         np.testing.assert_allclose(found.predict(pixels), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_years_are_answered_by_a_model_that_has_them(tmp_path: Path) -> None:
     torch.manual_seed(0)
     heads = Architecture((*DEFAULT_HEADS, years_spec()))
@@ -58,6 +59,7 @@ def test_one_wrong_weight_trips_the_parity_gate(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_file_as_traced_passes_the_parity_gate(
     model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, perturb: Perturb
 ) -> None:
@@ -66,6 +68,7 @@ def test_a_file_as_traced_passes_the_parity_gate(
     assert (tmp_path / "m.onnx").exists()
 
 
+@pytest.mark.slow
 def test_weights_that_float16_holds_are_stored_in_it(model: Classifier, tmp_path: Path) -> None:
     export.export_onnx(model, tmp_path / "float32.onnx")
     rounded = create_classifier(model.signature).eval()
@@ -75,6 +78,7 @@ def test_weights_that_float16_holds_are_stored_in_it(model: Classifier, tmp_path
     assert sizes[0] < 0.55 * sizes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SIGNATURES))
 def test_every_model_answers_as_torch_does(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -239,7 +239,7 @@ def test_sources(tmp_path: Path, faces_csv: Path) -> None:
     folder = faces_csv.parent
     assert len(expand_sources([str(folder)], io.StringIO())) == 120
     assert len(expand_sources([f"{folder}/000-*.jpg"], io.StringIO())) == 5
-    assert expand_sources(["-"], io.StringIO("a.jpg\n\nb.jpg\n")) == [Path("a.jpg"), Path("b.jpg")]
+    assert list(expand_sources(["-"], io.StringIO("a.jpg\n\nb.jpg\n"))) == [Path("a.jpg"), Path("b.jpg")]
     assert expand_sources(["none.jpg"], io.StringIO()) == [Path("none.jpg")]
     for nothing in (str(tmp_path), f"{tmp_path}/*.jpg"):
         with pytest.raises(DataError):

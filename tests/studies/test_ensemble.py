@@ -14,6 +14,8 @@ from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
 
+pytestmark = pytest.mark.slow
+
 SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, split="identity", precision="32-true")
 
 

@@ -24,6 +24,7 @@ def plan(faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     )
 
 
+@pytest.mark.slow
 def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
     plan: Study, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,6 +61,7 @@ def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
     assert {"machine", "date", "commit"} <= rows[0].keys()
 
 
+@pytest.mark.slow
 def test_only_rows_with_a_value_are_evaluated_where_one_is_given(plan: Study) -> None:
     sets = tuple("film" if i % 3 else "other" for i in range(len(plan.manifest)))
     manifest = replace(plan.manifest, columns=plan.manifest.columns | {"source": sets})

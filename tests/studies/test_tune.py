@@ -23,6 +23,7 @@ def test_the_space_is_that_of_the_study() -> None:
             assert low <= width <= high
 
 
+@pytest.mark.slow
 def test_it_resumes_from_its_storage_in_several_processes_and_writes_a_recipe(
     faces_csv: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,8 @@ from threeages.training.build import create_model, open_data
 from threeages.training.config import DistillConfig, TrainConfig
 from threeages.training.distill import open_teachers, run_distillation, select_rows
 
+pytestmark = pytest.mark.slow
+
 SMALL = TrainConfig(
     model="mobilenet_v1_face", weights="random", input_size=64, augmented_copies=2, precision="32-true"
 )

@@ -48,8 +48,9 @@ def test_patience_ends_a_phase_and_the_next_begins() -> None:
 
 
 def test_the_first_of_equally_good_epochs_is_the_best() -> None:
-    history = [{"val_accuracy": 0.5}, {"val_accuracy": 0.6}]
-    assert is_best({"val_accuracy": 0.5}, [])
-    assert is_best({"val_accuracy": 0.61}, history)
-    assert not is_best({"val_accuracy": 0.6}, history)
-    assert is_best({}, [{}])  # without validation rows the last one
+    history = [{"val_accuracy": 0.5, "val_loss": 1.0}, {"val_accuracy": 0.6, "val_loss": 0.9}]
+    assert is_best({"val_accuracy": 0.5, "val_loss": 1.0}, [])
+    assert is_best({"val_accuracy": 0.61, "val_loss": 2.0}, history)
+    assert is_best({"val_accuracy": 0.6, "val_loss": 0.8}, history)
+    assert not is_best({"val_accuracy": 0.6, "val_loss": 0.9}, history)
+    assert is_best({"epoch": 2}, [{"epoch": 1}])  # without validation rows the last one

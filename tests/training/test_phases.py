@@ -48,6 +48,7 @@ def _history(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_training_on_the_cache_equals_training_on_the_images(
     faces_csv: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_both_phases_run_and_the_curves_say_where_the_second_starts(
         assert image.width > 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"augmented_copies": 2, "ema": 0.9, "keep_last": True}])
 def test_resuming_in_the_second_phase_gives_the_same_weights(
     faces_csv: Path, cache: Path, tmp_path: Path, more: dict[str, Any]
@@ -126,6 +128,7 @@ def test_a_cache_that_would_not_fit_is_refused_before_it_is_computed(
     assert not list(tmp_path.glob("*features*"))
 
 
+@pytest.mark.slow
 def test_values_beyond_float16_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = create_classifier(replace(SIGNATURES["attention_cnn"], input_size=32)).eval()
     monkeypatch.setattr(frozen, "FLOAT16_MAX", 1e-3)

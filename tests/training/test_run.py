@@ -33,6 +33,7 @@ def _split_notes(run: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_it_learns_what_holds_for_held_out_identities(tmp_path: Path) -> None:
     larger = write_face_set(tmp_path / "faces", identities=60, per_identity=6)
     table = _train(larger, tmp_path / "run", replace(SMALL, epochs=8))

@@ -70,6 +70,7 @@ def test_the_projection_trains_with_the_heads_and_is_no_part_of_the_model() -> N
     assert ClassificationTask(task.model, {}).own_state() == {}
 
 
+@pytest.mark.slow
 def test_a_training_predicts_its_teacher_resumes_and_leaves_nothing_of_it(
     manifest: Manifest, encoder: Path, cache_dir: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def test_tokens_are_computed_once_and_pooled_from_what_is_kept(
         open_encoder_tokens(manifest, weights, 0.7, tmp_path, max_gb=1)  # another crop
 
 
+@pytest.mark.slow
 def test_a_networks_features_are_those_at_its_published_size(manifest: Manifest, cache_dir: Path) -> None:
     found = open_network_features(manifest, "mobilenet_v1_face", "random", cache_dir, max_gb=1)
     assert found.shape == (len(manifest), 2048)

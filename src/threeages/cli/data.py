@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from threeages.cli.options import CacheFolder, ManifestFile, OutFolder, RootFolder
+from threeages.cli.options import (
+    CacheFolder,
+    ManifestFile,
+    NameValue,
+    OutFolder,
+    RootFolder,
+    name_value_option,
+)
 from threeages.errors import MissingDependencyError
 
 DIGEST_SIDE = 32  # pixels of the cached images; a split needs only the digests of the full ones
@@ -15,13 +22,22 @@ data_app = typer.Typer(no_args_is_help=True, help="Import, audit and split a dat
 
 @data_app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="kaggle:owner/name, a zip, a folder or a csv.")],
+    source: Annotated[str, typer.Argument(help="kaggle:owner/name, a zip or tar, a folder or a csv.")],
     out: Annotated[Path, typer.Option("--out", help="The manifest csv to write.")] = Path("faces.csv"),
     identities: Annotated[
         Path | None, typer.Option(help="Csv with ID,identity (or ID,person) and other columns to join.")
     ] = None,
     bounds: Annotated[str, typer.Option(help="First year of YOUNG, MIDDLE, OLD.")] = "13,31,51",
-    age_column: Annotated[str | None, typer.Option(help="Column of a csv that holds ages in years.")] = None,
+    path_column: Annotated[str | None, typer.Option(help="Column of a csv that names the images.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of a csv that holds labels.")] = None,
+    age_column: Annotated[
+        str | None, typer.Option(help="Column of a csv that holds ages in years, or ranges of them.")
+    ] = None,
+    labels: Annotated[
+        list[NameValue] | None,
+        name_value_option("--map", "NAME=GROUP", "The group of a label or folder: Adult=MIDDLE; repeatable."),
+    ] = None,
+    root: RootFolder = None,
     children: Annotated[
         bool,
         typer.Option(
@@ -31,6 +47,9 @@ def import_(
     cache_dir: CacheFolder = None,
 ) -> None:
     """Read a data set and write its manifest."""
+    from threeages.cli.inputs import show_passed_over
+    from threeages.data.columns import ColumnNames
+    from threeages.data.grouping import parse_mapping
     from threeages.data.sources import import_source
     from threeages.errors import ConfigError
     from threeages.labels import AGE_GROUPS, AgeBounds
@@ -44,15 +63,20 @@ def import_(
         out=out,
         identities=identities,
         bounds=AgeBounds(young, middle, old),
-        age_column=age_column,
+        columns=ColumnNames(path_column, label_column, age_column),
+        mapping=parse_mapping(dict(labels or ())),
+        root=root,
         children=children,
         cache_dir=cache_dir,
     )
-    labels = result.manifest.labels
-    counts = ", ".join(f"{name} {int((labels == i).sum()):,}" for i, name in enumerate(AGE_GROUPS))
+    rows = result.manifest.labels
+    counts = ", ".join(f"{name} {int((rows == i).sum()):,}" for i, name in enumerate(AGE_GROUPS))
     typer.echo(f"{out}: {len(result.manifest):,} rows ({result.kind}): {counts}")
     for reason, count in result.excluded.items():
         typer.echo(f"  excluded: {reason} {count:,}")
+    for note in result.notes:
+        typer.echo(f"  {note}")
+    show_passed_over(result.passed_over)
 
 
 @data_app.command()
@@ -83,11 +107,13 @@ def audit(manifest: ManifestFile, out: OutFolder = Path("audit"), root: RootFold
 
     Writes audit.json, audit.csv and a picture of the classes.
     """
+    from threeages.cli.inputs import show_passed_over
     from threeages.data.audit import audit_manifest, write_audit
     from threeages.data.manifest import load_manifest
 
     found = audit_manifest(load_manifest(manifest, root=root))
     write_audit(found, out)
+    show_passed_over(found.passed_over)
     for kind, count in found.counts().items():
         typer.echo(f"{kind:24} {count:>7,}")
     try:
@@ -109,21 +135,30 @@ def split(
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
-    """Show the train, validation and test rows, and how many exact duplicates leak from train to test."""
-    from threeages.data.cache import open_cache
+    """Show the train, validation and test rows, and how many duplicates leak from train to test.
+
+    Near duplicates are compressed, resized, brightened, grey, mirrored or cropped copies.
+    """
+    from threeages.data.cache import open_cache, open_near_duplicates
+    from threeages.data.checks import check_split
     from threeages.data.manifest import load_manifest
     from threeages.data.split import create_split
     from threeages.labels import AGE_GROUPS
 
     rows = load_manifest(manifest, root=root)
+    check_split(rows, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
-    parts = create_split(rows, cache.digests, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
+    parts = create_split(
+        rows, cache.digests, mode, fold=fold, folds=folds, seed=seed,  # type: ignore[arg-type]
+        near=open_near_duplicates(cache),
+    )  # fmt: skip
     for name in ("train", "validation", "test"):
         labels = rows.labels[getattr(parts, name)]
         shares = ((labels == i).sum() / max(len(labels), 1) for i in range(len(AGE_GROUPS)))
         text = "  ".join(f"{group} {share:.4f}" for group, share in zip(AGE_GROUPS, shares, strict=True))
         typer.echo(f"{name:10} {len(labels):>7,} rows  {text}")
     typer.echo(f"{parts.leaked_duplicates:,} test images are exact duplicates of train images (leakage)")
+    typer.echo(f"{parts.leaked_near_duplicates:,} more are near duplicates of train images")
     if mode == "random":
         typer.echo("The validation rows are the test rows, and identities are on both sides.")
 

@@ -1,5 +1,6 @@
 """Commands that evaluate: evaluate, compare, thresholds and card."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from threeages.cli.options import (
 from threeages.cli.output import print_evaluation, print_notes, print_rows, watch
 
 if TYPE_CHECKING:
+    from threeages.data.manifest import InvalidRow, Manifest
     from threeages.evaluation.predictions import PredictionTable
 
 Predictions = Annotated[
@@ -30,8 +32,9 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="INPUT",
-            help="A manifest with the columns path,label, or predictions csv of any model; predictions are "
-            "recognised by their columns prob_..., and several are joined.",
+            help="A manifest with the columns path,label, a folder with young/, middle/ and old/, or run "
+            "folders or predictions csv of any model; predictions are recognised by their columns prob_..., "
+            "and several are joined.",
         ),
     ],
     out: OutFolder,
@@ -50,6 +53,7 @@ def evaluate(
     from threeages.evaluation.report import add_result, write_report
     from threeages.inference.records import OK
 
+    inputs = [run if (run := path / "predictions.csv").is_file() else path for path in inputs]
     if all(map(is_predictions, inputs)):
         _refuse_model_options(model, root, no_detect)
         found = _join(inputs, only)
@@ -92,10 +96,50 @@ def _predict(
             f"{len(inputs)} inputs were given, and not all of them are predictions.",
             hint="Give one manifest, or predictions csv alone. To join manifests: threeages data merge.",
         )
-    rows, faults = read_manifest(inputs[0], root=root)
+    rows, faults = _read_labelled(inputs[0]) if inputs[0].is_dir() else read_manifest(inputs[0], root=root)
     if only:
         rows = rows.select(find_rows(rows.columns, *only, np.arange(len(rows))))
+    _show_invalid(faults)
+    _show_missing(rows)
     return predict_table(open_predictor(model, no_detect), rows, faults, watch=watch)
+
+
+def _read_labelled(folder: Path) -> "tuple[Manifest, list[InvalidRow]]":
+    """The images of a folder that names their groups, as 'data import' reads it."""
+    from threeages.cli.inputs import show_passed_over
+    from threeages.data.sources import read_source
+
+    found = read_source(str(folder))
+    print_notes(found.notes)
+    show_passed_over(found.passed_over)
+    return found.manifest, []
+
+
+def _show_invalid(invalid: Sequence["InvalidRow"]) -> None:
+    """Name on stderr the first row that cannot be used, and what to do about those outside the root."""
+    from threeages.data.paths import root_hint
+
+    if invalid:
+        first = invalid[0]
+        message = (
+            f"{len(invalid):,} rows cannot be used, first line {first.line}: {first.status}: {first.message}"
+        )
+        outside = [row.path for row in invalid if row.status == "outside_root"]
+        typer.echo(f"{message}{' ' + root_hint(outside) if outside else ''}", err=True)
+
+
+def _show_missing(rows: "Manifest") -> None:
+    """Name on stderr the first image that is missing; raises DataError where all are."""
+    from threeages.errors import DataError
+
+    missing = [file for file in rows.files() if not file.is_file()]
+    if not missing:
+        return
+    message = f"{len(missing):,} of {len(rows):,} images are missing, first {missing[0]}."
+    hint = f"Paths are relative to {rows.root}; --root names another folder."
+    if len(missing) == len(rows):
+        raise DataError(message, hint=hint)
+    typer.echo(f"{message} {hint}", err=True)
 
 
 def thresholds(

@@ -8,12 +8,18 @@ if TYPE_CHECKING:
 
 
 def open_predictor(
-    model: str, no_detect: bool, max_error: float | None = None, coverage: float | None = None
+    model: str,
+    no_detect: bool,
+    max_error: float | None = None,
+    coverage: float | None = None,
+    device: str = "cpu",
 ) -> "Predictor":
     """Load the predictor of a --model value."""
     from threeages.inference.predictor import load_predictor
 
-    return load_predictor(find_model(model), detect=not no_detect, max_error=max_error, coverage=coverage)
+    return load_predictor(
+        find_model(model), detect=not no_detect, max_error=max_error, coverage=coverage, device=device
+    )
 
 
 def find_model(model: str) -> Path:

@@ -52,6 +52,14 @@ Coverage = Annotated[
     typer.Option(help="Add the set of groups that holds the true one at this rate, such as 0.9."),
 ]
 
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where the model runs: auto, cpu, cuda, coreml or openvino; the CPU where that is missing.",
+    ),
+]
+
 Only = Annotated[
     NameValue | None,
     name_value_option("--only", "COLUMN=VALUE", "Only the rows with this value in a column: source=faces."),

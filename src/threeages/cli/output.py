@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 WATCH_FROM = 100  # images; fewer are done before anyone reads a progress bar
 
 WIDE = 240  # columns of a table that goes into a file or pipe
+ROOM_FOR_BOX = (
+    100  # columns of a terminal from which on a face's box is shown too, not only in --jsonl and --csv
+)
 
 
 def show_log() -> None:
@@ -47,21 +50,22 @@ def print_records(records: Any) -> None:
     from rich.text import Text
 
     found = list(records)
-    names = ["young", "middle", "old", *(["years"] if any(r.age is not None for r in found) else []), "box"]
+    console = _console()
+    names = ["young", "middle", "old", *(["years"] if any(r.age is not None for r in found) else [])]
+    names += ["box"] if console.width >= ROOM_FOR_BOX else []
     path = Column("path", overflow="fold", min_width=12)
     status = Column("status", no_wrap=True)
     table = Table(path, status, "age group", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    for name in names:  # the box takes two lines where the terminal has 80 columns
-        table.add_column(name, justify="right", no_wrap=name != "box", min_width=7 if name == "box" else None)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     for r in found:
         group = "" if r.age_group is None else r.age_group
         if r.age_set is not None:
             group = f"{group} of {{{', '.join(r.age_set)}}}".strip()
         probs = [f"{p:.2f}" for p in r.probs.values()] if r.probs else [""] * 3
         years = [] if "years" not in names else [_years(r)]
-        place = " ".join(map(str, r.box or ()))
-        table.add_row(Text(r.path), r.status, group, *probs, *years, place)
-    console = _console()
+        box_cells = [" ".join(map(str, r.box or ()))] if "box" in names else []
+        table.add_row(Text(r.path), r.status, group, *probs, *years, *box_cells)
     console.print(table)
     for r in found:
         if r.message:

@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.duplicates import create_thumbnail, find_near_duplicates, link_rows
 from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.errors import DataError, ImageError
-from threeages.faces.images import SUFFIXES, Pixels, load_image, pixel_digest
+from threeages.faces.folders import find_images
+from threeages.faces.images import Pixels, load_image, pixel_digest
 from threeages.files import atomic_path, write_rows
 from threeages.labels import AGE_GROUPS, UNKNOWN
 from threeages.progress import track_progress
@@ -26,9 +28,6 @@ SHARPNESS_SIDE = 64  # pixels; sharpness is measured at one size, so that large 
 MIN_SHARPNESS = 25.0  # variance of the Laplacian at that size; only the softest film faces lie below
 MIN_BRIGHTNESS = 40.0  # mean grey, of 0 to 255
 MIN_COLOR_SPREAD = 4  # largest difference between the channels of a pixel; JPEG rounding leaves up to 3
-NEAR_BITS = 2  # bits of the 64-bit difference hash in which near duplicates may differ
-_BANDS = ((0, 22), (22, 21), (43, 21))  # first bit, width: NEAR_BITS + 1 bands, so near hashes share one
-_BLOCK = 512  # rows compared at a time, which bounds the memory of a crowded band
 _PARALLEL_FROM = 512  # images; below it, starting processes costs more than it saves
 
 
@@ -45,8 +44,9 @@ class Finding:
 class Audit:
     """Everything found in one pass over the images.
 
-    Duplicates and conflicts are tuples of paths in manifest order. `resolution` holds min, max, mean and
-    median of `width` and `height` in pixels over the readable images.
+    Duplicates and conflicts are tuples of paths in manifest order. A conflict is a set of exact or near
+    duplicates with more than one label. `resolution` holds min, max, mean and median of `width` and `height`
+    in pixels over the readable images. `passed_over` counts files beside them that are no images, by kind.
     """
 
     images: int
@@ -57,6 +57,7 @@ class Audit:
     near_duplicates: tuple[tuple[str, ...], ...]
     label_conflicts: tuple[tuple[str, ...], ...]
     findings: tuple[Finding, ...]
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     def counts(self) -> dict[str, int]:
         """Number of findings of each kind, most frequent first; every image of a duplicate counts."""
@@ -83,7 +84,7 @@ class _Measured:
     width: int
     height: int
     digest: bytes
-    hash: int
+    thumbnail: Pixels
     sharpness: float
     brightness: float
     spread: int
@@ -115,11 +116,12 @@ def audit_manifest(manifest: Manifest, *, workers: int | None = None, progress: 
             readable[row] = found
             findings.extend(Finding(k, manifest.paths[row], detail) for k, detail in _check_quality(found))
     exact = _find_exact(readable)
-    near = _find_near_sets(readable)
-    conflicts = [rows for rows in exact if len(set(manifest.labels[rows].tolist()) - {UNKNOWN}) > 1]
+    near = _find_near_sets(readable, progress)
+    conflicts = _find_conflicts(exact, near, manifest.labels)
     for kind, sets in (("exact_duplicate", exact), ("near_duplicate", near), ("label_conflict", conflicts)):
         findings.extend(_list_findings(kind, sets, manifest))
-    findings.extend(_extra_files(manifest))
+    passed_over: Counter[str] = Counter()
+    findings.extend(_extra_files(manifest, passed_over))
     return Audit(
         images=len(manifest),
         readable=len(readable),
@@ -129,6 +131,7 @@ def audit_manifest(manifest: Manifest, *, workers: int | None = None, progress: 
         near_duplicates=_named(near, manifest),
         label_conflicts=_named(conflicts, manifest),
         findings=tuple(findings),
+        passed_over=passed_over,
     )
 
 
@@ -137,45 +140,6 @@ def write_audit(audit: Audit, out: Path) -> None:
     with atomic_path(out / "audit.json") as part:
         part.write_text(json.dumps(audit.to_dict(), indent=2) + "\n", encoding="utf-8")
     write_rows(out / "audit.csv", map(vars, audit.findings), ("kind", "path", "detail"))
-
-
-def difference_hash(grey: NDArray[np.uint8]) -> int:
-    """64 bits of a uint8 grey image `(height, width)`, the difference hash (dHash, N. Krawetz 2013).
-
-    Each bit says whether a cell of an 8x9 grid is darker than its right neighbour. Scaling, mild compression
-    and brightness leave it nearly unchanged.
-    """
-    cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
-    return int.from_bytes(np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes(), "big")
-
-
-def find_near(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
-    """Pairs of indices `i < j` of distinct uint64 hashes `(n,)` that differ in at most NEAR_BITS bits.
-
-    Two such hashes agree in all bits of one of NEAR_BITS + 1 bands, so only hashes that share a band are
-    compared.
-    """
-    pairs: set[tuple[int, int]] = set()
-    for first, width in _BANDS:
-        keys = (hashes >> np.uint64(first)) & np.uint64((1 << width) - 1)
-        order = np.argsort(keys, kind="stable")
-        starts = np.flatnonzero(np.diff(keys[order])) + 1
-        for bucket in np.split(order, starts):
-            if len(bucket) > 1:
-                pairs.update(_near_in(hashes, bucket))
-    return sorted(pairs)
-
-
-def _near_in(hashes: NDArray[np.uint64], bucket: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    values = hashes[bucket]
-    for start in range(0, len(bucket), _BLOCK):
-        apart = values[start : start + _BLOCK, None] ^ values[None, :]
-        for _ in range(NEAR_BITS):
-            apart &= apart - np.uint64(1)  # clears the lowest set bit
-        rows, columns = np.nonzero(apart == 0)
-        later = columns > rows + start
-        for i, j in zip(bucket[rows[later] + start].tolist(), bucket[columns[later]].tolist(), strict=True):
-            yield min(i, j), max(i, j)
 
 
 def _measure_all(files: list[Path], workers: int, progress: bool) -> Iterator[_Measured | _Unreadable]:
@@ -207,7 +171,7 @@ def _measure(pixels: Pixels) -> _Measured:
         width=width,
         height=height,
         digest=pixel_digest(pixels),
-        hash=difference_hash(grey),
+        thumbnail=create_thumbnail(pixels),
         sharpness=float(cv2.Laplacian(small, cv2.CV_32F).var()),
         brightness=float(grey.mean()),
         spread=int(spread.max()),
@@ -237,32 +201,35 @@ def _find_exact(images: dict[int, _Measured]) -> list[list[int]]:
     return [rows for rows in rows_of.values() if len(rows) > 1]
 
 
-def _find_near_sets(images: dict[int, _Measured]) -> list[list[int]]:
-    """Rows linked by near hashes; a set of nothing but exact duplicates does not count."""
-    rows_of: dict[int, list[int]] = defaultdict(list)
-    for row, image in images.items():
-        rows_of[image.hash].append(row)
-    hashes = list(rows_of)
+def _find_near_sets(images: dict[int, _Measured], progress: bool) -> list[list[int]]:
+    """Rows linked by near duplicates, two or more in each list; exact duplicates of those are among them."""
+    if not images:
+        return []
+    measured = list(images.values())
+    digests = np.stack([np.frombuffer(image.digest, dtype=np.uint8) for image in measured])
+    pairs = find_near_duplicates(
+        np.stack([image.thumbnail for image in measured]), digests, progress=progress
+    )
+    near = set(pairs.ravel().tolist())
+    first = np.unique(digests, axis=0, return_index=True, return_inverse=True)
+    origin = first[1][first[2].reshape(-1)]  # the first row with the same pixels
     linked: dict[int, list[int]] = defaultdict(list)
-    for value, root in zip(
-        hashes, _link(len(hashes), find_near(np.asarray(hashes, dtype=np.uint64))), strict=True
-    ):
-        linked[root].extend(rows_of[value])
-    return sorted(sorted(rows) for rows in linked.values() if len({images[row].digest for row in rows}) > 1)
+    for row, start, root in zip(images, origin, link_rows(len(measured), pairs)[origin], strict=True):
+        if int(start) in near:
+            linked[int(root)].append(row)
+    return sorted(linked.values())
 
 
-def _link(n: int, pairs: list[tuple[int, int]]) -> list[int]:
-    """For each of `n` indices one that stands for all it is linked with by pairs (union-find)."""
-    parent = list(range(n))
-
-    def find_root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    for i, j in pairs:
-        parent[find_root(j)] = find_root(i)
-    return [find_root(i) for i in range(n)]
+def _find_conflicts(
+    exact: list[list[int]], near: list[list[int]], labels: NDArray[np.int64]
+) -> list[list[int]]:
+    """Sets with more than one known label, each row in one set."""
+    found = [rows for rows in near if len(set(labels[rows].tolist()) - {UNKNOWN}) > 1]
+    listed = {row for rows in found for row in rows}
+    found += [
+        rows for rows in exact if rows[0] not in listed and len(set(labels[rows].tolist()) - {UNKNOWN}) > 1
+    ]
+    return sorted(found)
 
 
 def _named(sets: list[list[int]], manifest: Manifest) -> tuple[tuple[str, ...], ...]:
@@ -280,14 +247,15 @@ def _label_name(label: int) -> str:
     return AGE_GROUPS[label] if label != UNKNOWN else "unknown"
 
 
-def _extra_files(manifest: Manifest) -> Iterator[Finding]:
+def _extra_files(manifest: Manifest, passed_over: Counter[str]) -> Iterator[Finding]:
+    """Images beside those of the manifest that no row names; files that are no images count by kind."""
     files = manifest.files()
     listed = set(files)
-    for folder in sorted({file.parent for file in files}):
-        if not folder.is_dir():
-            continue
-        for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file not in listed:
+    for folder in sorted({file.parent for file in files if file.parent.is_dir()}):
+        found = find_images(folder, depth=0)
+        passed_over += found.passed_over()
+        for file in found.images:
+            if file not in listed:
                 path = file.relative_to(manifest.root).as_posix()
                 yield Finding("extra_file", path, "in the folder, not in the manifest")
 

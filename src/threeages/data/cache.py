@@ -14,20 +14,23 @@ from numpy.typing import NDArray
 
 from threeages.data.augment import create_copy
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
+from threeages.data.duplicates import SIDE, Pairs, create_thumbnail, find_near_duplicates
 from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
 from threeages.errors import DataError, ImageError
 from threeages.faces.crop import whole_image
 from threeages.faces.detect import find_faces
-from threeages.faces.images import load_image, pixel_digest
+from threeages.faces.images import Pixels, load_image, pixel_digest
 from threeages.faces.yunet import YuNet
+from threeages.files import atomic_path
 from threeages.progress import track_progress
 from threeages.signature import Signature
 
-VERSION = 3  # raise it when decoding, resizing or an augmentation changes, so that no stale pixels are used
+VERSION = 4  # raise it when decoding, resizing or an augmentation changes, so that no stale pixels are used
 CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar
 
+THUMBNAILS_FILE, NEAR_FILE = "thumbnails.npy", "near.npy"  # beside the pixels
 LEFTOVER_SECONDS = 24 * 3600
 
 
@@ -45,6 +48,8 @@ class Shape:
 @dataclass(frozen=True)
 class PixelCache:
     """uint8 `pixels` `(copies * n, size, size, 3)` in a file, `digests` `(n, 16)`, and the rows that failed.
+
+    Beside the file lie the thumbnails that `open_near_duplicates` compares.
 
     Row `copy * n + i` is a copy of image `i` (data.augment.create_copy). `key` names the pixels' content
     but for the preprocessing: the images and, where there are copies, their augmentation.
@@ -114,6 +119,19 @@ def open_faces(
     )
 
 
+def open_near_duplicates(cache: PixelCache) -> Pairs:
+    """Pairs of rows `(k, 2)` that are near duplicates; the first call finds them, and later ones read them.
+
+    See data.duplicates.find_near_duplicates. Raises DataError when the cache's folder cannot be written.
+    """
+    folder = cache.file.parent
+    if not (folder / NEAR_FILE).exists():
+        pairs = find_near_duplicates(np.load(folder / THUMBNAILS_FILE), cache.digests, progress=True)
+        with atomic_path(folder / NEAR_FILE) as part, part.open("wb") as file:
+            np.save(file, pairs)
+    return np.asarray(np.load(folder / NEAR_FILE), dtype=np.int64)
+
+
 def _key(manifest: Manifest, shape: Shape) -> str:
     settings = f"{VERSION}:{shape}:{manifest.root}"
     digest = hashlib.blake2b(settings.encode(), digest_size=12)
@@ -165,16 +183,19 @@ def _fill(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:
     files = manifest.files()
     tasks = [(part / PIXELS_FILE, start, files[start : start + CHUNK], shape) for start in range(0, n, CHUNK)]
     digests: list[NDArray[np.uint8]] = []
+    thumbnails: list[Pixels] = []
     failed: dict[int, str] = {}
-    for found, faults in track_progress(_map(tasks, workers), f"Caching {n:,} images", len(tasks)):
+    for found, small, faults in track_progress(_map(tasks, workers), f"Caching {n:,} images", len(tasks)):
         digests.append(found)
+        thumbnails.append(small)
         failed |= faults
     np.save(part / "digests.npy", np.concatenate(digests))
+    np.save(part / THUMBNAILS_FILE, np.concatenate(thumbnails))
     (part / "failed.json").write_text(json.dumps(failed), encoding="utf-8")
 
 
 Task = tuple[Path, int, list[Path], Shape]
-Filled = tuple[NDArray[np.uint8], dict[int, str]]
+Filled = tuple[NDArray[np.uint8], Pixels, dict[int, str]]
 
 
 def _map(tasks: list[Task], workers: int) -> Iterator[Filled]:
@@ -191,6 +212,7 @@ def _fill_chunk(task: Task) -> Filled:
     pixels = pixels.reshape(shape.copies, -1, *pixels.shape[1:])
     detector = YuNet() if shape.alignment else None
     digests = np.zeros((len(files), 16), dtype=np.uint8)
+    thumbnails = np.zeros((len(files), SIDE, SIDE), dtype=np.uint8)  # black, as of a failed row: near nothing
     failed: dict[int, str] = {}
     for i, file in enumerate(files):
         try:
@@ -213,4 +235,5 @@ def _fill_chunk(task: Task) -> Filled:
                 augmentation=shape.augmentation or DEFAULT_AUGMENTATION,
             )
         digests[i] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
-    return digests, failed
+        thumbnails[i] = create_thumbnail(image)
+    return digests, thumbnails, failed

@@ -2,24 +2,25 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from threeages.data.manifest import read_manifest
+from threeages.data.ages import parse_ages
+from threeages.data.columns import AGE, ColumnNames, find_columns, has_columns, rename_reserved
+from threeages.data.grouping import Grouping
+from threeages.data.manifest import manifest_root, read_table
 from threeages.errors import DataError
-from threeages.faces.images import SUFFIXES
-from threeages.files import CsvTable, Row, read_csv
-from threeages.labels import AGE_GROUPS
+from threeages.faces.folders import FoundFiles, find_images
+from threeages.files import Row, read_csv
 
 ALLOWED = (
-    "Allowed: kaggle:owner/slug; a zip; a folder with train.csv (ID,Class) and Train/; a folder with the "
-    "subfolders young, middle, old; a folder of UTKFace files; a csv with a path and a label or age column."
+    "Allowed: kaggle:owner/name; a zip or tar; a folder with train.csv (ID,Class) and Train/; a folder with "
+    "the subfolders young, middle, old, or named by age (25, 20-29, 60+); a folder of UTKFace files; a csv "
+    "with a path and a label or age column."
 )
-PATH_NAMES = ("path", "id", "image", "file", "filename")
-LABEL_NAMES = ("label", "class", "age_group")
-AGE = "age"
 MAX_DEPTH = 3  # folders inside folders that a download may add around the set
+MAX_NAMED = 10  # folders or labels that a message names
 
 _UTKFACE = re.compile(r"(?P<fields>\d*(_\d*){0,2})_(?P<date>\d{14,20})\.?(jpg\.chip\.)?jpg", re.IGNORECASE)
 _GENDERS = {"0": "MALE", "1": "FEMALE"}
@@ -29,42 +30,58 @@ _GENDERS = {"0": "MALE", "1": "FEMALE"}
 class SourceRows:
     """Rows of a source with `path` (below `root`), other columns, and a `label` or an `age` in years.
 
-    `excluded` counts the files of a folder that are no rows, by reason.
+    `excluded` counts the files of a folder that are no rows, by reason; `unmatched` the names of folders or
+    labels that stand for no group; `passed_over` the files that are no images, by kind.
     """
 
     kind: str
     root: Path
     rows: list[Row]
     excluded: Counter[str] = field(default_factory=Counter)
+    unmatched: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
-def read_folder(folder: Path, age_column: str | None) -> SourceRows:
+def read_folder(folder: Path, given: ColumnNames, grouping: Grouping) -> SourceRows:
     """Rows of a folder in one of the layouts of `ALLOWED`; raises DataError where it has none of them."""
-    tables = [path for path in _walk(folder, MAX_DEPTH) if path.suffix.lower() == ".csv"]
+    walked = find_images(folder)
+    tables = [path for path in walked.others if _is_near_table(path, folder)]
     for table in tables:
         if _is_kaggle(table):
-            return _read_kaggle(table, folder)
-    images = [path for path in _walk(folder) if path.suffix.lower() in SUFFIXES]
-    if any(_class_of(path, folder) for path in images):
-        return _read_class_folders(images, folder)
-    if any(_UTKFACE.fullmatch(path.name) for path in images):
-        return _read_utkface(images, folder)
-    if len(tables) == 1:
-        return read_faces_csv(tables[0], age_column)
+            return _with_passed_over(_read_kaggle(table, walked.images), walked, table)
+    if any(_class_of(path, folder, grouping) for path in walked.images):
+        return _with_passed_over(_read_class_folders(walked.images, folder, grouping), walked)
+    if any(_UTKFACE.fullmatch(path.name) for path in walked.images):
+        return _with_passed_over(_read_utkface(walked.images, folder), walked)
+    numbered = _numbered_folders(walked.images, folder)
+    usable = [table for table in tables if not numbered or has_columns(read_csv(table))]
+    if len(usable) == 1:
+        return _with_passed_over(read_faces_csv(usable[0], given), walked, usable[0])
+    if numbered:
+        return _with_passed_over(_read_age_folders(walked.images, folder, numbered), walked)
     raise DataError(
-        f"{folder} has no known layout; it holds {len(images)} images and {len(tables)} csv files.",
-        hint=ALLOWED,
+        f"{folder} has no known layout; it holds {len(walked.images)} images and {len(tables)} csv files.",
+        hint=_name_folders(walked.images, folder) + ALLOWED,
     )
 
 
-def _walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """Files in a fixed order, nearest first; hidden ones and those that macOS adds to a zip are skipped."""
-    entries = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX")
-    yield from (path for path in entries if path.is_file())
-    if depth is None or depth > 0:
-        for path in entries:
-            if path.is_dir():
-                yield from _walk(path, None if depth is None else depth - 1)
+def _with_passed_over(found: SourceRows, walked: FoundFiles, used: Path | None = None) -> SourceRows:
+    found.passed_over = walked.passed_over(used)
+    return found
+
+
+def _is_near_table(path: Path, folder: Path) -> bool:
+    near = len(path.relative_to(folder).parts) <= MAX_DEPTH + 1
+    return near and path.suffix.lower() in {".csv", ".tsv"}
+
+
+def _name_folders(images: Sequence[Path], folder: Path) -> str:
+    """The images' folders with counts, for a message; '' where all lie directly in `folder`."""
+    counts = Counter(path.parent.name for path in images if path.parent != folder)
+    if not counts:
+        return ""
+    named = ", ".join(f"'{name}' {count:,}" for name, count in counts.most_common(MAX_NAMED))
+    return f"Its folders are {named}; --map NAME=YOUNG says which group one is. "
 
 
 def _is_kaggle(table: Path) -> bool:
@@ -73,52 +90,71 @@ def _is_kaggle(table: Path) -> bool:
     return {"ID", "Class"} <= set(read_csv(table).columns)
 
 
-def _read_kaggle(table: Path, folder: Path) -> SourceRows:
-    """Rows in the published order; every listed image must be there."""
+def _read_kaggle(table: Path, images: list[Path]) -> SourceRows:
+    """Rows in the published order; every listed image must be there, an ID may lack its suffix."""
     raw = read_csv(table).rows
-    images = _train_folder(table, folder, raw)
-    there = {path.name for path in images.iterdir()} if images.is_dir() else set()
-    missing = [row["ID"] for row in raw if row["ID"] not in there]
+    folder = _train_folder(table, images, raw)
+    there = [path for path in images if path.parent == folder]
+    names = {path.stem: path.name for path in there} | {path.name: path.name for path in there}
+    missing = [row["ID"] for row in raw if row["ID"] not in names]
     if missing:
         raise DataError(
-            f"{folder} is half-downloaded: {len(missing)} of {len(raw)} images that {table.name} lists are "
-            f"missing, such as {', '.join(missing[:3])}.",
+            f"{folder.parent} is half-downloaded: {len(missing)} of {len(raw)} images that {table.name} "
+            f"lists are missing, such as {', '.join(missing[:3])}.",
             hint="Download or extract the set again.",
         )
     rows = [
-        {"path": f"{images.name}/{row['ID']}", "label": row["Class"]} | rename_reserved(row, "ID", "Class")
+        {"path": f"{folder.name}/{names[row['ID']]}", "label": row["Class"]}
+        | rename_reserved(row, "ID", "Class")
         for row in raw
     ]
-    return SourceRows("kaggle_folder", images.parent, rows)
+    return SourceRows("kaggle_folder", folder.parent, rows)
 
 
-def _train_folder(table: Path, folder: Path, rows: Sequence[Row]) -> Path:
-    """The folder `Train` that holds most of the first listed images (a second one may be empty)."""
-    found = [path for path in _folders(folder, MAX_DEPTH) if path.name.lower() == "train"]
-    first = [row["ID"] for row in rows[:100]]
-    best = max(found, key=lambda path: sum((path / name).is_file() for name in first), default=None)
-    return (best or table.parent / "Train").resolve()
+def _train_folder(table: Path, images: list[Path], rows: Sequence[Row]) -> Path:
+    """The folder `Train` that holds most of the first listed images."""
+    first = {row["ID"] for row in rows[:100]}
+    found = Counter(path.parent for path in images if path.parent.name.lower() == "train")
+    listed = Counter(path.parent for path in images if {path.name, path.stem} & first)
+    return max(found, key=lambda folder: listed[folder], default=table.parent / "Train")
 
 
-def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    yield folder
-    if depth > 0:
-        for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name != "__MACOSX"):
-            yield from _folders(path, depth - 1)
+def _class_of(path: Path, folder: Path, grouping: Grouping) -> str:
+    """The first folder on the way to an image that is named like a group."""
+    return next((part for part in path.relative_to(folder).parts[:-1] if grouping.is_word(part)), "")
 
 
-def _class_of(path: Path, folder: Path) -> str:
-    parts = (part.upper() for part in path.relative_to(folder).parts[:-1])
-    return next((part for part in parts if part in AGE_GROUPS), "")
-
-
-def _read_class_folders(images: list[Path], folder: Path) -> SourceRows:
+def _read_class_folders(images: list[Path], folder: Path, grouping: Grouping) -> SourceRows:
     found = SourceRows("class_folders", folder, [])
     for path in images:
-        if label := _class_of(path, folder):
+        if label := _class_of(path, folder, grouping):
             found.rows.append({"path": _relative(path, folder), "label": label})
         else:
-            found.excluded["no_class_folder"] += 1
+            _exclude_folder(found, path)
+    return found
+
+
+def _exclude_folder(found: SourceRows, path: Path) -> None:
+    found.excluded["no_class_folder"] += 1
+    found.unmatched[path.parent.name if path.parent != found.root else "(no folder)"] += 1
+
+
+def _numbered_folders(images: list[Path], folder: Path) -> set[str]:
+    """Names of folders that are an age, a range of ages or the index of a group."""
+    parts = {part for path in images for part in path.relative_to(folder).parts[:-1]}
+    return {part for part in parts if parse_ages(part)}
+
+
+def _read_age_folders(images: list[Path], folder: Path, numbered: set[str]) -> SourceRows:
+    """Rows by the first folder named by age; folders 0, 1, 2 alone are the groups' indices."""
+    are_indices = len(numbered) > 1 and numbered <= {"0", "1", "2"}
+    found = SourceRows("class_folders" if are_indices else "age_folders", folder, [])
+    for path in images:
+        part = next((part for part in path.relative_to(folder).parts[:-1] if part in numbered), "")
+        if part:
+            found.rows.append({"path": _relative(path, folder), "label" if are_indices else AGE: part})
+        else:
+            _exclude_folder(found, path)
     return found
 
 
@@ -139,46 +175,19 @@ def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def read_faces_csv(table: Path, age_column: str | None) -> SourceRows:
-    """Rows of any csv with a path and a label or age column; labels win unless `age_column` is given."""
-    content = read_csv(table)
-    path_name, label_name, age_name = _find_columns(content, table, age_column)
+def read_faces_csv(table: Path, given: ColumnNames, root: Path | None = None) -> SourceRows:
+    """Rows of any csv with a path and a label or age column; labels win unless an age column is given.
+
+    Paths are relative to `root`, by default as `manifest_root` says.
+    """
+    content = read_table(table)
+    names = find_columns(content, table, given)
     if _is_kaggle(table) and (table.parent / "Train").is_dir():
-        return _read_kaggle(table, table.parent)
-    root = read_manifest(table, need_label=False)[0].root if path_name == "path" else table.parent
+        return _read_kaggle(table, find_images(table.parent, depth=MAX_DEPTH).images)
+    assert names.path is not None
     rows = []
     for row in content.rows:
-        known = {"path": row[path_name]} | ({"label": row[label_name]} if label_name else {})
-        known |= {AGE: row[age_name]} if age_name else {}
-        rows.append(known | rename_reserved(row, path_name, label_name, age_name))
-    return SourceRows("csv", root, rows)
-
-
-def _find_columns(
-    content: CsvTable, table: Path, age_column: str | None
-) -> tuple[str, str | None, str | None]:
-    """Names of the path, label and age columns; raises DataError where a path or both others lack."""
-    names = content.columns
-    if age_column is not None and age_column not in names:
-        raise DataError(f"{table} has no column '{age_column}'.", hint=f"Its columns: {', '.join(names)}.")
-    path_name = pick_column(names, PATH_NAMES)
-    label_name = None if age_column else pick_column(names, LABEL_NAMES)
-    age_name = age_column or pick_column(names, (AGE,))
-    if path_name is None or (label_name is None and age_name is None):
-        raise DataError(
-            f"{table} has the columns {', '.join(names) or 'none'}.",
-            hint=f"It needs one of {', '.join(PATH_NAMES)} and one of {', '.join(LABEL_NAMES)}, {AGE}.",
-        )
-    return path_name, label_name, age_name
-
-
-def pick_column(names: Sequence[str], allowed: tuple[str, ...]) -> str | None:
-    """The column whose name, in lower case, comes first in `allowed`."""
-    by_key = {name.lower(): name for name in reversed(names)}
-    return next((by_key[key] for key in allowed if key in by_key), None)
-
-
-def rename_reserved(row: Row, *used: str | None) -> Row:
-    """The columns not used; one with the name of a path, label or age becomes `source_...`."""
-    rest = {name: value for name, value in row.items() if name not in used}
-    return {f"source_{k}" if k in {"path", "label", AGE} else k: v for k, v in rest.items()}
+        known = {"path": row[names.path]} | ({"label": row[names.label]} if names.label else {})
+        known |= {AGE: row[names.age]} if names.age else {}
+        rows.append(known | rename_reserved(row, names.path, names.label, names.age))
+    return SourceRows("csv", (root or manifest_root(table)).resolve(), rows)

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.ages import plain_age
+from threeages.data.columns import AGE, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
+from threeages.data.paths import path_inside, root_hint
 from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
 from threeages.files import CsvTable, Row, atomic_path, read_csv, write_rows
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
@@ -79,8 +82,8 @@ def find_rows(
 
 
 def name_identity(columns: Columns) -> Columns:
-    """The columns with the first of IDENTITY_ALIASES renamed to `identity`, where that is absent."""
-    alias = next((name for name in IDENTITY_ALIASES if name in columns), None)
+    """The columns with `identity`, or where it is absent the first of IDENTITY_ALIASES, named so."""
+    alias = pick_column(list(columns), (IDENTITY, *IDENTITY_ALIASES))
     if alias is None or IDENTITY in columns:
         return columns
     return {IDENTITY if name == alias else name: cells for name, cells in columns.items()}
@@ -91,29 +94,37 @@ def read_manifest(
 ) -> tuple[Manifest, list[InvalidRow]]:
     """Read a csv or `.parquet` with the columns `path` and `label`; invalid rows are returned beside it.
 
-    Paths are relative to `root`, which defaults to the folder named in the sidecar `<name>.json` that
-    `save_manifest` writes, and without one to the file's own folder. `need_label=False` allows rows without a
-    label. A column `cluster_id` or `person` is read as `identity` where that column is absent. Raises
-    DataError where the file cannot be read or lacks a column.
+    Paths are relative to `root`, see `manifest_root`; a link inside it may point anywhere. `need_label=False`
+    allows rows without a label. Columns are found by their usual names in any case; `cluster_id` or `person`
+    is read as `identity` where that column is absent. Raises DataError where the file cannot be read or lacks
+    a column.
     """
-    table = _read_table(path, need_label)
-    base = (root or _sidecar_root(path) or path.parent).resolve()
+    table = _name_columns(read_table(path), path, need_label)
+    base = (root or manifest_root(path)).resolve()
     invalid: list[InvalidRow] = []
     rows: list[Row] = []
     labels: list[int] = []
     seen: set[str] = set()
     for line, row in zip(table.lines, table.rows, strict=True):
         label, reason = _read_label(row.get("label", ""), need_label)
-        reason = reason or _check_path(row["path"], base, seen)
-        if reason:
-            invalid.append(InvalidRow(line, row["path"], *reason))
+        inside = path_inside(row["path"], base)
+        reason = reason or _check_path(row["path"], inside, base, seen)
+        if reason or inside is None:
+            invalid.append(InvalidRow(line, row["path"], *(reason or ("no_path", ""))))
             continue
-        seen.add(row["path"])
-        rows.append(row)
+        seen.add(inside)
+        rows.append(row | {"path": inside})
         labels.append(label)
     columns = {n: tuple(row[n] for row in rows) for n in table.columns if n not in {"path", "label"}}
+    if AGE in columns:
+        columns[AGE] = tuple(map(plain_age, columns[AGE]))
     paths = tuple(row["path"] for row in rows)
     return Manifest(base, paths, np.asarray(labels, dtype=np.int64), name_identity(columns)), invalid
+
+
+def manifest_root(path: Path) -> Path:
+    """The folder named in the sidecar `<name>.json` of `save_manifest`, else the file's own folder."""
+    return _sidecar_root(path) or path.parent
 
 
 def load_manifest(path: Path, *, root: Path | None = None, need_label: bool = True) -> Manifest:
@@ -127,7 +138,7 @@ def load_manifest(path: Path, *, root: Path | None = None, need_label: bool = Tr
         more = f"\n  and {len(invalid) - 5} more" if len(invalid) > 5 else ""
         raise DataError(
             f"{path} has {len(invalid)} rows that cannot be used:\n{lines}{more}",
-            hint="Correct or delete them.",
+            hint=_correct_hint([row.path for row in invalid if row.status == "outside_root"]),
         )
     if not len(manifest):
         raise DataError(f"{path} has no rows.", hint="It needs at least one row: path,label.")
@@ -153,17 +164,50 @@ def save_manifest(manifest: Manifest, path: Path, *, provenance: dict[str, Any] 
         part.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_table(path: Path, need_label: bool) -> CsvTable:
-    """The table in the file; raises DataError where a column is missing."""
-    table = _read_parquet(path) if _is_parquet(path) else read_csv(path)
-    missing = [n for n in (("path", "label") if need_label else ("path",)) if n not in table.columns]
+def _correct_hint(outside: list[str]) -> str:
+    hint = "Correct or delete them, or run 'threeages data import', which reads more spellings."
+    return f"{hint} {root_hint(outside)}" if outside else hint
+
+
+def _name_columns(table: CsvTable, path: Path, need_label: bool) -> CsvTable:
+    """The table with its path, label and age named so; raises DataError where a column is missing."""
+    found = {
+        "path": pick_column(table.columns, PATH_NAMES),
+        "label": _find_label(table, need_label),
+        AGE: pick_column(table.columns, AGE_NAMES[:1]),
+    }
+    missing = [name for name in ("path", "label")[: 1 + need_label] if found[name] is None]
     if missing:
         raise DataError(
             f"{path} has no column {' or '.join(missing)}; its columns are "
             f"{', '.join(table.columns) or 'none'}.",
-            hint="A manifest has the columns path,label and optionally identity, age and others.",
+            hint="A manifest has the columns path,label and optionally identity, age and others; "
+            "'threeages data import' makes one of other columns.",
         )
-    return table
+    return rename_columns(table, {old: new for new, old in found.items() if old is not None})
+
+
+def _find_label(table: CsvTable, need_label: bool) -> str | None:
+    """The label's column; where none is needed, one named otherwise must hold nothing but labels."""
+    name = pick_column(table.columns, LABEL_NAMES)
+    if name is None or need_label or name == pick_column(table.columns, LABEL_NAMES[:1]):
+        return name
+    return name if all(_read_label(row[name], need_label)[1] is None for row in table.rows) else None
+
+
+def rename_columns(table: CsvTable, names: Mapping[str, str]) -> CsvTable:
+    """The table with columns renamed, old name to new; another of a new name becomes `source_...`."""
+    taken = set(names.values())
+    new = {name: names.get(name, f"source_{name}" if name in taken else name) for name in table.columns}
+    if all(old == name for old, name in new.items()):
+        return table
+    rows = tuple({new[name]: cell for name, cell in row.items()} for row in table.rows)
+    return CsvTable(tuple(new.values()), rows, table.lines)
+
+
+def read_table(path: Path) -> CsvTable:
+    """The cells of a csv or `.parquet` as text; raises DataError where it cannot be read."""
+    return _read_parquet(path) if _is_parquet(path) else read_csv(path)
 
 
 def _read_parquet(path: Path) -> CsvTable:
@@ -172,7 +216,9 @@ def _read_parquet(path: Path) -> CsvTable:
     try:
         table = parquet.read_table(path)
     except OSError as error:
-        raise DataError(f"Cannot read {path}: {error}.", hint="Check the path and its rights.") from error
+        raise DataError(
+            f"Cannot read {path}: {error}.", hint="Check the path and its permissions."
+        ) from error
     except arrow.ArrowException as error:
         raise DataError(f"{path} is not a parquet file: {error}.", hint="Write it again.") from error
     rows = [{k: "" if v is None else str(v).strip() for k, v in row.items()} for row in table.to_pylist()]
@@ -201,25 +247,18 @@ def _read_label(text: str, need_label: bool) -> tuple[int, Reason | None]:
         return UNKNOWN, ("bad_label", f"{error.message} {error.hint}")
 
 
-def _check_path(name: str, base: Path, seen: set[str]) -> Reason | None:
+def _check_path(name: str, inside: str | None, base: Path, seen: set[str]) -> Reason | None:
     """Why a row may not have this path, or None where it may."""
     if not name:
         return "no_path", "The path is empty."
-    if not _is_inside(name, base):
+    if inside is None:
         return (
             "outside_root",
             f"The path leaves {base}. Allowed: paths inside it; --root names another folder.",
         )
-    if name in seen:
+    if inside in seen:
         return "duplicate_row", "The path stands in an earlier row too; that one counts."
     return None
-
-
-def _is_inside(name: str, base: Path) -> bool:
-    try:
-        return (base / name).resolve().is_relative_to(base)
-    except (OSError, ValueError, RuntimeError):  # a null character, a name too long, a loop of links
-        return False
 
 
 def _sidecar_root(path: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """Several manifests as one, so that data sets with different labels train together."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def merge_manifests(manifests: Mapping[str, Manifest]) -> Manifest:
         )
     paths = tuple(file.relative_to(root).as_posix() for m in manifests.values() for file in m.files())
     if len(set(paths)) < len(paths):
-        raise DataError("An image is in more than one of the manifests.", hint="Keep it in one.")
+        twice = next(path for path, count in Counter(paths).items() if count > 1)
+        raise DataError(f"{twice} is in more than one of the manifests.", hint="Keep its row in one.")
     return Manifest(root, paths, np.concatenate([m.labels for m in manifests.values()]), columns)
 
 

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.duplicates import Pairs, link_rows
 from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import ConfigError, DataError, MissingDependencyError
 
@@ -19,16 +20,18 @@ VALIDATION_PARTS = 8  # one part in eight of what the test fold leaves is valida
 class Split:
     """Row indices of a manifest, int64: `train` fits, `validation` chooses the epoch, `test` is scored once.
 
-    Mode `identity`: no identity and no image with identical pixels is on two sides. Mode `random`:
+    Mode `identity`: no identity, no image with identical pixels and no near duplicate is on two sides. Mode
+    `random`:
     `validation` IS `test`, as in the reference study, and identities are on both sides, so that the score is
     too high for new identities. Mode `none`: every row is in `train`. `leaked_duplicates` counts test images
-    with an exact duplicate in `train`.
+    with an exact duplicate in `train`, `leaked_near_duplicates` those with a near duplicate alone.
     """
 
     train: Rows
     validation: Rows
     test: Rows
     leaked_duplicates: int
+    leaked_near_duplicates: int = 0
 
 
 def create_split(
@@ -39,15 +42,19 @@ def create_split(
     fold: int = 0,
     folds: int = 5,
     seed: int = 42,
+    near: Pairs | None = None,
 ) -> Split:
     """Split the rows of a manifest into train, validation and test rows.
 
     `digests`, uint8 `(n, 16)`, are equal for images with identical pixels (`faces.images.pixel_digest`). Mode
     `identity` tests on one of `folds` parts of the identities; the other modes use neither `fold` nor
-    `folds`. Raises ConfigError where a setting is not allowed, DataError in mode `identity` where a row has
-    no identity or the identities are too few.
+    `folds`. `near` holds pairs of rows `(k, 2)` that are near duplicates (`data.duplicates`): identities that
+    they link move to one side, all others stay where they were without them. Raises ConfigError where a
+    setting is not allowed, DataError in mode `identity` where a row has no identity or the identities are too
+    few.
     """
     _check(mode, fold, folds)
+    near = np.empty((0, 2), dtype=np.int64) if near is None else near
     images = _image_ids(digests)
     if mode == "none":
         train, validation, test = np.arange(len(manifest)), *(np.empty(0, dtype=np.int64),) * 2
@@ -55,8 +62,10 @@ def create_split(
         train, test = _split_random(len(manifest), seed)
         validation = test
     else:
-        train, validation, test = _split_identities(manifest, images, fold, folds, seed)
-    return Split(train, validation, test, int(np.isin(images[test], images[train]).sum()))
+        train, validation, test = _split_identities(manifest, images, near, fold, folds, seed)
+    exact = np.isin(images[test], images[train])
+    alike = np.isin(images[test], _find_near_images(images, near, train))
+    return Split(train, validation, test, int(exact.sum()), int((alike & ~exact).sum()))
 
 
 def _check(mode: str, fold: int, folds: int) -> None:
@@ -79,26 +88,28 @@ def _split_random(n: int, seed: int) -> tuple[Rows, Rows]:
 
 
 def _split_identities(
-    manifest: Manifest, images: Rows, fold: int, folds: int, seed: int
+    manifest: Manifest, images: Rows, near: Pairs, fold: int, folds: int, seed: int
 ) -> tuple[Rows, Rows, Rows]:
     """Train, validation and test rows, no identity in two of them."""
     labels, identities = manifest.labels, _merged_identities(manifest, images)
+    linked = link_rows(int(identities.max()) + 1, identities[near])[identities]
+    members = np.stack([identities, linked], axis=1)
     everything = np.arange(len(manifest))
-    most = _count_parts(labels, identities, everything)
+    most = _count_parts(labels, linked, everything)
     if most < folds:
         raise DataError(
             f"The manifest is too small for {folds} folds by identity: it allows at most {most}.",
             hint=f"Give --folds {most}." if most > 1 else "Add images of more identities.",
         )
-    rest, test = _take_part(labels, identities, everything, fold, folds, seed)
-    parts = min(VALIDATION_PARTS, _count_parts(labels, identities, rest))
+    rest, test = _take_part(labels, members, everything, fold, folds, seed)
+    parts = min(VALIDATION_PARTS, _count_parts(labels, linked, rest))
     if parts < 2:
         raise DataError(
-            f"Fold {fold} of {folds} leaves {len(np.unique(identities[rest]))} identities in {len(rest)} "
+            f"Fold {fold} of {folds} leaves {len(np.unique(linked[rest]))} identities in {len(rest)} "
             "images; train and validation rows need at least 2 identities, and 2 images of one age group.",
             hint="Add images of more identities, or give more --folds.",
         )
-    train, validation = _take_part(labels, identities, rest, 0, parts, seed)
+    train, validation = _take_part(labels, members, rest, 0, parts, seed)
     return train, validation, test
 
 
@@ -109,16 +120,39 @@ def _count_parts(labels: Rows, identities: Rows, rows: Rows) -> int:
 
 
 def _take_part(
-    labels: Rows, identities: Rows, rows: Rows, part: int, parts: int, seed: int
+    labels: Rows, members: Rows, rows: Rows, part: int, parts: int, seed: int
 ) -> tuple[Rows, Rows]:
-    """(rest, part) of the rows, identities whole and labels stratified."""
+    """(rest, part) of the rows, identities whole and labels stratified.
+
+    `members` `(n, 2)` holds each row's identity and what it is linked to. Linked identities move to the part
+    that has most of their rows, so that the other identities' parts do not depend on them; only where that
+    leaves a part empty are they parted as one from the start.
+    """
+    identities, linked = members[rows].T
+    chosen = _move_linked(_assign_parts(labels[rows], identities, parts, seed), linked, parts)
+    if len(np.unique(chosen)) < parts:
+        chosen = _assign_parts(labels[rows], linked, parts, seed)
+    return rows[chosen != part], rows[chosen == part]
+
+
+def _move_linked(chosen: Rows, linked: Rows, parts: int) -> Rows:
+    """The part of every row `(n,)`: of linked rows the one that most of them are in."""
+    counts = np.zeros((int(linked.max()) + 1, parts), dtype=np.int64)
+    np.add.at(counts, (linked, chosen), 1)
+    return np.asarray(counts.argmax(axis=1)[linked], dtype=np.int64)
+
+
+def _assign_parts(labels: Rows, identities: Rows, parts: int, seed: int) -> Rows:
+    """A part from 0 for every row `(n,)`, identities whole and labels stratified."""
     try:
         from sklearn.model_selection import StratifiedGroupKFold
     except ImportError as error:
         raise MissingDependencyError("scikit-learn", "train") from error
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
-    rest, taken = list(splitter.split(rows, labels[rows], identities[rows]))[part]
-    return rows[rest], rows[taken]
+    chosen = np.empty(len(labels), dtype=np.int64)
+    for part, (_, taken) in enumerate(splitter.split(labels, labels, identities)):
+        chosen[taken] = part
+    return chosen
 
 
 def _merged_identities(manifest: Manifest, images: Rows) -> Rows:
@@ -139,6 +173,12 @@ def _merged_identities(manifest: Manifest, images: Rows) -> Rows:
     n = int(numbers.max()) + 1
     edges = coo_matrix((np.ones(len(numbers)), (numbers, n + images)), shape=(n + len(images),) * 2)
     return np.asarray(connected_components(edges, directed=False)[1][numbers], dtype=np.int64)
+
+
+def _find_near_images(images: Rows, near: Pairs, rows: Rows) -> Rows:
+    """Numbers of the images that are near duplicates of an image among these rows."""
+    pairs = np.concatenate([images[near], images[near][:, ::-1]])
+    return np.asarray(pairs[np.isin(pairs[:, 0], images[rows]), 1], dtype=np.int64)
 
 
 def _image_ids(digests: NDArray[np.uint8]) -> Rows:

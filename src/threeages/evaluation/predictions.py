@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import IDENTITY, find_rows, name_identity
+from threeages.data.columns import LABEL_NAMES, PATH_NAMES, pick_column
+from threeages.data.manifest import IDENTITY, find_rows, name_identity, rename_columns
 from threeages.errors import DataError
 from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
 from threeages.files import CsvTable, atomic_path, read_csv
@@ -148,7 +149,7 @@ def is_predictions(path: Path) -> bool:
     """Whether a file is a csv with columns of probabilities, unlike a manifest; DataError if unreadable."""
     if path.suffix.lower() == ".parquet":  # only manifests are written so
         return False
-    return any(name in PROB_COLUMNS for name in read_csv(path).columns)
+    return not path.is_dir() and any(pick_column(read_csv(path).columns, (n,)) for n in PROB_COLUMNS)
 
 
 def _number(text: str) -> float:
@@ -168,8 +169,11 @@ def _own_cells(table: PredictionTable, i: int) -> Sequence[str]:
 
 
 def _read_table(path: Path) -> CsvTable:
-    """The table in the file; raises DataError where a column is missing."""
+    """The table in the file, its own columns named as in OWN_COLUMNS; DataError where one is missing."""
     table = read_csv(path)
+    usual = dict.fromkeys(OWN_COLUMNS) | {"path": PATH_NAMES, "label": LABEL_NAMES}
+    found = {pick_column(table.columns, names or (own,)): own for own, names in usual.items()}
+    table = rename_columns(table, {old: own for old, own in found.items() if old is not None})
     missing = [n for n in ("path", "label", *PROB_COLUMNS) if n not in table.columns]
     if missing:
         raise DataError(
@@ -187,7 +191,7 @@ def _status(row: dict[str, str]) -> str:
 def _probs(row: dict[str, str]) -> tuple[float, ...]:
     text = [row[n] for n in PROB_COLUMNS]
     try:
-        values = tuple(float(t) for t in text)
+        values = tuple(float(t.replace(",", ".")) for t in text)
     except ValueError:
         values = ()
     if not values or not all(0 <= v <= 1 for v in values) or abs(sum(values) - 1) > SUM_TOLERANCE:

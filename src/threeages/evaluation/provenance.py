@@ -15,7 +15,8 @@ class Provenance:
     """How the rows of a run were split, and its seed; '' and None where that is unknown.
 
     `split` is 'random', 'identity' or 'none'. `leaked_duplicates` counts the test rows that are exact
-    duplicates of a training row, `shared_identities` the identities on both sides. `selected_on_test` says
+    duplicates of a training row, `leaked_near_duplicates` those with a near duplicate alone, and
+    `shared_identities` the identities on both sides. `selected_on_test` says
     whether the epoch was chosen on the test rows.
     """
 
@@ -24,6 +25,7 @@ class Provenance:
     leaked_duplicates: int | None = None
     shared_identities: int | None = None
     selected_on_test: bool | None = None
+    leaked_near_duplicates: int | None = None
 
     def notes(self) -> tuple[str, ...]:
         """Warnings to show beside every metric of these predictions; none unless the split is random."""
@@ -35,13 +37,16 @@ class Provenance:
             f"{self.leaked_duplicates:,} of them are exact duplicates of training images"
             if self.leaked_duplicates
             else "",
+            f"{self.leaked_near_duplicates:,} are near duplicates of training images"
+            if self.leaked_near_duplicates
+            else "",
         ]
         return (f"Random split: {'; '.join(filter(None, reasons))}. {ADVICE}",) if any(reasons) else ()
 
 
 def _identities_note(shared: int | None) -> str:
     if shared is None:
-        return "the same identities are in training and among the rows evaluated"
+        return "the same identities may be in training and among the rows evaluated"
     return f"{shared:,} identities are in training and among the rows evaluated" if shared else ""
 
 
@@ -59,6 +64,7 @@ def read_provenance(folder: Path) -> Provenance:
         _typed(int, split.get("leaked_duplicates")),
         _typed(int, split.get("shared_identities")),
         _typed(bool, split.get("selected_on_test", last)),
+        _typed(int, split.get("leaked_near_duplicates")),
     )
 
 
@@ -71,6 +77,7 @@ def join_provenance(parts: Iterable[Provenance]) -> Provenance:
         _sum(part.leaked_duplicates for part in found),
         _sum(part.shared_identities for part in found),
         _common(part.selected_on_test for part in found),
+        _sum(part.leaked_near_duplicates for part in found),
     )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.numpy_helper
-import onnxruntime
 from numpy.typing import NDArray
+
+from threeages.sessions import Session, create_session
 
 INPUT = "pixels"
 BATCH = 16  # images
@@ -89,9 +90,7 @@ def _find_path(graph: onnx.GraphProto, start: str, end: str) -> tuple[list[onnx.
     return nodes, INPUT in needed
 
 
-def _open_part(
-    model: onnx.ModelProto, nodes: list[onnx.NodeProto], start: str, end: str
-) -> onnxruntime.InferenceSession:
+def _open_part(model: onnx.ModelProto, nodes: list[onnx.NodeProto], start: str, end: str) -> Session:
     """A session of the nodes alone, from the tensor `start` to the tensor `end`."""
     floats = onnx.TensorProto.FLOAT
     inputs = (
@@ -106,6 +105,4 @@ def _open_part(
         functions=model.functions,
         ir_version=model.ir_version,
     )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return create_session(part.SerializeToString())

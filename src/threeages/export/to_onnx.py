@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.numpy_helper
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from threeages.faces.images import Pixels
 from threeages.files import atomic_path
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.classifier import Classifier
+from threeages.sessions import Session, create_session
 from threeages.signature import METADATA_KEY, Signature
 
 TOLERANCE = 1e-4  # largest difference in a probability between torch and ONNX Runtime
@@ -158,7 +158,7 @@ def _max_difference(outputs: "_Outputs", data: bytes) -> float:
     """The largest difference of a probability between ONNX Runtime and torch, on random pixels."""
     size = outputs.model.signature.input_size
     pixels = np.random.default_rng(0).integers(0, 256, (GATE_IMAGES, size, size, 3), dtype=np.uint8)
-    found = _session(data).run(list(outputs.names), {"pixels": pixels})
+    found = create_session(data).run(list(outputs.names), {"pixels": pixels})
     pairs = zip(found, outputs.run(pixels), strict=True)
     return max(float(np.abs(values - expected).max()) for values, expected in pairs)
 
@@ -166,7 +166,7 @@ def _max_difference(outputs: "_Outputs", data: bytes) -> float:
 def _compare_int8(parity: Parity, exact: bytes, data: bytes, faces: Faces) -> Parity:
     """With agreement and accuracy of the int8 form added; `exact` stands for torch, being faster."""
     pixels, labels = faces.pixels[CALIBRATION:], faces.labels[CALIBRATION:]
-    expected, found = (_classes(_session(content), pixels) for content in (exact, data))
+    expected, found = (_classes(create_session(content), pixels) for content in (exact, data))
     known = labels != UNKNOWN
     lost = ((expected == labels).astype(int) - (found == labels))[known]
     error = float(lost.std() / np.sqrt(len(lost))) if len(lost) else 0.0
@@ -174,13 +174,9 @@ def _compare_int8(parity: Parity, exact: bytes, data: bytes, faces: Faces) -> Pa
     return replace(parity, agreement=float((found == expected).mean()), accuracy_loss=loss, loss_error=error)
 
 
-def _classes(session: onnxruntime.InferenceSession, pixels: Pixels) -> NDArray[np.int64]:
+def _classes(session: Session, pixels: Pixels) -> NDArray[np.int64]:
     batches = (pixels[i : i + GATE_BATCH] for i in range(0, len(pixels), GATE_BATCH))
     return np.concatenate([session.run(["probs"], {"pixels": b})[0].argmax(axis=1) for b in batches])
-
-
-def _session(data: bytes) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
 def _store_float16(graph: onnx.GraphProto) -> None:

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from threeages.errors import ModelError
 from threeages.faces.crop import Face
 from threeages.faces.detect import MIN_SCORE
 from threeages.faces.images import Pixels, shrink_image
+from threeages.sessions import create_session
 
 YUNET_PATH = Path(__file__).parents[1] / "assets" / "yunet.onnx"
 FULL_SIDE = 640  # pixels of the detector's longer side; it still finds faces of about 10 pixels there
@@ -28,19 +29,28 @@ Arrays = Sequence[NDArray[np.float32]]
 class YuNet:
     """YuNet (Wu, Peng and Yu, "YuNet: a tiny millisecond-level face detector", 2023).
 
-    Threads may share one detector. Raises ModelError where its file is missing.
+    Threads may share one detector; a copy, and one in another process, loads the file again. Raises
+    ModelError where its file is missing.
     """
 
     def __init__(self, path: Path = YUNET_PATH) -> None:
         if not path.is_file():
             raise ModelError(f"The face detector {path} is missing.", hint="Install threeages again.")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1  # work is spread over images, not inside one
-        options.enable_mem_pattern = False  # photos differ in size
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._path = path.absolute()
         kinds = ("cls", "obj", "bbox", "kps")
         self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in kinds]
+        self._session = self._open()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._session = self._open()
+
+    def _open(self) -> Any:
+        # one thread, as work is spread over images; no pattern, as photos differ in size
+        return create_session(self._path, threads=1, memory_pattern=False)
 
     def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
         """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image.

@@ -1,46 +1,42 @@
 """Exported models on ONNX Runtime, with their signatures."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from threeages.errors import ModelError
+from threeages.errors import ModelError, ThreeAgesError
 from threeages.faces.images import Pixels
 from threeages.files import atomic_path
+from threeages.sessions import create_session, session_device
 from threeages.signature import METADATA_KEY, Signature
 
 
-def create_session(model: Path | bytes, *, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """A session on the CPU for the ONNX model in a file or in bytes.
-
-    `threads` is the number of threads inside one run; None takes all cores. Raises what ONNX Runtime raises.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    # idle threads must sleep: spinning takes cores from the threads that decode images
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 class OnnxModel:
-    """An exported model with its signature, on the CPU; threads may share it.
+    """An exported model with its signature, on the CPU or another device; threads may share it.
 
-    `threads` is the number of threads inside one run; None takes all cores. Raises ModelError where the file
-    is missing, is not ONNX or carries no signature of this package.
+    A copy, and one in another process, loads the file again. `threads` is the number of threads inside one
+    run; None takes all cores. `device` is as for `sessions.create_session`; the attribute of that name is the
+    one in use. Raises ModelError where the file is missing, is not ONNX or carries no signature of this
+    package, and ConfigError for an unknown device.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
         if not path.is_file():
             raise ModelError(
                 f"There is no model {path}.", hint="Give 'default', an ONNX file or a run folder."
             )
         try:
-            self._session = create_session(path, threads=threads)
+            # idle threads must sleep: spinning takes cores from the threads that decode images
+            self._open = partial(
+                create_session, path.absolute(), device=device, threads=threads, spinning=False
+            )
+            self._session = self._open()
             metadata = self._session.get_modelmeta().custom_metadata_map
+        except ThreeAgesError:
+            raise
         except Exception as error:  # onnxruntime raises its own unrelated classes
             raise ModelError(
                 f"{path} is not an ONNX model: {error}", hint="Write one: threeages export RUN."
@@ -50,7 +46,15 @@ class OnnxModel:
                 f"{path} carries no threeages signature.", hint="Write one: threeages export RUN."
             )
         self.signature = Signature.from_json(metadata[METADATA_KEY])
+        self.device = session_device(self._session)
         self.has_years = "years" in {output.name for output in self._session.get_outputs()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._session = self._open()
 
     def predict(self, pixels: Pixels) -> NDArray[np.float32]:
         """Probabilities `(n, 3)` of the age groups for face crops, uint8 RGB `(n, size, size, 3)`."""

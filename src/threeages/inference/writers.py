@@ -40,15 +40,17 @@ COLUMNS = (
 
 
 def write_records(records: Iterable[Record], out: TextIO, kind: str) -> None:
-    """Write records as they come: `jsonl` as one JSON object a line, `csv` as rows below a header."""
+    """Write and flush records as they come: `jsonl` as a JSON object a line, `csv` as rows below a header."""
     if kind == "jsonl":
         for record in records:
             out.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
+            out.flush()
         return
     out.write(",".join(column.name for column in COLUMNS) + "\n")
     for record in records:
         raw = record.to_dict()
         out.write(",".join(_cell(raw, column) for column in COLUMNS) + "\n")
+        out.flush()
 
 
 def format_records(records: Iterable[Record], kind: str) -> str:
@@ -58,12 +60,16 @@ def format_records(records: Iterable[Record], kind: str) -> str:
     return out.getvalue()
 
 
-def _cell(raw: dict[str, Any], column: Column) -> str:
-    """The text of one cell; written by hand, as versions of the csv module differ in what they quote.
+def escape_formula(text: str) -> str:
+    """The text, with an apostrophe in front where a spreadsheet would take it for a formula.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front: file names may come from
-    strangers (OWASP, "CSV injection").
+    File names may come from strangers (OWASP, "CSV injection").
     """
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def _cell(raw: dict[str, Any], column: Column) -> str:
+    """The text of one cell; written by hand, as versions of the csv module differ in what they quote."""
     value: Any = raw
     for key in column.keys:
         value = None if value is None else value[key]
@@ -71,7 +77,5 @@ def _cell(raw: dict[str, Any], column: Column) -> str:
         return ""
     if column.digits is not None:
         return f"{value:.{column.digits}f}"
-    text = SET_SEPARATOR.join(value) if isinstance(value, list) else str(value)
-    if text.startswith(FORMULA_STARTS):
-        text = f"'{text}"
+    text = escape_formula(SET_SEPARATOR.join(value) if isinstance(value, list) else str(value))
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text

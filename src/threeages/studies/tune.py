@@ -13,7 +13,7 @@ import optuna
 import torch
 
 from threeages.data.manifest import Manifest
-from threeages.errors import DataError, ThreeAgesError
+from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.evaluation.plots import Trial, plot_search, save_figure
 from threeages.files import atomic_path, write_rows
 from threeages.training.build import create_data, create_model, open_data
@@ -49,6 +49,8 @@ def run_search(search: Search) -> TrainConfig:
     are in neither training nor test rows when the split is by identity. Raises DataError where no trial
     completed.
     """
+    if search.base.split == "none":
+        raise ConfigError("A search needs validation rows.", hint="Give --split identity or --split random.")
     search.out.mkdir(parents=True, exist_ok=True)
     study = _open_study(search, 0)
     # the pixel cache is built here once; otherwise every process would build it

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from threeages.data.cache import PixelCache, open_faces
+from threeages.data.cache import PixelCache, open_faces, open_near_duplicates
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split, create_split
 from threeages.data.stored import FEATURES_FOLDER
@@ -40,8 +40,15 @@ def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -
             f"{len(cache.failed)} images cannot be read: {manifest.paths[first]} ({cache.failed[first]}) ...",
             hint="Run: threeages data audit MANIFEST, then remove their rows.",
         )
+    near = None if config.split == "none" else open_near_duplicates(cache)
     split = create_split(
-        manifest, cache.digests, config.split, fold=config.fold, folds=config.folds, seed=config.seed
+        manifest,
+        cache.digests,
+        config.split,
+        fold=config.fold,
+        folds=config.folds,
+        seed=config.seed,
+        near=near,
     )
     return cache, split
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from threeages.export.to_onnx import trace
 from threeages.files import atomic_path
 from threeages.models.classifier import Classifier
 from threeages.progress import track_progress
+from threeages.sessions import create_session
 
 BATCH = 32
 FLOAT16_MAX = 65504.0
@@ -123,7 +123,7 @@ def _create_runner(module: StageSlice) -> Callable[[NDArray[Any]], NDArray[np.fl
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not module.start and not gains_by_bfloat16(module.model):
         data = trace(module, module.model.signature.input_size, "features")
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        session = create_session(data)
         return lambda batch: np.asarray(session.run(None, {"pixels": batch})[0])
     return lambda batch: module.compute(batch, device).cpu().numpy()
 

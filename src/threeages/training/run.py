@@ -3,7 +3,6 @@
 import json
 import platform
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,17 @@ from threeages.evaluation.collect import answer_table
 from threeages.evaluation.plots import plot_curves, save_figure
 from threeages.evaluation.predictions import PredictionTable
 from threeages.files import atomic_path
+from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.training.batches import TrainingData, compute_outputs, open_source
 from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.checkpoint import LAST, load_checkpoint
+from threeages.training.checks import check_rows, check_training
 from threeages.training.config import TrainConfig
 from threeages.training.loop import Epoch, fit_model
 from threeages.training.recipes import CONFIG_FILE, read_config
 from threeages.training.tasks import ClassificationTask, select_targets
 
-PACKAGES = ("threeages", "torch", "numpy", "opencv-python-headless", "pillow")
+PACKAGES = ("threeages", "torch", "numpy", "pillow", *OPENCV, *ONNX_RUNTIME)
 
 
 def run_training(
@@ -41,11 +42,14 @@ def run_training(
     """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
     Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
-    every epoch. Raises DataError where an image cannot be read (`threeages data audit` finds them) and
+    every epoch. What can be checked is checked before an image is read, see `check_training`. Raises
+    DataError where an image cannot be read (`threeages data audit` finds them) and
     ConfigError where the folder holds another training.
     """
     model = create_model(config, manifest)
+    check_training(model, manifest, config)
     cache, split = open_data(manifest, config, cache_dir)
+    check_rows(model, split.train, manifest.labels)
     _start_run(run, config, describe_split(manifest, split, config))
     data = create_data(manifest, model, cache, cache_dir)
     task, data = create_task(model, manifest, config, split, data, cache_dir)
@@ -69,6 +73,7 @@ def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dic
         "validation": len(split.validation),
         "test": len(split.test),
         "leaked_duplicates": split.leaked_duplicates,
+        "leaked_near_duplicates": split.leaked_near_duplicates,
         "shared_identities": shared,
         "selected_on_test": config.split == "random" and not config.keep_last,
     }
@@ -105,7 +110,7 @@ def _start_run(run: Path, config: TrainConfig, split: dict[str, Any]) -> None:
         "platform": platform.platform(),
         "device": device,
         "threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": list_versions(PACKAGES),
     }
     _write_json(run / "environment.json", environment)
 

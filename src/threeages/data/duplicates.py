@@ -1,0 +1,240 @@
+"""Near duplicates: copies that were compressed, resized, brightened, turned grey, mirrored or cropped.
+
+Every image is compared as the low frequencies of a small grey thumbnail. Windows of one image are compared
+with another image whole, so that a crop is found beside its original; the window is then fitted before the
+two count as near duplicates. results/near-duplicates.csv holds the precision and the recall.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.faces.images import Pixels
+from threeages.progress import track_progress
+
+Pairs = NDArray[np.int64]  # (k, 2) rows i < j
+Floats = NDArray[np.float32]
+
+SIDE = 32  # pixels of a thumbnail's side
+NEAR = 0.96  # similarity of near duplicates once the window is fitted; copies lie above 0.99
+SAME_LOOK = 0.99  # similarity from which an image is searched for by the first of its look alone
+_CANDIDATE = 0.8  # similarity at the nearest window of the grid, before it is fitted
+_PROMISING = 0.88  # similarity after the first moves, from which the fit goes on
+_STEP, _STEPS = 1 / 12, 3  # the grid of windows: up to three twelfths of a side are cropped
+_FIT_STEPS = tuple(_STEP / parts for parts in (2, 2, 4, 4, 8, 8))
+_FREQUENCIES, _BINS = 8, 16  # the 8 lowest frequencies of 16 averages along a side of a window
+_CELLS_EACH = 2  # cells that an image is listed in; several of its windows lead to one of them
+_BLOCK, _PAIRS_BLOCK = 2048, 4096  # images, pairs compared at a time: bounds the memory
+_FLAT = 1e-2  # length of a vector without content: an image of one color is near to nothing
+
+_orders = np.arange(_FREQUENCIES)
+_COSINES = np.cos(np.pi * _orders[:, None] * (np.arange(_BINS) + 0.5) / _BINS)
+_COSINES[0] /= np.sqrt(2)
+# photos hold little of the high frequencies, yet that little tells one face from another
+_WEIGHTS = np.sqrt(np.hypot(_orders[:, None], _orders)).ravel()[1:].astype(np.float32)
+_MIRROR = np.tile((-1.0) ** _orders, _FREQUENCIES)[1:].astype(np.float32)  # mirrors a vector's image
+_SPANS = [(a * _STEP, 1 - b * _STEP) for a in range(_STEPS + 1) for b in range(_STEPS + 1) if a + b <= _STEPS]
+_WINDOWS = np.asarray([(*rows, *columns) for rows in _SPANS for columns in _SPANS])  # y1, y2, x1, x2
+
+
+def create_thumbnail(pixels: Pixels) -> Pixels:
+    """The uint8 grey thumbnail `(SIDE, SIDE)` of a uint8 RGB image, by area averaging."""
+    small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def find_near_duplicates(thumbnails: Pixels, digests: NDArray[np.uint8], *, progress: bool = False) -> Pairs:
+    """Pairs of rows `(k, 2)` that are near but not exact duplicates, sorted, `i < j`.
+
+    `thumbnails` is uint8 `(n, SIDE, SIDE)`, `digests` uint8 `(n, 16)`. Of rows with equal digests the first
+    stands for all. Of many images that look alike each is paired with the first of them, not with all. The
+    time grows with `n` to the power of 1.5. `progress` shows a bar on stderr.
+    """
+    first = np.sort(np.unique(digests, axis=0, return_index=True)[1])
+    small = thumbnails[first].astype(np.float32)
+    if len(small) < 2:
+        return np.empty((0, 2), dtype=np.int64)
+    pairs = np.sort(first[_find_pairs(small, progress)], axis=1)
+    return np.asarray(np.unique(pairs, axis=0), dtype=np.int64)
+
+
+def link_rows(n: int, pairs: Pairs) -> NDArray[np.int64]:
+    """For each of `n` rows `(n,)` the lowest row that pairs link it with (union-find)."""
+    parent = list(range(n))
+
+    def find_root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    for i, j in pairs.tolist():
+        a, b = find_root(i), find_root(j)
+        parent[max(a, b)] = min(a, b)
+    return np.asarray([find_root(i) for i in range(n)], dtype=np.int64)
+
+
+def fit_windows(thumbnails: Pixels, pairs: Pairs) -> tuple[NDArray[np.float64], Floats]:
+    """For each pair the window of its first image that shows the second, and their similarity.
+
+    Windows are `(k, 5)`: y1, y2, x1, x2 as shares of the sides, and 1 where the second image is mirrored.
+    """
+    small = thumbnails.astype(np.float32)
+    windows, found = np.empty((len(pairs), 5)), np.empty(len(pairs), dtype=np.float32)
+    for k, (i, j) in enumerate(pairs.tolist()):
+        target = _describe(small[j : j + 1])[0]
+        likeness = _describe_windows(small[i : i + 1])[0] @ np.stack([target, target * _MIRROR]).T
+        window, mirrored = np.unravel_index(int(likeness.argmax()), likeness.shape)
+        goal = target * _MIRROR if mirrored else target
+        fitted, best = _fit(small[i : i + 1], goal[None], _WINDOWS[window : window + 1], _FIT_STEPS)
+        windows[k], found[k] = (*fitted[0], mirrored), best[0]
+    return windows, found
+
+
+def _find_pairs(small: Floats, progress: bool) -> Pairs:
+    """Pairs of rows of different images: those of one look, and those whose window shows another image."""
+    vectors = np.concatenate([_describe(small[i : i + _BLOCK]) for i in range(0, len(small), _BLOCK)])
+    cells = _Cells(vectors)
+    alike = cells.pair_looks()
+    kept = np.setdiff1d(np.arange(len(small)), alike[:, 1])
+    inside = list(_find_windows(small, cells, kept, progress))
+    return np.concatenate([alike, *inside])
+
+
+class _Cells:
+    """Vectors `(n, d)`, and their mirror images from row n on, listed in the cells of the nearest centers.
+
+    The centers are about sqrt(n) of the vectors themselves, so a crowded look gets more cells.
+    """
+
+    def __init__(self, vectors: Floats) -> None:
+        n = len(vectors)
+        count = min(n, max(1, int(2 * np.sqrt(n))))
+        self.vectors = np.concatenate([vectors, vectors * _MIRROR])
+        self.centers = vectors[np.random.default_rng(0).choice(n, count, replace=False)]
+        each = min(_CELLS_EACH, count)
+        likeness = self.vectors @ self.centers.T
+        nearest = np.argpartition(-likeness, each - 1, axis=1)[:, :each].ravel()
+        order = np.argsort(nearest, kind="stable")
+        bounds = np.searchsorted(nearest[order], np.arange(1, count))
+        self.members = np.split(order // each, bounds)
+
+    def pair_looks(self) -> Pairs:
+        """Pairs (first, later) of the rows that look like an earlier one of their cell."""
+        n = len(self.vectors) // 2
+        later = np.zeros(n, dtype=bool)
+        found: list[Pairs] = []
+        for members in self.members:
+            rest = np.sort(members[members < n])
+            while len(rest := rest[~later[rest]]) > 1:
+                first, rest = rest[0], rest[1:]
+                alike = rest[self.vectors[rest] @ self.vectors[first] >= SAME_LOOK]
+                later[alike] = True
+                found.append(np.stack([np.full_like(alike, first), alike], axis=1))
+        return np.concatenate([np.empty((0, 2), dtype=np.int64), *found])
+
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """List only these rows from now on, and their mirror images."""
+        kept = np.zeros(len(self.vectors) // 2, dtype=bool)
+        kept[rows] = True
+        self.members = [members[kept[members % len(kept)]] for members in self.members]
+
+    def search(self, queries: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        """Query, member and similarity of all candidates `(k,)` in the cells of the queries `(m, d)`."""
+        cell = (queries @ self.centers.T).argmax(axis=1)
+        order = np.argsort(cell, kind="stable")
+        found = [(np.empty(0, dtype=np.int64),) * 2 + (np.empty(0, dtype=np.float32),)]
+        bounds = np.searchsorted(cell[order], np.arange(1, len(self.centers)))
+        for rows, members in zip(np.split(order, bounds), self.members, strict=True):
+            if len(rows) and len(members):
+                likeness = queries[rows] @ self.vectors[members].T
+                i, j = np.nonzero(likeness >= _CANDIDATE)
+                found.append((rows[i], members[j], likeness[i, j]))
+        query, member, likeness = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return query, member, likeness
+
+
+def _find_windows(small: Floats, cells: _Cells, kept: NDArray[np.int64], progress: bool) -> Iterator[Pairs]:
+    """Pairs (image, copy) where a window of the image shows the copy, mirrored or not."""
+    cells.keep(kept)
+    blocks = [kept[i : i + _BLOCK] for i in range(0, len(kept), _BLOCK)]
+    for rows in (
+        track_progress(blocks, f"Comparing {len(kept):,} images", len(blocks)) if progress else blocks
+    ):
+        query, member, likeness = cells.search(
+            _describe_windows(small[rows]).reshape(-1, cells.vectors.shape[1])
+        )
+        image, window = rows[query // len(_WINDOWS)], query % len(_WINDOWS)
+        pair = image * len(cells.vectors) + member
+        order = np.lexsort((-likeness, pair))
+        best = order[np.unique(pair[order], return_index=True)[1]]  # the nearest window of each pair
+        best = best[image[best] != member[best] % len(small)]
+        for part in np.split(best, range(_PAIRS_BLOCK, len(best), _PAIRS_BLOCK)):
+            near = part[_are_near(small[image[part]], cells.vectors[member[part]], _WINDOWS[window[part]])]
+            yield np.stack([image[near], member[near] % len(small)], axis=1)
+
+
+def _are_near(small: Floats, targets: Floats, windows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether a window near those given shows the target `(n,)`."""
+    windows, best = _fit(small, targets, windows, _FIT_STEPS[:1])
+    promising = np.flatnonzero(best >= _PROMISING)
+    near = np.zeros(len(small), dtype=bool)
+    near[promising] = (
+        _fit(small[promising], targets[promising], windows[promising], _FIT_STEPS[1:])[1] >= NEAR
+    )
+    return near
+
+
+def _fit(
+    small: Floats, targets: Floats, windows: NDArray[np.float64], steps: Sequence[float]
+) -> tuple[NDArray[np.float64], Floats]:
+    """Windows moved, one edge at a time, to the most similarity with their targets, and that similarity."""
+    windows = windows.copy()
+    best = (_describe_window(small, windows) * targets).sum(axis=1)
+    for step in steps:
+        for edge in range(4):
+            for move in (-step, step):
+                moved = windows.copy()
+                moved[:, edge] = np.clip(moved[:, edge] + move, 0, 1)
+                likeness = (_describe_window(small, moved) * targets).sum(axis=1)
+                better = likeness > best
+                windows[better], best[better] = moved[better], likeness[better]
+    return windows, best
+
+
+def _describe(small: Floats) -> Floats:
+    """Unit vectors `(n, d)` of whole thumbnails: weighted low frequencies without the mean."""
+    basis = _create_basis(np.zeros(1), np.ones(1))[0]
+    return _normalize(np.asarray(basis @ small @ basis.T, dtype=np.float32).reshape(-1, _FREQUENCIES**2))
+
+
+def _describe_windows(small: Floats) -> Floats:
+    """Unit vectors `(n, windows, d)` of every window of the grid."""
+    spans, k = np.asarray(_SPANS), _FREQUENCIES
+    basis = _create_basis(spans[:, 0], spans[:, 1]).reshape(-1, SIDE)
+    rows = np.asarray(np.matmul(basis, small), dtype=np.float32).reshape(-1, SIDE)
+    values = (rows @ basis.T).reshape(len(small), len(spans), k, len(spans), k)
+    return _normalize(values.transpose(0, 1, 3, 2, 4).reshape(len(small), -1, k * k))
+
+
+def _describe_window(small: Floats, windows: NDArray[np.float64]) -> Floats:
+    """Unit vectors `(n, d)` of one window of each thumbnail."""
+    rows = _create_basis(windows[:, 0], windows[:, 1])
+    columns = _create_basis(windows[:, 2], windows[:, 3])
+    values = np.asarray(rows @ small @ columns.transpose(0, 2, 1), dtype=np.float32)
+    return _normalize(values.reshape(-1, _FREQUENCIES**2))
+
+
+def _create_basis(start: NDArray[np.float64], end: NDArray[np.float64]) -> Floats:
+    """Matrices `(n, frequencies, SIDE)` from a thumbnail's side to the frequencies of a span of it."""
+    edges = (start[:, None] + (end - start)[:, None] * np.arange(_BINS + 1) / _BINS) * SIDE
+    covered = np.clip(edges[:, :, None] - np.arange(SIDE), 0, 1)
+    averages = np.diff(covered, axis=1) / ((end - start) * SIDE / _BINS)[:, None, None]
+    return np.asarray(_COSINES @ averages, dtype=np.float32)
+
+
+def _normalize(frequencies: Floats) -> Floats:
+    weighted = frequencies[..., 1:] * _WEIGHTS
+    length = np.linalg.norm(weighted, axis=-1, keepdims=True)
+    return np.asarray(np.where(length > _FLAT, weighted / np.maximum(length, _FLAT), 0), dtype=np.float32)

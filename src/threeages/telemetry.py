@@ -1,0 +1,25 @@
+"""Turns the telemetry of ONNX Runtime off, before anything can load it."""
+
+import logging
+import os
+import sys
+
+# ONNX Runtime's releases from 1.29 on read the first name, builds between releases the second
+SWITCHES = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
+
+
+def turn_off_telemetry() -> None:
+    """Set the switches of ONNX Runtime in the environment of this process, and so of those it starts.
+
+    ONNX Runtime reads them once, when it is imported: it then writes a device id below the user's cache and
+    starts to send events. Where it was imported without them before, a warning is logged.
+    """
+    too_late = "onnxruntime" in sys.modules and SWITCHES[0] not in os.environ
+    for name in SWITCHES:
+        os.environ[name] = "1"
+    if too_late:
+        logging.getLogger(__name__).warning(
+            "onnxruntime was imported before threeages: from release 1.29 on it has written a device id and "
+            "looks up a host to send events to. Import threeages first, or set %s=1.",
+            SWITCHES[0],
+        )
