@@ -24,7 +24,7 @@ PORTRAITS = find_portraits()
 
 
 class Seen:
-    """A detector that answers from a list, the plain look, then the padded one; then it finds nothing."""
+    """A detector that answers from a list: the plain look, then the padded one; later looks find nothing."""
 
     def __init__(self, *answers: list[Face]) -> None:
         self.answers = list(answers)

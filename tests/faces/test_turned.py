@@ -71,7 +71,7 @@ def test_the_crop_of_a_turned_face_is_the_upright_one(turns: int, alignment: flo
         (0.75, None, True),
         (0.75, UPRIGHT, False),
         (0.99, UPRIGHT[::-1], False),
-        (0.99, [*UPRIGHT, [60, 0]], False),
+        (0.99, UPRIGHT + np.float32([60, 0]), False),
     ],
 )
 def test_a_low_score_eyes_below_the_mouth_and_points_outside_are_implausible(
@@ -121,7 +121,7 @@ def test_a_turned_portrait_gives_the_upright_faces_in_its_own_pixels(path: Path,
     assert found == [turn_face(face, turns, width, height) for face in upright]
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("turns", [2, 3])
 def test_a_photo_of_an_upright_and_a_turned_face_keeps_the_one_and_turns_the_other(turns: int) -> None:
     upright, other = (
         np.asarray(cv2.resize(load_image(path), (160, 200), interpolation=cv2.INTER_AREA), dtype=np.uint8)

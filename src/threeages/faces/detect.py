@@ -20,7 +20,7 @@ from threeages.faces.turned import (
 )
 
 MIN_SCORE = 0.7  # of a face in an image
-DOUBTFUL_SCORE = 0.2  # from which on up to MIN_SCORE a face may be a turned one
+DOUBTFUL_SCORE = 0.3  # from which on up to MIN_SCORE a face may be a turned one
 MAX_DOUBTFUL = 2  # of these that are looked at, the best first
 MAX_SHARED = 0.3  # of the smaller of two boxes that they may share without being the same face
 MIN_GLANCE_SCORE = 0.6  # of a face there, for a look at the image in that turn

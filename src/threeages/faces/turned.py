@@ -19,7 +19,7 @@ TILE_SIDES = (56, 112)
 TILE_GAP, TILE_GROWTH = 16, 1.5
 TILE_MIN_SCORE = 0.1
 MAX_OFF_CENTRE = 0.25  # of the tile's side that a face may lie off the tile's centre
-MIN_UPRIGHT_TILE, MIN_TURNED_TILE = 0.6, 0.84  # score of the best turn in small tiles that settles it
+MIN_UPRIGHT_TILE, MIN_TURNED_TILE = 0.4, 0.84  # score of the best turn in small tiles that settles it
 MIN_TILE_LEAD = 0.15  # of that score over the second
 MIN_TURNED_SCORE = 0.8  # of the best turn in large tiles
 MIN_LEAD = 0.05  # of the sum of the best turn's two scores over the second
@@ -108,9 +108,11 @@ def _cut_square(pixels: Pixels, box: Box, side: int) -> Pixels:
     part = crop_box(pixels, Face((x - half, y - half, x + half, y + half), 0.0), 0.0)
     scale = side / (2 * half)
     width, height = (min(max(1, round(n * scale)), side) for n in (part.shape[1], part.shape[0]))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(part, (width, height), interpolation=method)
+    # halving by bilinear samples averages pixels as area averaging does, in a tenth of its time
+    for factor, method in ((4, cv2.INTER_NEAREST), (2, cv2.INTER_LINEAR), (1, cv2.INTER_LINEAR)):
+        if factor == 1 or min(part.shape[:2]) > factor * max(width, height):
+            part = cv2.resize(part, (factor * width, factor * height), interpolation=method)
     tile = np.full((side, side, 3), GREY, dtype=np.uint8)
     left, top = (min(max(round((half - c) * scale), 0), side - n) for c, n in ((x, width), (y, height)))
-    tile[top : top + height, left : left + width] = small
+    tile[top : top + height, left : left + width] = part
     return tile

@@ -63,18 +63,22 @@ class FacePreparer:
         """
         content = read_content(image)
         try:
-            pixels, scale = self._load(content, bgr)
+            pixels, scale, found = self._find(content, bgr)
         except ImageError as error:
             return PreparedImage(path, status=error.status, message=f"{error.message} {error.hint}".strip())
-        if self._detector is None:
-            found = [whole_image(pixels)]
-        else:
-            found, candidates = search_faces(pixels, self._detector)
-            if side := small_face_side([*found, *candidates], max(pixels.shape[:2])):
-                pixels, scale, found = self._find_crowd(content, pixels, scale, found, side)
         if not found:
             return PreparedImage(path, status="no_face", message=NO_FACE)
         return PreparedImage(path, tuple(self._prepare(pixels, face, scale) for face in found))
+
+    def _find(self, content: Content, bgr: bool) -> tuple[Pixels, float, list[Face]]:
+        """The pixels, how many pixels of the image one of them stands for, and the faces in them."""
+        pixels, scale = self._load(content, bgr)
+        if self._detector is None:
+            return pixels, scale, [whole_image(pixels)]
+        found, candidates = search_faces(pixels, self._detector)
+        if side := small_face_side([*found, *candidates], max(pixels.shape[:2])):
+            return self._find_crowd(content, pixels, scale, found, side)
+        return pixels, scale, found
 
     def _load(self, content: Content, bgr: bool, target: int | None = DECODED_SIDE) -> tuple[Pixels, float]:
         """The pixels, and how many pixels of the image one of them stands for."""
