@@ -119,14 +119,15 @@ def test_near_duplicates_are_found_once(
     image = load_image(manifest.files()[5])
     Image.fromarray(image[:, ::-1]).save(manifest.root / "mirrored.png")
     more = Manifest(manifest.root, (*manifest.paths, "mirrored.png"), np.append(manifest.labels, 0))
-    pairs = cache.open_near_duplicates(cache.open_cache(more, 32, folder=tmp_path))
-    assert [5, len(manifest)] in pairs.tolist()
+    found = cache.open_near_duplicates(cache.open_cache(more, 32, folder=tmp_path))
+    assert [5, len(manifest)] in found.pairs.tolist()
     monkeypatch.setattr(cache, "find_near_duplicates", None)
     again = cache.open_near_duplicates(cache.open_cache(more, 32, folder=tmp_path))
-    assert (again == pairs).all()
+    assert (again.pairs == found.pairs).all()
+    assert (again.likeness == found.likeness).all()
 
 
 def test_images_that_failed_are_near_to_nothing(bad_images: dict[str, Path], tmp_path: Path) -> None:
     files = list(bad_images.values())
     manifest = Manifest(files[0].parent, tuple(f.name for f in files), np.zeros(len(files), dtype=np.int64))
-    assert cache.open_near_duplicates(cache.open_cache(manifest, 32, folder=tmp_path)).shape == (0, 2)
+    assert cache.open_near_duplicates(cache.open_cache(manifest, 32, folder=tmp_path)).pairs.shape == (0, 2)
