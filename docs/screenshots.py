@@ -2,8 +2,10 @@
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from threeages.demo import find_portraits
@@ -22,13 +24,36 @@ def main(address: str) -> None:
         _take(browser, address, portraits[-1:], "dark", 1180, "page-dark.jpg")
         _take(browser, address, gallery, "light", 1180, "page-gallery.jpg")
         _take(browser, address, gallery[-2:], "dark", 390, "page-phone.jpg")
+        with tempfile.TemporaryDirectory() as folder:
+            same = [portraits[0], *_make_variants(portraits[0], Path(folder))]
+            _take(browser, address, same, "light", 1180, "page-together.jpg", together=True)
         browser.close()
 
 
-def _take(browser: Browser, address: str, photos: list[Path], scheme: str, width: int, name: str) -> None:
+def _make_variants(portrait: Path, folder: Path) -> list[Path]:
+    """The portrait in grey and mirrored, and a part of it, as further photos of the same person."""
+    paths = [folder / "mirrored.jpg", folder / "close.jpg"]
+    with Image.open(portrait) as image:
+        width, height = image.size
+        image.convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(paths[0])
+        image.crop((width // 6, 0, width * 5 // 6, height * 2 // 3)).save(paths[1])
+    return paths
+
+
+def _take(
+    browser: Browser,
+    address: str,
+    photos: list[Path],
+    scheme: str,
+    width: int,
+    name: str,
+    *,
+    together: bool = False,
+) -> None:
     size = {"width": width, "height": 760}
     page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(address)
+    page.set_checked("#together", together)
     if photos:
         page.set_input_files("#files", photos)
         page.wait_for_selector("progress.done", state="attached")

@@ -18,6 +18,10 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 STEPS = re.sub(r"\\\n", "", (ROOT / "Dockerfile").read_text()).splitlines()
+PROXIES = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9") | {
+    "NO_PROXY": "",
+    "no_proxy": "",
+}
 
 
 def _arguments(instruction: str) -> list[str]:
@@ -92,7 +96,7 @@ def test_the_entry_point_serves_and_is_healthy(installed: Path, tmp_path: Path) 
         port = lines[-1].strip().rpartition(":")[2]
         (health,) = [json.loads(s.partition("CMD ")[2]) for s in STEPS if "HEALTHCHECK" in s]
         check = [sys.executable, *health[1:-1], health[-1].replace("8000", port)]
-        assert subprocess.run(check, timeout=60).returncode == 0
+        assert subprocess.run(check, timeout=60, env=os.environ | PROXIES).returncode == 0
     finally:
         process.terminate()
         process.communicate(timeout=60)

@@ -1,5 +1,6 @@
 """The ordered age groups and their bounds in years."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ class AgeBounds:
     old: float = 51
 
     def __post_init__(self) -> None:
-        if not 0 <= self.young < self.middle < self.old:
+        if not 0 <= self.young < self.middle < self.old < math.inf:
             raise ConfigError(
                 f"Age bounds were {self.young}, {self.middle}, {self.old}.",
                 hint="Give three rising ages in years, such as 13,31,51.",

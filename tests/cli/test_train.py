@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from threeages.cli.main import app
 from threeages.data.manifest import load_manifest
-from threeages.errors import ConfigError, DataError
+from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.training.checkpoint import load_checkpoint
 
 SMALL = ("--recipe", "reference-cnn", "--input-size", "48", "--epochs", "1")
@@ -186,3 +186,51 @@ def test_linked_images_are_trained_on(faces_csv: Path, tmp_path: Path) -> None:
     result = _train(folder / "faces.csv", tmp_path / "run", *SMALL)
     assert result.exit_code == 0
     assert "Written to" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["data", "split", "MANIFEST", "--seed", "-1"], "seed was -1"),
+        (["data", "split", "MANIFEST", "--folds", "99"], "at most 24"),
+        (["data", "split", "MANIFEST", "--fold", "7"], "fold 7 of 5"),
+        (["train", "MANIFEST", "--lr", "nan"], "lr is nan"),
+        (["train", "MANIFEST", "--seed", "-1"], "seed is -1"),
+        (["distill", "MANIFEST", "--folds", "99", "--out", "w.safetensors"], "at most 24"),
+        (["distill", "MANIFEST", "--lr", "inf", "--out", "w.safetensors"], "lr is inf"),
+        (["export", "RUN", "--out", "a.onnx", "--temperature", "nan"], "--temperature was nan"),
+        (["export", "RUN", "--out", "a.onnx", "--temperature", "0"], "--temperature was 0"),
+        (["predict", "a.jpg", "--max-error", "nan"], "target error rate was nan"),
+        (["predict", "a.jpg", "--max-error", "7"], "target error rate was 7"),
+        (["predict", "a.jpg", "--coverage", "-1"], "target coverage was -1"),
+        (["data", "import", "a.csv", "--bounds", "13,31,inf"], "Age bounds were"),
+        (["data", "import", "a.csv", "--bounds", "nan,31,51"], "Age bounds were"),
+    ],
+)
+def test_numbers_out_of_bounds_end_in_a_sentence_before_any_work(
+    command: list[str], words: str, faces_csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("open_cache", "open_faces"):
+        monkeypatch.setattr(f"threeages.data.cache.{name}", lambda *_, **__: pytest.fail("read an image"))
+    args = [str(faces_csv) if arg == "MANIFEST" else arg for arg in command]
+    with pytest.raises(ThreeAgesError, match=words):
+        _invoke(*args)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tune", "a.csv", "--out", "o", "--trials", "0"],
+        ["tune", "a.csv", "--out", "o", "--processes", "0"],
+        ["tune", "a.csv", "--out", "o", "--epochs", "0"],
+        ["tune", "a.csv", "--out", "o", "--seed", "-1"],
+        ["study", "a.csv", "--out", "o", "--folds", "0"],
+        ["study", "a.csv", "--out", "o", "--folds", "6"],
+        ["study", "a.csv", "--out", "o", "--epochs", "0"],
+        ["study", "a.csv", "--out", "o", "--seed", "-1"],
+    ],
+)
+def test_options_of_studies_have_bounds(command: list[str]) -> None:
+    result = _invoke(*command)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{command[-2]}'" in result.output

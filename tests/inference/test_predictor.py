@@ -51,6 +51,22 @@ def test_boxes_are_in_pixels_of_the_image() -> None:
     np.testing.assert_allclose(large_box, np.multiply(small_box, 4), atol=40)
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_portrait_is_answered_as_upright(model: OnnxModel, turns: int) -> None:
+    predictor = Predictor(model, YuNet())
+    portraits = [load_image(path) for path in find_portraits()]
+    upright = list(predictor.predict(portraits))
+    turned = list(predictor.predict([np.ascontiguousarray(np.rot90(x, turns)) for x in portraits]))
+    assert [replace(r, box=None) for r in turned] == [replace(r, box=None) for r in upright]
+    for pixels, before, after in zip(portraits, upright, turned, strict=True):
+        assert before.box
+        assert after.box
+        shown = np.zeros(pixels.shape[:2], dtype=bool)
+        shown[before.box[1] : before.box[3], before.box[0] : before.box[2]] = True
+        x1, y1, x2, y2 = after.box
+        assert np.rot90(shown, turns)[y1:y2, x1:x2].all()
+
+
 def test_a_tight_crop_is_taken_whole() -> None:
     pixels = load_image(find_portraits()[0])
     tight = crop_box(pixels, find_faces(pixels, YuNet())[0], -0.05)
@@ -239,7 +255,7 @@ def test_sources(tmp_path: Path, faces_csv: Path) -> None:
     folder = faces_csv.parent
     assert len(expand_sources([str(folder)], io.StringIO())) == 120
     assert len(expand_sources([f"{folder}/000-*.jpg"], io.StringIO())) == 5
-    assert expand_sources(["-"], io.StringIO("a.jpg\n\nb.jpg\n")) == [Path("a.jpg"), Path("b.jpg")]
+    assert list(expand_sources(["-"], io.StringIO("a.jpg\n\nb.jpg\n"))) == [Path("a.jpg"), Path("b.jpg")]
     assert expand_sources(["none.jpg"], io.StringIO()) == [Path("none.jpg")]
     for nothing in (str(tmp_path), f"{tmp_path}/*.jpg"):
         with pytest.raises(DataError):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from threeages.faces.crop import Face
+from threeages.faces.crop import Face, turn_face, turn_image
 from threeages.faces.images import Pixels
 from threeages.inference.prepare import FacePreparer
+from threeages.inference.records import REJECTION_REASONS
 from threeages.signature import Signature
 
 SIGNATURE = Signature(name="test", input_size=24)
@@ -50,3 +51,20 @@ def test_pixels_are_limited_by_the_argument(max_pixels: int, status: str) -> Non
     image = FacePreparer(SIGNATURE, None, max_pixels=max_pixels).prepare("a", file.getvalue())
     assert image.status == status
     assert status == "ok" or f"{max_pixels:,}" in image.message
+
+
+def test_a_turned_face_has_its_box_in_the_image_and_an_upright_crop() -> None:
+    upright = Face((60, 10, 180, 110), 0.9)
+    (face,) = FacePreparer(SIGNATURE, Found([upright])).prepare("a", PHOTO).faces
+    turned = turn_face(upright, 1, 300, 200)
+    pixels = turn_image(PHOTO, 1)
+    (other,) = FacePreparer(SIGNATURE, Found([turned])).prepare("a", pixels).faces
+    assert other.box == (10, 120, 110, 240)
+    assert (other.pixels == face.pixels).all()
+
+
+def test_a_face_that_no_turn_makes_upright_is_rejected() -> None:
+    lost = Face((60, 10, 180, 110), 0.9, turns=None)
+    (face,) = FacePreparer(SIGNATURE, Found([lost])).prepare("a", PHOTO).faces
+    assert face.rejection == "turned"
+    assert REJECTION_REASONS["turned"]

@@ -11,14 +11,13 @@ from threeages.demo import find_portraits
 from threeages.errors import ConfigError, DataError
 from threeages.faces.images import Pixels, load_image
 from threeages.inference.answer import Policy
+from threeages.inference.capture import Frame, Video, open_video
 from threeages.inference.classify import FaceClassifier, Output
 from threeages.inference.predictor import load_predictor
 from threeages.inference.prepare import FacePreparer, PreparedFace, PreparedImage
 from threeages.inference.video import (
-    Frame,
     Tracker,
-    Video,
-    open_video,
+    _Pace,
     summarize_tracks,
     track_faces,
     video_writer,
@@ -54,7 +53,7 @@ class ScriptedPreparer(FacePreparer):
     def __init__(self, script: Script) -> None:
         self.script = iter(script)
 
-    def prepare(self, path: str, image: object) -> PreparedImage:
+    def prepare(self, path: str, image: object, **_: object) -> PreparedImage:
         nothing = np.zeros((1, 1, 3), dtype=np.uint8)
         return PreparedImage(path, tuple(PreparedFace(box, nothing) for box, _ in next(self.script)))
 
@@ -70,11 +69,11 @@ class ScriptedClassifier(FaceClassifier):
         return [(np.asarray(probs, dtype=np.float32), None) for _, probs in next(self.script)]
 
 
-def scripted(script: Script) -> Tracker:
+def scripted(script: Script, rate: float = 25) -> Tracker:
     """A tracker of a predictor with the boxes and probabilities of a list, one entry a frame."""
     predictor = load_predictor(detect=False)
     predictor.preparer, predictor.classifier = ScriptedPreparer(script), ScriptedClassifier(script)
-    return Tracker(predictor)
+    return Tracker(predictor, rate=rate)
 
 
 def frame(number: int, seconds: float) -> Frame:
@@ -157,3 +156,27 @@ def test_command(clip: Path) -> None:
     assert rows[0]["track"] == 0
     table = summarize_tracks(track_faces(open_video(str(clip)), load_predictor()))
     assert [row[:3] for row in table] == [["0", "0.0-0.7", "8"]]
+
+
+def test_a_face_in_every_frame_is_one_track_below_one_frame_a_second() -> None:
+    entry = [((0, 0, 50, 50), [1.0, 0.0, 0.0])]
+    slow = scripted([entry] * 3 + [[]] * 2 + [entry], rate=0.5)
+    found = [slow.update(frame(i, 2.0 * i)) for i in range(6)]
+    assert [[f.track for f in faces] for faces in found] == [[0], [0], [0], [], [], [1]]
+
+
+def test_an_annotated_video_keeps_the_times_of_its_source(tmp_path: Path) -> None:
+    """Frames that come late are repeated, those that come too early passed over."""
+    times = [5.0, 5.1, 5.2, 5.9, 5.91, 6.0]
+    pixels = [np.full((48, 64, 3), 40 * i, dtype=np.uint8) for i in range(len(times))]
+    pixels[2] = np.full((96, 128, 3), 80, dtype=np.uint8)  # the camera changes its size
+    frames = [Frame(i, seconds, p) for i, (seconds, p) in enumerate(zip(times, pixels, strict=True))]
+    out = tmp_path / "out.avi"
+    assert list(track_faces(Video(iter(frames), 10), load_predictor(), out=out)) == []
+    written = [round(f.pixels.mean() / 40) for f in open_video(str(out)).frames]
+    assert written == [0, 1, 2] + [3] * 7 + [5]
+
+
+def test_a_wild_timestamp_fills_no_disk() -> None:
+    pace = _Pace(10)
+    assert [pace.count(seconds) for seconds in (0, 1e6, 1e6 + 0.1)] == [1, 600, 1]

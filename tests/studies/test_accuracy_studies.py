@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from threeages.data.synthetic import draw_face
+from threeages.demo import find_portraits
 from threeages.errors import DataError
 from threeages.evaluation.predictions import PredictionTable, save_predictions
 from threeages.faces.crop import Face
-from threeages.faces.images import Pixels
+from threeages.faces.images import Pixels, load_image
+from threeages.inference.predictor import load_predictor
 from threeages.inference.records import OK
 from threeages.inference.runtime import default_model_path
-from threeages.studies import background, blur, detection, int8, multiple_photos
+from threeages.studies import background, blur, detection, int8, multiple_photos, turned
 
 
 def _table(n: int, seed: int = 0) -> PredictionTable:
@@ -141,3 +143,28 @@ def _save_faces(folder: Path, n: int) -> None:
     for i in range(n):
         cv2.imwrite(str(folder / f"{i}.png"), draw_face(20 + 5 * i, i, rng, 160)[:, :, ::-1])
     save_predictions(_table(n), folder / "predictions.csv")
+
+
+def test_turned_faces_are_compared_with_the_same_images_upright() -> None:
+    portraits = [load_image(path) for path in find_portraits()]
+    rows = turned._measure_turns("portraits", portraits, load_predictor())
+    assert [row["turn"] for row in rows] == ["90", "180", "270"]
+    for row in rows:
+        assert (row["n"], row["as upright"], row["different"]) == (str(len(portraits)), "1.0000", "0.0000")
+
+
+def test_a_crowd_holds_its_faces_at_their_width() -> None:
+    chips = [draw_face(30, 0, np.random.default_rng(0), 100)]
+    photo, boxes = turned.compose_crowd(chips, np.random.default_rng(1), (900, 600), 40, 20)
+    assert photo.shape == (600, 900, 3)
+    assert len(boxes) == 20
+    assert all(
+        abs(x2 - x1 - 40) <= 1 and 0 <= x1 < x2 <= 900 and 0 <= y1 < y2 <= 600 for x1, y1, x2, y2 in boxes
+    )
+    row = turned._measure_crowd(chips, np.random.default_rng(1), 500, 6)
+    assert row["faces"] == "6"
+
+
+def test_the_cost_of_turned_looks_is_a_share_of_a_prediction() -> None:
+    row = turned._measure_cost([load_image(find_portraits()[0])])
+    assert float(row["prediction ms"]) > float(row["search ms"]) > 0

@@ -140,11 +140,13 @@ def split(
     Near duplicates are compressed, resized, brightened, grey, mirrored or cropped copies.
     """
     from threeages.data.cache import open_cache, open_near_duplicates
+    from threeages.data.checks import check_split
     from threeages.data.manifest import load_manifest
     from threeages.data.split import create_split
     from threeages.labels import AGE_GROUPS
 
     rows = load_manifest(manifest, root=root)
+    check_split(rows, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
     parts = create_split(
         rows, cache.digests, mode, fold=fold, folds=folds, seed=seed,  # type: ignore[arg-type]

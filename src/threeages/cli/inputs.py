@@ -21,18 +21,23 @@ from threeages.files import utf16_name
 _QUOTES = "\"'\u201c\u201d\u2018\u2019"  # straight and typographic
 
 
-def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path]:
+def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path] | Iterator[Path]:
     """Image paths of files, folders (with their subfolders), globs and, for '-', the lines of `stdin`.
 
-    A plain path that does not exist is kept: its record then has the status `missing`. What a folder or a
-    glob holds beside images is counted in one line on stderr. Raises DataError for a folder without images
-    and a glob without matches.
+    With '-' the paths come one by one, each as soon as its line is there. A plain path that does not exist is
+    kept: its record then has the status `missing`. What a folder or a glob holds beside images is counted in
+    one line on stderr. Raises DataError for a folder without images and a glob without matches.
     """
     passed_over: Counter[str] = Counter()
     try:
-        return [path for source in sources for path in _expand(source, stdin, passed_over)]
+        found = [
+            read_list(_own_stream(stdin)) if source == "-" else _expand(source, passed_over)
+            for source in sources
+        ]
     finally:
         show_passed_over(passed_over)
+    paths = chain.from_iterable(found)
+    return paths if "-" in sources else list(paths)
 
 
 def show_passed_over(passed_over: Counter[str]) -> None:
@@ -41,9 +46,16 @@ def show_passed_over(passed_over: Counter[str]) -> None:
         typer.echo(line, err=True)
 
 
-def _expand(source: str, stdin: TextIO, passed_over: Counter[str]) -> list[Path]:
-    if source == "-":
-        return list(read_list(getattr(stdin, "buffer", stdin)))
+def _own_stream(stdin: TextIO) -> BinaryIO | TextIO:
+    """The same input under another buffer: a thread that waits in that of `sys.stdin` stops Python's exit."""
+    try:
+        number = stdin.fileno()
+    except (OSError, ValueError):  # no file of the system
+        return getattr(stdin, "buffer", stdin)
+    return os.fdopen(number, "rb", closefd=False)
+
+
+def _expand(source: str, passed_over: Counter[str]) -> list[Path]:
     path = Path(source)
     if path.is_dir():
         found = find_images(path)

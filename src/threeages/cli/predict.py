@@ -1,14 +1,28 @@
 """Commands that use a model: predict, video, serve and demo."""
 
+import os
+import signal
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import Coverage, DeviceName, MaxError, ModelName, NoDetect, OutFolder
-from threeages.cli.output import print_evaluation, print_records, print_rows, start_training, watch
+from threeages.cli.output import (
+    print_evaluation,
+    print_records,
+    print_rows,
+    show_log,
+    start_training,
+    watch,
+)
+
+if TYPE_CHECKING:
+    from threeages.inference.video import TrackedFace
 
 
 def predict(
@@ -37,7 +51,10 @@ def predict(
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="With --sort: link the images, do not copy.")] = False,
 ) -> None:
-    """Predict the age group of every face; exit code 1 where an image cannot be read."""
+    """Predict the age group of every face; exit code 1 where an image cannot be read.
+
+    With --jsonl or --csv the images of a list on stdin are answered as their lines come.
+    """
     from threeages.cli.inputs import expand_sources
     from threeages.errors import ConfigError
     from threeages.inference.pictures import open_pictures, write_pictures
@@ -48,12 +65,19 @@ def predict(
     predictor = open_predictor(model, no_detect, max_error, coverage, device)
     paths = expand_sources(sources, sys.stdin)
     pictures = open_pictures(save, sort, link)
-    failed = 0
+    failed, read = 0, len(paths) if isinstance(paths, list) else 0
+
+    def count() -> Iterator[Path]:
+        nonlocal read
+        for path in paths:
+            read += 1
+            yield path
 
     def records() -> Any:
         nonlocal failed
         run = predictor.predict_together if together else predictor.predict
-        for record in write_pictures(run(watch(paths)), pictures):
+        found = run(watch(paths) if isinstance(paths, list) else count())
+        for record in write_pictures(found, pictures):
             failed += record.failed
             yield record
 
@@ -64,12 +88,18 @@ def predict(
     for writer in pictures:
         typer.echo(writer.close(), err=True)
     if failed:
-        typer.echo(f"{failed} of {len(paths)} images could not be read.", err=True)
+        typer.echo(f"{failed} of {read} images could not be read.", err=True)
         raise typer.Exit(1)
 
 
 def video(
-    source: Annotated[str, typer.Argument(help="A video file, or a camera's number such as 0.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A video file, an address (rtsp://, http:// and others), a device such as /dev/video0, or a "
+            "camera's number such as 0."
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Write an annotated video to this file (.mp4 or .avi).")
     ] = None,
@@ -78,37 +108,68 @@ def video(
     coverage: Coverage = None,
     device: DeviceName = "auto",
     seconds: Annotated[float | None, typer.Option(help="Stop after this time; Ctrl-C stops, too.")] = None,
+    reconnects: Annotated[
+        int, typer.Option(min=0, help="Tries in a row to open a lost camera or stream again.")
+    ] = 5,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Write one JSON object for each face of each frame.")
     ] = False,
 ) -> None:
-    """Track the faces of a video and predict the age group of each, smoothed over its frames."""
-    import json
-    import signal
-    from itertools import takewhile
+    """Track the faces of a video; exit code 1 where it ends early.
 
-    from threeages.inference.video import Video, open_video, summarize_tracks, track_faces
+    Each face gets an age group, smoothed over the frames.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what a decoder meets is said in our own words
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    from threeages.inference.capture import hide_password, open_video
+    from threeages.inference.video import track_faces
 
+    show_log()
+    end = float("inf") if seconds is None else seconds
+    with _interruptible() as stopped:
+        opened = open_video(source, seconds=end, reconnects=reconnects, stopped=stopped)
+        predictor = open_predictor(model, False, max_error, coverage, device)
+        found = _write_tracks(track_faces(opened, predictor, name=hide_password(source), out=out), jsonl)
+    if not found:
+        typer.echo(f"No face was found in {opened.read:,} frames.", err=True)
+    if opened.problem:
+        typer.echo(opened.problem, err=True)
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C was pressed, so that an annotated video is kept; pressed again it interrupts."""
     stopped = False
 
-    def stop(*_: Any) -> None:  # so that the file holds the frames up to here
+    def stop(*_: Any) -> None:
         nonlocal stopped
         stopped = True
+        signal.signal(signal.SIGINT, before)
 
-    opened = open_video(source)
-    predictor = open_predictor(model, False, max_error, coverage, device)
-    end = float("inf") if seconds is None else seconds
-    frames = takewhile(lambda frame: not stopped and frame.seconds < end, opened.frames)
     before = signal.signal(signal.SIGINT, stop)
     try:
-        faces = track_faces(Video(frames, opened.rate), predictor, name=source, out=out)
-        if jsonl:
-            for face in faces:
-                typer.echo(json.dumps(face.to_dict(), ensure_ascii=False))
-        else:
-            print_rows(["track", "seconds", "frames", "age group", "confidence"], summarize_tracks(faces))
+        yield lambda: stopped
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _write_tracks(faces: "Iterable[TrackedFace]", jsonl: bool) -> bool:
+    """Write a line a face or a table of the tracks to stdout; False where there is no face."""
+    import json
+
+    from threeages.inference.video import summarize_tracks
+
+    if not jsonl:
+        rows = summarize_tracks(faces)
+        if rows:
+            print_rows(["track", "seconds", "frames", "age group", "confidence"], rows)
+        return bool(rows)
+    found = False
+    for face in faces:
+        found = True
+        typer.echo(json.dumps(face.to_dict(), ensure_ascii=False))
+    return found
 
 
 def serve(
@@ -148,6 +209,12 @@ def serve(
     trusted_proxy: Annotated[
         list[str] | None, typer.Option(help="Address of a proxy whose X-Forwarded-For names the client.")
     ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Sub-path behind a proxy, such as /faces; needed where the proxy keeps it.")
+    ] = "",
+    keep_alive: Annotated[
+        float, typer.Option(help="Seconds that an idle connection stays open; give more than the proxy's.")
+    ] = 75,
 ) -> None:
     """Serve the model and a page over HTTP; Ctrl-C or SIGTERM stops it after the last answer."""
     from threeages.server.run import create_settings
@@ -156,7 +223,8 @@ def serve(
     settings = create_settings(
         host=host, max_error=max_error, coverage=coverage, device=device, workers=workers, key_file=api_keys,
         rate_limit=rate_limit, max_body_mb=max_body_mb, max_images=max_images,
-        max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors,
+        max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors, keep_alive=keep_alive,
+        root_path=root_path,
     )  # fmt: skip
     proxies = tuple(trusted_proxy or ())
     run_server(find_model(model), settings, host=host, port=port, trusted_proxies=proxies)

@@ -37,12 +37,14 @@ def study(
     out: OutFolder,
     recipes: Annotated[str, typer.Option(help="Names with commas between them; 'all', 'ablation'.")] = "all",
     splits: Annotated[str, typer.Option(help="random, identity or both with a comma.")] = "random,identity",
-    folds: Annotated[int, typer.Option(help="How many of the five identity-disjoint folds to run.")] = 5,
+    folds: Annotated[
+        int, typer.Option(min=1, max=5, help="How many of the five identity-disjoint folds to run.")
+    ] = 5,
     weights: Annotated[
         str | None, typer.Option(help="Pretrained weights: a folder of safetensors files.")
     ] = None,
-    seed: Annotated[int, typer.Option()] = 42,
-    epochs: Annotated[int | None, typer.Option(help="Cut every phase to this many epochs.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 42,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Cut every phase to this many epochs.")] = None,
     only: Only = None,
     table: Annotated[Path | None, typer.Option(help="Csv of results to add the rows to.")] = None,
     root: RootFolder = None,
@@ -83,12 +85,12 @@ def study(
 def tune(
     manifest: ManifestFile,
     out: OutFolder,
-    trials: Annotated[int, typer.Option(help="In all, those of an earlier start included.")] = 30,
-    processes: Annotated[int, typer.Option(help="Processes that share one storage.")] = 1,
+    trials: Annotated[int, typer.Option(min=1, help="In all, those of an earlier start included.")] = 30,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share one storage.")] = 1,
     split: Annotated[str, typer.Option(help="identity or random.")] = "identity",
-    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Most epochs of a trial.")] = 10,
     size: Annotated[int, typer.Option(help="Pixels of an image's side.")] = 128,
-    seed: Annotated[int, typer.Option()] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 42,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:

@@ -1,5 +1,6 @@
 """Commands that make a model: train, distill and export."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,9 +127,12 @@ def export(
 ) -> None:
     """Write one ONNX file with its preprocessing inside; fails where it differs from torch."""
     from threeages.data.manifest import load_manifest
+    from threeages.errors import ConfigError
     from threeages.export.to_onnx import collect_faces, export_onnx
     from threeages.training.checkpoint import load_checkpoint
 
+    if temperature is not None and not 0 < temperature < math.inf:
+        raise ConfigError(f"--temperature was {temperature}.", hint="Give a number above 0, such as 1.2.")
     model = load_checkpoint(run)[0]
     if temperature is not None:
         model.signature = replace(model.signature, temperature=temperature)

@@ -1,6 +1,6 @@
 """Faces as boxes and landmarks, and the crops of an image that a model sees."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from threeages.faces.images import Pixels, resize, scale_image
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 # (5, 2): x, y in pixels of the right eye, left eye, nose tip, right and left corner of the mouth
-Landmarks = NDArray[np.float32]
+Landmarks = NDArray[np.floating]
 
 # Landmarks in an aligned square of side 1: ArcFace's template at 112 pixels (Deng et al., 2019)
 TEMPLATE = (
@@ -27,11 +27,16 @@ WARP_BORDER = 2  # pixels around the sampled area for the interpolation
 
 @dataclass(frozen=True)
 class Face:
-    """One detected face: box and landmarks in pixels of the image, and the detector's score of 0 to 1."""
+    """One detected face: box and landmarks in pixels of the image, and the detector's score of 0 to 1.
+
+    `turns` quarter turns of the image, as `numpy.rot90` counts them, make the face upright; None where the
+    face does not stand upright and no turn does either.
+    """
 
     box: Box
     score: float
     landmarks: Landmarks | None = field(default=None, compare=False)
+    turns: int | None = 0
 
     @property
     def area(self) -> float:
@@ -44,10 +49,10 @@ class Face:
         return min(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
-def whole_image(pixels: Pixels, landmarks: Landmarks | None = None) -> Face:
+def whole_image(pixels: Pixels, landmarks: Landmarks | None = None, turns: int | None = 0) -> Face:
     """A face whose box is the whole image `(height, width, 3)`, for images that are face crops; score 0."""
     height, width = pixels.shape[:2]
-    return Face((0.0, 0.0, float(width), float(height)), 0.0, landmarks)
+    return Face((0.0, 0.0, float(width), float(height)), 0.0, landmarks, turns)
 
 
 def align_crop(
@@ -59,8 +64,11 @@ def align_crop(
     and nothing around it, as the images of the training sets are such boxes. With `alignment` 0 the box is
     resized to the square. Above 0 a similarity transform, fitted to the landmarks by least squares (Umeyama,
     1991), maps them onto TEMPLATE scaled by `alignment` about the centre; parts of the square outside the box
-    repeat its edge pixels. A face without landmarks is resized.
+    repeat its edge pixels. A face without landmarks is resized. A turned face gives the crop that the image
+    turned upright gives.
     """
+    if face.turns:
+        pixels, face = _turn_upright(pixels, face, face.turns)
     left, top, right, bottom = _window(pixels, face, margin)
     part = pixels[top:bottom, left:right]
     spread = 0.0 if face.landmarks is None else np.ptp(face.landmarks, axis=0).max()
@@ -78,6 +86,34 @@ def crop_box(pixels: Pixels, face: Face, margin: float) -> Pixels:
     return pixels[top:bottom, left:right]
 
 
+def scale_face(face: Face, scale: float) -> Face:
+    """A face in the coordinates of the image enlarged by `scale`."""
+    x1, y1, x2, y2 = (value * scale for value in face.box)
+    landmarks = None if face.landmarks is None else face.landmarks * np.float32(scale)
+    return replace(face, box=(x1, y1, x2, y2), landmarks=landmarks)
+
+
+def turn_image(pixels: Pixels, turns: int) -> Pixels:
+    """A uint8 RGB image after quarter turns as `numpy.rot90` counts them; 0 gives the image itself."""
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns % 4 else pixels
+
+
+def turn_face(face: Face, turns: int, width: int, height: int) -> Face:
+    """A face of an image of `width` x `height` pixels in the coordinates of `turn_image(image, turns)`.
+
+    Its own `turns` count from the turned image. The landmarks are float64, so that turning back is exact.
+    """
+    points = np.array(face.box, dtype=np.float64).reshape(2, 2)
+    landmarks = None if face.landmarks is None else face.landmarks.astype(np.float64)
+    for _ in range(turns % 4):
+        points = np.stack([points[:, 1], width - points[::-1, 0]], axis=1)
+        landmarks = None if landmarks is None else np.stack([landmarks[:, 1], width - landmarks[:, 0]], 1)
+        width, height = height, width
+    x1, y1, x2, y2 = (float(value) for value in points.ravel())
+    left = None if face.turns is None else (face.turns - turns) % 4
+    return Face((x1, y1, x2, y2), face.score, landmarks, left)
+
+
 def iou(a: Box, b: Box) -> float:
     """Intersection over union of two boxes, 0 to 1."""
     areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
@@ -90,6 +126,13 @@ def intersection(a: Box, b: Box) -> float:
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(width, 0.0) * max(height, 0.0)
+
+
+def _turn_upright(pixels: Pixels, face: Face, turns: int) -> tuple[Pixels, Face]:
+    height, width = pixels.shape[:2]
+    upright = turn_face(face, turns, width, height)
+    landmarks = None if upright.landmarks is None else upright.landmarks.astype(np.float32)
+    return turn_image(pixels, turns), replace(upright, landmarks=landmarks)
 
 
 def _window(pixels: Pixels, face: Face, margin: float) -> tuple[int, int, int, int]:

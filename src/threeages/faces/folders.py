@@ -11,7 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from threeages.faces.images import FORMATS, SUFFIXES
+from threeages.faces.formats import FORMATS
+from threeages.faces.images import SUFFIXES
 
 # Names that say "image" whatever the file holds, so that a damaged one gets a record and is not passed over.
 IMAGE_SUFFIXES = SUFFIXES | {

@@ -29,11 +29,13 @@ def face_detail(pixels: Pixels) -> float:
 
 
 def find_rejection_reason(face: Face, crop: Pixels, scale: float = 1.0) -> str:
-    """'face_too_small', 'blurred', or '' for a face that may get an answer.
+    """'face_too_small', 'turned', 'blurred', or '' for a face that may get an answer.
 
     `crop` is the box of the face, uint8 RGB `(height, width, 3)`; `scale` is the number of pixels of the
     photo along a side that one pixel of the box stands for.
     """
     if face.shorter * scale < MIN_FACE_SIDE:
         return "face_too_small"
+    if face.turns is None:
+        return "turned"
     return "blurred" if face_detail(crop) < MIN_DETAIL else ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,28 +29,41 @@ Arrays = Sequence[NDArray[np.float32]]
 class YuNet:
     """YuNet (Wu, Peng and Yu, "YuNet: a tiny millisecond-level face detector", 2023).
 
-    Threads may share one detector. Raises ModelError where its file is missing.
+    Threads may share one detector; a copy, and one in another process, loads the file again. Raises
+    ModelError where its file is missing.
     """
 
     def __init__(self, path: Path = YUNET_PATH) -> None:
         if not path.is_file():
             raise ModelError(f"The face detector {path} is missing.", hint="Install threeages again.")
-        # one thread, as work is spread over images; no pattern, as photos differ in size
-        self._session = create_session(path, threads=1, memory_pattern=False)
+        self._path = path.absolute()
         kinds = ("cls", "obj", "bbox", "kps")
         self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in kinds]
+        self._session = self._open()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._session = self._open()
+
+    def _open(self) -> Any:
+        # one thread, as work is spread over images; no pattern, as photos differ in size
+        return create_session(self._path, threads=1, memory_pattern=False)
 
     def detect(self, pixels: Pixels, min_score: float = MIN_SCORE) -> list[Face]:
         """Faces of a uint8 RGB image `(height, width, 3)`, the largest first, boxes clipped to the image.
 
         The detector runs at QUICK_SIDE, and at FULL_SIDE where a face is uncertain or small or none is there.
+        A face below MIN_SCORE is uncertain whatever `min_score` is.
         """
         longer = max(pixels.shape[:2])
         found = self.detect_at(pixels, QUICK_SIDE, min(min_score, UNCERTAIN_SCORE))
-        faces = [face for face in found if face.score >= min_score]
-        smallest = min((face.shorter for face in faces), default=0.0) * QUICK_SIDE / longer
-        if longer <= QUICK_SIDE or (len(faces) == len(found) and smallest >= MIN_QUICK_FACE):
-            return faces
+        certain = [face for face in found if face.score >= max(min_score, MIN_SCORE)]
+        smallest = min((face.shorter for face in certain), default=0.0) * QUICK_SIDE / longer
+        if longer <= QUICK_SIDE or (len(certain) == len(found) and smallest >= MIN_QUICK_FACE):
+            return [face for face in found if face.score >= min_score]
         return self.detect_at(pixels, FULL_SIDE, min_score)
 
     def detect_at(self, pixels: Pixels, side: int, min_score: float) -> list[Face]:

@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.errors import ConfigError
 from threeages.inference.records import MIN_AGE, OK, REJECTION_REASONS, Record
 from threeages.inference.sets import set_names
 from threeages.labels import AGE_GROUPS
@@ -36,8 +37,11 @@ class Policy:
     def create(cls, signature: Signature, max_error: float | None, coverage: float | None) -> Self:
         """The policy for a target error rate and a target coverage, by the thresholds of the signature.
 
-        Raises ConfigError where the model was not measured for them.
+        Raises ConfigError where one is not between 0 and 1, or the model was not measured for it.
         """
+        for name, share in (("target error rate", max_error), ("target coverage", coverage)):
+            if share is not None and not 0 < share < 1:
+                raise ConfigError(f"The {name} was {share}.", hint="Give a number between 0 and 1.")
         return cls(
             0.0 if max_error is None else signature.confidence_for(max_error),
             None if coverage is None else signature.probability_for(coverage),

@@ -16,8 +16,7 @@ from PIL import ExifTags, Image
 from threeages.errors import DataError, ImageError
 from threeages.faces.images import load_image
 from threeages.inference.annotate import draw_faces
-from threeages.inference.predictor import TOGETHER
-from threeages.inference.records import OK, Record
+from threeages.inference.records import OK, TOGETHER, Record
 from threeages.inference.writers import escape_formula
 
 KEPT_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}

@@ -1,32 +1,28 @@
 """Images to records: prepared in threads, answered in batches. Needs no torch."""
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from threeages.faces.detect import Detector
 from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.faces.yunet import YuNet
-from threeages.inference.answer import Policy, Pool, face_record
-from threeages.inference.classify import BATCH, FaceClassifier, Output
-from threeages.inference.prepare import FacePreparer, ImageSource, PreparedImage
+from threeages.inference.answer import Policy
+from threeages.inference.classify import FaceClassifier
+from threeages.inference.pipeline import Batch, held_bytes, run_batches
+from threeages.inference.prepare import FacePreparer
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
+from threeages.inference.sources import Images, Source, open_sources
+from threeages.inference.together import Together
 from threeages.sessions import AUTO
-
-TOGETHER = "together"  # path of the record that answers several images of the same person
-LOOK_AHEAD = 128  # images prepared before the model runs: bounds the memory whatever the folder's size
-
-Batch = tuple[list[PreparedImage], list[Output]]
 
 
 class Predictor:
     """Finds the faces in images and predicts the age group of each.
 
-    `load_predictor` creates one in a call. Threads may share a predictor.
+    `load_predictor` creates one in a call. Threads may share a predictor; it can be pickled, copied and sent
+    to another process, which loads the model from its file.
 
     Args:
         model: The exported model.
@@ -52,87 +48,72 @@ class Predictor:
         self.preparer = FacePreparer(model.signature, detector)
         self.classifier = FaceClassifier(model, Policy.create(model.signature, max_error, coverage))
 
-    def predict(self, images: Iterable[ImageSource]) -> Iterator[Record]:
+    def predict(self, images: Images, *, bgr: bool = False) -> Iterator[Record]:
         """Yield the records of images, in their order, while later images are still being decoded.
 
         Args:
-            images: Any number of paths, of files' bytes, or of uint8 arrays `(height, width, 3)` with the
-                channels in the order red, green, blue (OpenCV reads blue, green, red: reverse its last
-                axis).
+            images: One image or any number of them: paths (`str` or `os.PathLike`), files' bytes, files
+                opened in binary mode, Pillow images, or arrays with the channels in the order red, green,
+                blue. An array is uint8 `(height, width, 3)` or anything that `convert_array` makes that of:
+                grey, with alpha, channels first, 16 bits, floats. An iterator may be slow and endless, such
+                as a camera: it is read in another thread, and its images are answered while it waits for its
+                next one.
+            bgr: The arrays have the order blue, green, red, as OpenCV's have. Says nothing of other images.
 
         Yields:
             One record a face, the largest face of an image first; for an image without a face, or one that
             cannot be read, a single record that says so in `status` and `message`. A bad image raises
             nothing and costs no other image its answer.
 
+        Raises:
+            TypeError: Something is no image; the message says what is allowed.
+
         Example:
             >>> predictor = load_predictor()
-            >>> for record in predictor.predict([Path("photo.jpg")]):
+            >>> for record in predictor.predict("photo.jpg"):
             ...     print(record.status, record.age_group, record.probs)
         """
-        for prepared, outputs in self._run(images):
-            yield from self.classifier.records(prepared, outputs)
+        return self._answer(open_sources(images), bgr)
 
-    def predict_together(self, images: Iterable[ImageSource]) -> Iterator[Record]:
+    def predict_together(self, images: Images, *, bgr: bool = False) -> Iterator[Record]:
         """Yield the records of images of the same person, then one record for all images together.
 
-        The last record pools the outputs for the largest face of each image (see `Pool`). Its `path` is
+        The last record pools the outputs for the largest face of each image (see `Together`). Its `path` is
         `together` and it has no box; its status is `no_face` where no image shows a face. Several photos
         give a more accurate answer than one: results/photos.csv says by how much.
 
         Args:
             images: As for `predict`.
+            bgr: As for `predict`.
 
         Yields:
             The records of `predict`, and one more.
+
+        Raises:
+            TypeError: Something is no image.
         """
-        pool, rejections = Pool(), []
-        for prepared, outputs in self._run(images):
+        return self._answer_together(open_sources(images), bgr)
+
+    def _answer(self, sources: Iterable[Source], bgr: bool) -> Iterator[Record]:
+        for prepared, outputs in self._run(sources, bgr):
+            yield from self.classifier.records(prepared, outputs)
+
+    def _answer_together(self, sources: Iterable[Source], bgr: bool) -> Iterator[Record]:
+        together = Together(self.classifier.policy)
+        for prepared, outputs in self._run(sources, bgr):
             yield from self.classifier.records(prepared, outputs)
             rest = iter(outputs)
             for image in prepared:
-                found = list(islice(rest, len(image.faces)))
-                if found:  # the largest comes first
-                    rejections.append(image.faces[0].rejection)
-                    pool.add(*found[0], rejections[-1])
-        if not rejections:
-            yield Record(TOGETHER, "no_face", message="No face was found in any image.")
-            return
-        rejection = "" if "" in rejections else rejections[0]
-        yield face_record(TOGETHER, None, *pool.mean(), policy=self.classifier.policy, rejection=rejection)
+                together.add(image, list(islice(rest, len(image.faces))))
+        yield together.record()
 
-    def _run(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
-        """Prepared images with the outputs for their faces; a lone image is not worth starting threads."""
-        rest = iter(images)
-        first = list(islice(rest, 2))
-        if len(first) == 2:
-            yield from self._run_in_threads(chain(first, rest))
-        else:
-            prepared = [self.preparer.prepare(_name(i, image), image) for i, image in enumerate(first)]
-            yield prepared, self.classifier.outputs(prepared)
-
-    def _run_in_threads(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
-        """The same threads prepare images and run the model, so that no core waits for the other's part."""
-        cores = os.cpu_count() or 1
-        running: deque[tuple[list[PreparedImage], Future[list[Output]]]] = deque()
-        with ThreadPoolExecutor(cores) as pool:
-            for batch in _batches(self._prepare_ahead(images, pool)):
-                running.append((batch, pool.submit(self.classifier.outputs, batch)))
-                if len(running) > cores:
-                    yield _result(*running.popleft())
-            while running:
-                yield _result(*running.popleft())
-
-    def _prepare_ahead(
-        self, images: Iterable[ImageSource], pool: ThreadPoolExecutor
-    ) -> Iterator[PreparedImage]:
-        queue: deque[Future[PreparedImage]] = deque()
-        for i, image in enumerate(images):
-            queue.append(pool.submit(self.preparer.prepare, _name(i, image), image))
-            if len(queue) >= LOOK_AHEAD:
-                yield queue.popleft().result()
-        while queue:
-            yield queue.popleft().result()
+    def _run(self, sources: Iterable[Source], bgr: bool) -> Iterator[Batch]:
+        return run_batches(
+            sources,
+            lambda source: self.preparer.prepare(source.name, source.content, bgr=bgr),
+            self.classifier.outputs,
+            held=lambda source: held_bytes(source.content),
+        )
 
 
 def load_predictor(
@@ -163,7 +144,7 @@ def load_predictor(
             no such device.
 
     Example:
-        >>> for record in load_predictor().predict([Path("photo.jpg")]):
+        >>> for record in load_predictor().predict("photo.jpg"):
         ...     print(record.age_group, record.confidence)
     """
     warn_of_two_opencv_packages()
@@ -172,22 +153,3 @@ def load_predictor(
     # one thread a batch and as many batches as cores give more faces a second than two threads a batch
     onnx = OnnxModel(path, threads=1, device=device)
     return Predictor(onnx, detector, max_error=max_error, coverage=coverage)
-
-
-def _name(i: int, image: ImageSource) -> str:
-    return str(image) if isinstance(image, Path | str) else f"image-{i}"
-
-
-def _batches(images: Iterable[PreparedImage]) -> Iterator[list[PreparedImage]]:
-    """Lists of images with a batch of faces, or with fewer where many images have none."""
-    batch: list[PreparedImage] = []
-    for image in images:
-        batch.append(image)
-        if sum(len(item.faces) for item in batch) >= BATCH or len(batch) >= LOOK_AHEAD:
-            yield batch
-            batch = []
-    yield batch
-
-
-def _result(images: list[PreparedImage], outputs: Future[list[Output]]) -> Batch:
-    return images, outputs.result()

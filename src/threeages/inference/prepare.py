@@ -3,20 +3,20 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from threeages.errors import ImageError
-from threeages.faces.crop import Face, align_crop, crop_box, whole_image
-from threeages.faces.detect import Detector, find_faces
-from threeages.faces.images import MAX_PIXELS, Pixels, load_reduced
+from threeages.faces.arrays import Pixels
+from threeages.faces.crop import Face, align_crop, crop_box, scale_face, whole_image
+from threeages.faces.crowd import MIN_CROWD_SIDE, TILE_FACE, find_in_tiles, small_face_side
+from threeages.faces.detect import Detector, search_faces
+from threeages.faces.images import MAX_PIXELS, convert_pixels, load_reduced
 from threeages.faces.quality import find_rejection_reason
 from threeages.inference.records import OK
+from threeages.inference.sources import AnySource, Content, read_content
 from threeages.signature import Signature
 
 # Shorter side of a decoded photo. The detector works at 640 pixels and sees faces from about 10 there, which
 # then have 15 or more; a 12-megapixel JPEG is decoded at half its size, in a third of the time.
 DECODED_SIDE = 960
-ImageSource = Path | str | bytes | Pixels  # a file, its bytes, or uint8 RGB (height, width, 3)
 NO_FACE = "No face was found; --no-detect takes the image whole."
 
 
@@ -55,27 +55,52 @@ class FacePreparer:
     ) -> None:
         self._signature, self._detector, self._max_pixels = signature, detector, max_pixels
 
-    def prepare(self, path: str, image: ImageSource) -> PreparedImage:
-        """The faces of a file, of a file's bytes or of uint8 RGB pixels `(height, width, 3)`.
+    def prepare(self, path: str, image: AnySource, *, bgr: bool = False) -> PreparedImage:
+        """The faces of an image: see `Predictor.predict` for what it may be, and for `bgr`.
 
         `path` names the image in its records. An image that cannot be read raises nothing: its status and
-        message say why.
+        message say why. Raises TypeError for what is no image.
         """
+        content = read_content(image)
         try:
-            pixels, scale = self._load(image)
+            pixels, scale, found = self._find(content, bgr)
         except ImageError as error:
             return PreparedImage(path, status=error.status, message=f"{error.message} {error.hint}".strip())
-        found = [whole_image(pixels)] if self._detector is None else find_faces(pixels, self._detector)
         if not found:
             return PreparedImage(path, status="no_face", message=NO_FACE)
         return PreparedImage(path, tuple(self._prepare(pixels, face, scale) for face in found))
 
-    def _load(self, image: ImageSource) -> tuple[Pixels, float]:
+    def _find(self, content: Content, bgr: bool) -> tuple[Pixels, float, list[Face]]:
+        """The pixels, how many pixels of the image one of them stands for, and the faces in them."""
+        pixels, scale = self._load(content, bgr)
+        if self._detector is None:
+            return pixels, scale, [whole_image(pixels)]
+        found, candidates = search_faces(pixels, self._detector)
+        if side := small_face_side([*found, *candidates], max(pixels.shape[:2])):
+            return self._find_crowd(content, pixels, scale, found, side)
+        return pixels, scale, found
+
+    def _load(self, content: Content, bgr: bool, target: int | None = DECODED_SIDE) -> tuple[Pixels, float]:
         """The pixels, and how many pixels of the image one of them stands for."""
-        if isinstance(image, np.ndarray):
-            return image, 1.0
-        source = Path(image) if isinstance(image, str) else image
-        return load_reduced(source, DECODED_SIDE, max_pixels=self._max_pixels)
+        if isinstance(content, ImageError):
+            raise content
+        if isinstance(content, Path | bytes):
+            return load_reduced(content, target, max_pixels=self._max_pixels)
+        return convert_pixels(content, bgr=bgr, max_pixels=self._max_pixels), 1.0
+
+    def _find_crowd(
+        self, content: Content, pixels: Pixels, scale: float, found: list[Face], side: float
+    ) -> tuple[Pixels, float, list[Face]]:
+        """Pixels, scale and faces after a look by tiles; the image is decoded in full only for tiny faces."""
+        assert self._detector
+        if scale > 1 and side < TILE_FACE:
+            full = self._load(content, False, None)[0]  # only files are decoded at less than their size
+            zoom = max(full.shape[:2]) / max(pixels.shape[:2])
+            found = [scale_face(face, zoom) for face in found]
+            pixels, scale, side = full, scale / zoom, side * zoom
+        if max(pixels.shape[:2]) >= MIN_CROWD_SIDE:
+            found = find_in_tiles(pixels, self._detector, found, side)
+        return pixels, scale, found
 
     def _prepare(self, pixels: Pixels, face: Face, scale: float) -> PreparedFace:
         signature = self._signature

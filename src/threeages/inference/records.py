@@ -12,9 +12,11 @@ REJECTION_REASONS: dict[str, str] = {
     "no_face": "No face was found.",
     "face_too_small": "The face is smaller than 16 pixels.",
     "blurred": "The face is too blurred for an answer.",
+    "turned": "The face does not stand upright; turn the image so that the eyes are above the mouth.",
     "looks_under_13": f"The person looks younger than {MIN_AGE}; there is no answer for children.",
     "uncertain": "The model is not sure enough for the error rate that was asked for.",
 }
+TOGETHER = "together"  # path of the record that answers several images of the same identity
 ABSTAINED = frozenset(REJECTION_REASONS)
 
 
@@ -23,10 +25,11 @@ class Record:
     """The answer for one face of an image, or the reason why there is none.
 
     Attributes:
-        path: Name of the image: its path, or `image-0`, `image-1` ... for bytes and arrays.
-        status: `ok`; a rejection reason (`no_face`, `face_too_small`, `blurred`, `looks_under_13`,
+        path: Name of the image: its path, or that of the file a file object or Pillow image was opened from;
+            `image-0`, `image-1` ... for bytes and arrays.
+        status: `ok`; a rejection reason (`no_face`, `face_too_small`, `blurred`, `turned`, `looks_under_13`,
             `uncertain`); or why the image could not be read (`missing`, `empty`, `not_an_image`,
-            `truncated`, `corrupt`, `too_small`, `too_large`).
+            `unsupported`, `truncated`, `corrupt`, `too_small`, `too_large`, `bad_array`).
         box: x1, y1, x2, y2 of the face in pixels of the upright image.
         age_group: `YOUNG`, `MIDDLE` or `OLD`; None unless the status is `ok`.
         probs: Probability of each age group. A rejected face keeps its probabilities.
@@ -69,3 +72,6 @@ class Record:
         """Inverse of `to_dict`. Ignores fields that this version does not know."""
         known = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         return cls(**known | {"box": tuple(known["box"]) if known.get("box") else None})
+
+
+NO_FACE_TOGETHER = Record(TOGETHER, "no_face", message="No face was found in any image.")

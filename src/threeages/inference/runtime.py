@@ -1,6 +1,8 @@
 """Exported models on ONNX Runtime, with their signatures."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +17,10 @@ from threeages.signature import METADATA_KEY, Signature
 class OnnxModel:
     """An exported model with its signature, on the CPU or another device; threads may share it.
 
-    `threads` is the number of threads inside one run; None takes all cores. `device` is as for
-    `sessions.create_session`; the attribute of that name is the one in use. Raises ModelError where the file
-    is missing, is not ONNX or carries no signature of this package, and ConfigError for an unknown device.
+    A copy, and one in another process, loads the file again. `threads` is the number of threads inside one
+    run; None takes all cores. `device` is as for `sessions.create_session`; the attribute of that name is the
+    one in use. Raises ModelError where the file is missing, is not ONNX or carries no signature of this
+    package, and ConfigError for an unknown device.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
@@ -27,7 +30,10 @@ class OnnxModel:
             )
         try:
             # idle threads must sleep: spinning takes cores from the threads that decode images
-            self._session = create_session(path, device=device, threads=threads, spinning=False)
+            self._open = partial(
+                create_session, path.absolute(), device=device, threads=threads, spinning=False
+            )
+            self._session = self._open()
             metadata = self._session.get_modelmeta().custom_metadata_map
         except ThreeAgesError:
             raise
@@ -42,6 +48,13 @@ class OnnxModel:
         self.signature = Signature.from_json(metadata[METADATA_KEY])
         self.device = session_device(self._session)
         self.has_years = "years" in {output.name for output in self._session.get_outputs()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._session = self._open()
 
     def predict(self, pixels: Pixels) -> NDArray[np.float32]:
         """Probabilities `(n, 3)` of the age groups for face crops, uint8 RGB `(n, size, size, 3)`."""

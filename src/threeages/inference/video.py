@@ -1,6 +1,5 @@
 """Faces of a video or a camera: tracked from frame to frame, answers smoothed, frames annotated."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,6 +15,7 @@ from threeages.faces.images import Pixels
 from threeages.files import atomic_path
 from threeages.inference.annotate import draw_faces
 from threeages.inference.answer import Box, Pool, face_record
+from threeages.inference.capture import DEFAULT_RATE, Frame, Video
 from threeages.inference.classify import Output
 from threeages.inference.predictor import Predictor
 from threeages.inference.prepare import PreparedFace
@@ -24,31 +24,17 @@ from threeages.inference.records import Record
 MIN_IOU = 0.3  # overlap from which on a box continues a track
 HALF_LIFE = 0.5  # seconds after which an earlier frame has half its weight
 MAX_HIDDEN = 1.0  # seconds that a face may be hidden before its track ends
-DEFAULT_RATE = 25.0  # frames a second where a source does not say
-MAX_RATE = 1000.0
+MAX_STILL = 60.0  # seconds for which an annotated video shows the same frame
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # those that OpenCV's wheel can write everywhere
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame: its number from 0, its time in seconds, and uint8 RGB pixels `(height, width, 3)`."""
-
-    number: int
-    seconds: float
-    pixels: Pixels
-
-
-@dataclass(frozen=True)
-class Video:
-    """Frames as they come, and their rate in frames a second."""
-
-    frames: Iterator[Frame]
-    rate: float
+NO_TRACK = -1
 
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """One face of one frame; `track` is the number that the face keeps from frame to frame."""
+    """One face of one frame; `track` is the number that the face keeps from frame to frame.
+
+    A frame that cannot be used has no face: its `track` is NO_TRACK, and its record says why.
+    """
 
     track: int
     frame: int
@@ -78,19 +64,34 @@ class _Track:
 
 
 class Tracker:
-    """Tracks faces by the overlap of their boxes and smooths the answers of each; frames come in order."""
+    """Tracks faces by the overlap of their boxes and smooths the answers of each; frames come in order.
 
-    def __init__(self, predictor: Predictor, name: str = "") -> None:
+    `name` is the path in the records. A track ends when its face was hidden for MAX_HIDDEN, or for two frames
+    at `rate` frames a second where that is longer. With `bgr` the frames have the order blue, green, red, as
+    OpenCV's.
+    """
+
+    def __init__(
+        self, predictor: Predictor, name: str = "", *, rate: float = DEFAULT_RATE, bgr: bool = False
+    ) -> None:
         self._predictor = predictor
         self._name = name
+        self._max_hidden = max(MAX_HIDDEN, 2 / rate)
+        self._bgr = bgr
         self._tracks: list[_Track] = []
         self._started = 0
 
     def update(self, frame: Frame) -> list[TrackedFace]:
-        """The faces of the next frame, the largest first; each answer pools the frames of its track."""
-        image = self._predictor.preparer.prepare(self._name, frame.pixels)
+        """The faces of the next frame, the largest first; each answer pools the frames of its track.
+
+        A frame that cannot be used, such as an array of another shape, gives one record with its status.
+        """
+        image = self._predictor.preparer.prepare(self._name, frame.pixels, bgr=self._bgr)
+        failure = Record(image.path, image.status, message=image.message)
+        if failure.failed:
+            return [TrackedFace(NO_TRACK, frame.number, frame.seconds, failure)]
         outputs = self._predictor.classifier.outputs([image])
-        self._tracks = [t for t in self._tracks if frame.seconds - t.seconds <= MAX_HIDDEN]
+        self._tracks = [t for t in self._tracks if frame.seconds - t.seconds <= self._max_hidden]
         tracks = self._match([face.box for face in image.faces], frame.seconds)
         return [self._answer(frame, *found) for found in zip(tracks, image.faces, outputs, strict=True)]
 
@@ -126,39 +127,47 @@ class Tracker:
         return TrackedFace(track.number, frame.number, frame.seconds, record)
 
 
-def open_video(source: str) -> Video:
-    """Open a video file, or the camera with the number `source`. Raises DataError where neither opens."""
-    if not source.isdecimal() and not Path(source).is_file():
-        raise DataError(f"There is no video {source}.", hint="Give a file, or a camera's number such as 0.")
-    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
-    if not capture.isOpened():
-        raise DataError(
-            f"{source} cannot be read as a video.", hint="Save it as MP4 (H.264), or try camera 0."
-        )
-    rate = float(capture.get(cv2.CAP_PROP_FPS))
-    rate = rate if 1 <= rate <= MAX_RATE else DEFAULT_RATE
-    return Video(_read(capture, rate, live=source.isdecimal()), rate)
-
-
 def track_faces(
     video: Video, predictor: Predictor, *, name: str = "", out: Path | None = None
 ) -> Iterator[TrackedFace]:
     """Yield the faces of every frame as they come, and write an annotated video to `out` where it is given.
 
-    `name` is the path in the records. Raises ConfigError where OpenCV cannot write a file of that suffix.
+    `name` is the path in the records. The annotated video has `video.rate` throughout: a frame is repeated or
+    passed over where the frames come at another rate, so that its time is that of the source. Raises
+    ConfigError where OpenCV cannot write a file of that suffix.
     """
-    tracker = Tracker(predictor, name)
+    tracker = Tracker(predictor, name, rate=video.rate)
+    pace = _Pace(video.rate)
     with video_writer(out, video.rate) if out else nullcontext() as writer:
         for frame in video.frames:
             faces = tracker.update(frame)
             if writer:
-                writer(draw_faces(frame.pixels, [face.record for face in faces]))
+                annotated = draw_faces(frame.pixels, [face.record for face in faces])
+                for _ in range(pace.count(frame.seconds)):
+                    writer(annotated)
             yield from faces
+
+
+class _Pace:
+    """How often a frame is written into a video of a constant rate, so that it is there at its time."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._start: float | None = None
+        self._written = 0
+
+    def count(self, seconds: float) -> int:
+        """Copies of the frame with this time: the places up to it, of which the last is its own."""
+        self._start = seconds if self._start is None else self._start
+        due = round((seconds - self._start) * self._rate) + 1
+        copies = min(max(0, due - self._written), max(1, round(MAX_STILL * self._rate)))
+        self._written = max(due, self._written)
+        return copies
 
 
 @contextmanager
 def video_writer(path: Path, rate: float) -> Iterator[Callable[[Pixels], None]]:
-    """Give a function that writes uint8 RGB frames `(height, width, 3)` of one size.
+    """Give a function that writes uint8 RGB frames `(height, width, 3)`, in the size of the first.
 
     The file gets its name when the block ends without an exception. Raises ConfigError for a suffix outside
     CODECS, DataError where OpenCV cannot write.
@@ -170,12 +179,17 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[Pixels], None]]:
     with atomic_path(path) as part:
         draft = part.with_suffix(path.suffix)  # OpenCV chooses the container by the suffix
         writer = cv2.VideoWriter()
+        size = (0, 0)
 
         def write(pixels: Pixels) -> None:
+            nonlocal size
             if not writer.isOpened():
+                size = (pixels.shape[1], pixels.shape[0])
                 code = cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()])
-                if not writer.open(str(draft), code, rate, (pixels.shape[1], pixels.shape[0])):
+                if not writer.open(str(draft), code, rate, size):
                     raise DataError(f"OpenCV cannot write {path}.", hint="Try a name that ends in .avi.")
+            if pixels.shape[1::-1] != size:  # OpenCV would silently write nothing
+                pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
             writer.write(np.ascontiguousarray(pixels[:, :, ::-1]))
 
         try:
@@ -186,21 +200,6 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[Pixels], None]]:
         finally:
             writer.release()
             draft.unlink(missing_ok=True)
-
-
-def _read(capture: "cv2.VideoCapture", rate: float, *, live: bool) -> Iterator[Frame]:
-    start = time.monotonic()
-    number = 0
-    try:
-        while True:
-            more, bgr = capture.read()
-            if not more:
-                return
-            seconds = time.monotonic() - start if live else number / rate
-            yield Frame(number, seconds, np.ascontiguousarray(bgr[:, :, ::-1]))
-            number += 1
-    finally:
-        capture.release()
 
 
 def summarize_tracks(faces: Iterable[TrackedFace]) -> list[list[str]]:

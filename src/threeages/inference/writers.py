@@ -40,15 +40,17 @@ COLUMNS = (
 
 
 def write_records(records: Iterable[Record], out: TextIO, kind: str) -> None:
-    """Write records as they come: `jsonl` as one JSON object a line, `csv` as rows below a header."""
+    """Write and flush records as they come: `jsonl` as a JSON object a line, `csv` as rows below a header."""
     if kind == "jsonl":
         for record in records:
             out.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
+            out.flush()
         return
     out.write(",".join(column.name for column in COLUMNS) + "\n")
     for record in records:
         raw = record.to_dict()
         out.write(",".join(_cell(raw, column) for column in COLUMNS) + "\n")
+        out.flush()
 
 
 def format_records(records: Iterable[Record], kind: str) -> str:

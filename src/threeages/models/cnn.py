@@ -37,7 +37,7 @@ def cnn(
     if side < 1:
         raise ConfigError(
             f"Images of {input_size} px are too small for the kernels {tuple(kernels)}.",
-            hint="Give a larger input size, or fewer or smaller kernels.",
+            hint=f"Give an input size of at least {_least_size(kernels)}, or fewer or smaller kernels.",
         )
     neck = nn.Sequential(nn.Linear(filters[-1] * side * side, dense), nn.ReLU(inplace=True))
     network = Network(Backbone(features, nn.Flatten(), dense, neck), heads)
@@ -70,6 +70,14 @@ def _blocks(size: int, filters: Sequence[int], kernels: Sequence[int]) -> tuple[
         blocks.append(nn.Sequential(*block))
         channels, size = width, (size - kernel + 1) // 2
     return nn.Sequential(*blocks), size
+
+
+def _least_size(kernels: Sequence[int]) -> int:
+    """The smallest input side of which the blocks leave one place."""
+    side = 1
+    for kernel in reversed(kernels):
+        side = 2 * side + kernel - 1
+    return side
 
 
 class _Recurrent(nn.Module):

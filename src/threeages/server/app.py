@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -22,6 +22,7 @@ from threeages.inference.occlusion import to_png
 from threeages.inference.records import REJECTION_REASONS, Record
 from threeages.inference.writers import COLUMNS, SET_SEPARATOR, format_records
 from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
+from threeages.server.address import Address
 from threeages.server.engine import Engine
 from threeages.server.guard import Guard
 from threeages.server.metrics import Metrics
@@ -67,30 +68,38 @@ def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
         finally:
             await engine.stop()
 
-    app = FastAPI(title="threeages", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="threeages",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would lead out of a proxy's sub-path; Address cleans the path
+    )
     app.state.draining = False
     reader = Reader(settings)
     _add_predict(app, engine, reader)
     _add_occlusion(app, engine, reader)
     _add_states(app, engine, metrics)
     _add_model(app, model, engine, settings)
-    _add_page(app)
+    _add_page(app, settings.root_path)
     _add_middleware(app, settings, metrics)
     _add_error_handlers(app)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi(app, settings.root_path)  # type: ignore[method-assign]
     return app
 
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     app.add_middleware(Guard, settings=settings, metrics=metrics, paths=PATHS)
-    if settings.cors_origins:  # added last and so outermost: a page must be able to read refusals too
+    if settings.cors_origins:  # added after and so outside: a page must be able to read refusals too
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key"],
             expose_headers=["Retry-After"],
         )
+    app.add_middleware(Address, root_path=settings.root_path)
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -113,14 +122,20 @@ def _add_predict(app: FastAPI, engine: Engine, reader: Reader) -> None:
     async def predict(
         request: Request,
         detect: bool = Query(True, description="false takes every image whole, as a face crop."),
+        together: bool = Query(
+            False, description="The images show the same person: adds a last record for all of them together."
+        ),
     ) -> Response:
         """An image that cannot be read becomes a record with a status and costs no other image its answer.
+
+        With `together=true` one more record comes last: it pools the largest face of each image, its `path`
+        is `together` and it has no box. Send all images of the person in one request.
 
         With `Accept: application/x-ndjson` each line of the answer is a record, with `Accept: text/csv` each
         row.
         """
         async with reader.images(request) as uploads:
-            records = await engine.predict(uploads, detect=detect)
+            records = await engine.predict(uploads, detect=detect, together=together)
         return _format_answer(records, request.headers.get("accept", ""))
 
 
@@ -205,12 +220,16 @@ def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> 
         return answer
 
 
-def _add_page(app: FastAPI) -> None:
-    headers = {"Cache-Control": "no-cache"}
+def _add_page(app: FastAPI, root_path: str) -> None:
+    # its addresses are relative, which suits every sub-path; a known one also suits the address without its
+    # last slash
+    html = (PAGE / "index.html").read_text(encoding="utf-8")
+    index = HTMLResponse(html.replace('="page/', f'="{root_path}/page/') if root_path else html)
+    index.headers["Cache-Control"] = "no-cache"
 
     @app.get("/", include_in_schema=False)
-    async def index() -> FileResponse:
-        return FileResponse(PAGE / "index.html", headers=headers)
+    async def show_index() -> HTMLResponse:
+        return index
 
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
@@ -220,9 +239,11 @@ async def _answer_invalid(request: Request, error: Any) -> JSONResponse:
     return problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}.", "See GET /openapi.json.")
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
+def _openapi(app: FastAPI, root_path: str) -> dict[str, Any]:
     if not app.openapi_schema:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes, description=__doc__)
+        if root_path:
+            schema["servers"] = [{"url": root_path}]
         schemas = schema["components"]["schemas"]
         schemas.update(extra_schemas())
         schemas["RecordOut"]["examples"] = RECORD_EXAMPLES  # here, as FastAPI drops what is null

@@ -6,22 +6,27 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from threeages.faces.images import Pixels
 from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.inference.answer import Policy
-from threeages.inference.classify import FaceClassifier
+from threeages.inference.classify import FaceClassifier, Output
 from threeages.inference.occlusion import occlude_patches, occlusion_map
 from threeages.inference.prepare import PreparedFace, PreparedImage
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel
+from threeages.inference.together import Together
 from threeages.server.metrics import Metrics
 from threeages.server.problems import BusyError, RequestError
 from threeages.server.settings import Settings
 from threeages.server.workers import Job, WorkerPool
+
+Answered = TypeVar("Answered")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,15 @@ class Upload:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """The records of one image, with its faces and the outputs for them, which `Together` takes."""
+
+    prepared: PreparedImage
+    records: list[Record]
+    outputs: list[Output]
+
+
+@dataclass(frozen=True)
 class Explanation:
     """The most probable age group of a face, its crop and the rows of its occlusion map."""
 
@@ -41,7 +55,7 @@ class Explanation:
     drops: list[list[float]]
 
 
-class Batcher:
+class Batcher(Generic[Answered]):
     """Gathers prepared images into batches for the model.
 
     A lone image is answered at once. While others are still being prepared (`more_coming`), the first of a
@@ -50,20 +64,20 @@ class Batcher:
 
     def __init__(
         self,
-        answer: Callable[[Sequence[PreparedImage]], list[list[Record]]],
+        answer: Callable[[Sequence[PreparedImage]], list[Answered]],
         *,
         size: int,
         wait: float,
         more_coming: Callable[[], bool],
     ) -> None:
         self._answer, self._size, self._wait, self._more_coming = answer, size, wait, more_coming
-        self._queue: asyncio.Queue[tuple[PreparedImage, asyncio.Future[list[Record]]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[PreparedImage, asyncio.Future[Answered]]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task = asyncio.create_task(self._run())
 
-    async def answer(self, prepared: PreparedImage) -> list[Record]:
-        """The records of one prepared image."""
-        future: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
+    async def answer(self, prepared: PreparedImage) -> Answered:
+        """The answer for one prepared image."""
+        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((prepared, future))
         return await future
 
@@ -86,11 +100,11 @@ class Batcher:
                 for future in (f for _, f in batch if not f.done()):
                     future.set_exception(error)
             else:
-                for (_, future), records in zip(batch, answers, strict=True):
+                for (_, future), answer in zip(batch, answers, strict=True):
                     if not future.done():
-                        future.set_result(records)
+                        future.set_result(answer)
 
-    async def _gather(self) -> list[tuple[PreparedImage, asyncio.Future[list[Record]]]]:
+    async def _gather(self) -> list[tuple[PreparedImage, asyncio.Future[Answered]]]:
         batch = [await self._queue.get()]
         deadline = asyncio.get_running_loop().time() + self._wait
         while sum(len(p.faces) for p, _ in batch) < self._size:
@@ -141,14 +155,16 @@ class Engine:
         await self._batcher.stop()
         await asyncio.to_thread(self._pool.stop)
 
-    async def predict(self, uploads: Sequence[Upload], *, detect: bool) -> list[Record]:
-        """The records of the images, in order.
+    async def predict(self, uploads: Sequence[Upload], *, detect: bool, together: bool) -> list[Record]:
+        """The records of the images, in order; with `together` one more for all of them, the last.
 
         Raises BusyError where the queue is full, and RequestError 504 where the time is up.
         """
         async with self._admitted(len(uploads)):
             answers = await asyncio.gather(*(self._predict_one(upload, detect) for upload in uploads))
-        records = [record for answer in answers for record in answer]
+        records = [record for answer in answers for record in answer.records]
+        if together:
+            records.append(self._pool_answers(answers))
         self._metrics.count_records(records)
         return records
 
@@ -164,8 +180,8 @@ class Engine:
                 raise RequestError(422, message, hint=prepared.message or "Count from 0.")
             whole = replace(prepared.faces[face], rejection="")
             copies = [replace(whole, pixels=pixels) for pixels in occlude_patches(whole.pixels)]
-            records = await self._batcher.answer(PreparedImage(prepared.path, (whole, *copies)))
-        probs = [record.probs or {} for record in records]
+            answer = await self._batcher.answer(PreparedImage(prepared.path, (whole, *copies)))
+        probs = [record.probs or {} for record in answer.records]
         group = max(probs[0], key=probs[0].__getitem__)
         drops = occlusion_map(probs[0][group], [p[group] for p in probs[1:]])
         return Explanation(group, whole.pixels, drops.tolist())
@@ -185,9 +201,15 @@ class Engine:
         finally:
             self._in_flight -= count
 
-    async def _predict_one(self, upload: Upload, detect: bool) -> list[Record]:
-        prepared = await self._prepare(upload, detect)
-        return [replace(r, path=upload.name) for r in await self._batcher.answer(prepared)]
+    async def _predict_one(self, upload: Upload, detect: bool) -> Answer:
+        answer = await self._batcher.answer(await self._prepare(upload, detect))
+        return replace(answer, records=[replace(r, path=upload.name) for r in answer.records])
+
+    def _pool_answers(self, answers: Sequence[Answer]) -> Record:
+        together = Together(self._classifier.policy)
+        for answer in answers:
+            together.add(answer.prepared, answer.outputs)
+        return together.record()
 
     async def _prepare(self, upload: Upload, detect: bool) -> PreparedImage:
         job = Job(str(next(self._keys)), upload.data, detect)
@@ -198,9 +220,11 @@ class Engine:
         finally:
             self._preparing -= 1
 
-    def _answer(self, items: Sequence[PreparedImage]) -> list[list[Record]]:
+    def _answer(self, items: Sequence[PreparedImage]) -> list[Answer]:
         self._metrics.batches.observe(sum(len(item.faces) for item in items))
-        answers: dict[str, list[Record]] = {item.path: [] for item in items}
-        for record in self._classifier.answer(items):
-            answers[record.path].append(record)
-        return list(answers.values())
+        rest = iter(self._classifier.outputs(items))
+        answers = []
+        for item in items:
+            found = list(islice(rest, len(item.faces)))
+            answers.append(Answer(item, list(self._classifier.records([item], found)), found))
+        return answers

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from threeages.server.metrics import Metrics
-from threeages.server.problems import RequestError, problem
+from threeages.server.problems import BusyError, RequestError, problem
 from threeages.server.settings import Settings
 
 log = logging.getLogger("threeages.server")
@@ -55,11 +55,12 @@ class RateLimit:
 
 
 class Guard:
-    """ASGI middleware around the routes; only CORS lies outside it."""
+    """ASGI middleware around the routes; only CORS and `Address` lie outside it."""
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, paths: frozenset[str]) -> None:
         self._app, self._settings, self._metrics, self._paths = app, settings, metrics, paths
         self._rate = RateLimit(settings.rate_limit) if settings.rate_limit else None
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an exception inside becomes a 500 without a stack trace."""
@@ -68,6 +69,7 @@ class Guard:
             return
         exchange = _Exchange(receive, send, closing=getattr(scope["app"].state, "draining", False))
         start = time.perf_counter()
+        self._under_way += 1
         try:
             self._admit(scope)
             await self._app(scope, exchange.receive, exchange.send)
@@ -82,6 +84,7 @@ class Guard:
                     scope, exchange.receive, exchange.send
                 )
         finally:
+            self._under_way -= 1
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.count_request(path, exchange.status, time.perf_counter() - start, exchange.received)
             log.info("status=%d bytes=%d", exchange.status, exchange.received)
@@ -90,9 +93,12 @@ class Guard:
         headers = Headers(scope=scope)
         allowed = self._settings.allowed_hosts
         if "*" not in allowed and _host_name(headers.get("host", "")) not in allowed:
-            raise RequestError(421, "This host name is not served.", hint="Allowed: " + ", ".join(allowed))
+            hint = f"Allowed: {', '.join(allowed)}; --allow-host adds another."
+            raise RequestError(421, "This host name is not served.", hint=hint)
         if not scope["path"].startswith(PROTECTED) or scope["method"] == "OPTIONS":
             return
+        if self._under_way > self._settings.max_requests:
+            raise BusyError(f"More than {self._settings.max_requests} requests are under way.")
         if self._rate:
             wait = self._rate.seconds_to_wait((scope.get("client") or ("",))[0])
             if wait:

@@ -2,10 +2,10 @@
 
 import asyncio
 import base64
-import binascii
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import unquote
 
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
@@ -19,7 +19,11 @@ from threeages.server.settings import Settings
 
 FIELD_BYTES = 4096  # of a text field of a form
 KINDS = "multipart/form-data, application/json, image/* or application/octet-stream"
-DATA_URL = re.compile(r"data:[\w/+.-]*(;[\w=.-]+)*;base64,")
+DATA_URL = re.compile(r"\s*data:[^,]*;\s*base64\s*,", re.IGNORECASE)  # RFC 2397
+DATA_URL_HEAD = 1000  # characters in which the data of a data URL begins
+WHITESPACE = b" \t\r\n\v\f"
+URL_SAFE = bytes.maketrans(b"-_", b"+/")
+BOM = b"\xef\xbb\xbf"
 
 
 class Reader:
@@ -124,7 +128,7 @@ class Reader:
 
     def _read_json(self, body: bytes) -> list[Upload]:
         try:
-            items = PredictRequest.model_validate_json(body).images
+            items = PredictRequest.model_validate_json(body.removeprefix(BOM)).images
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             where = ".".join(map(str, first["loc"])) or "body"
@@ -133,11 +137,22 @@ class Reader:
         return [Upload(_clean(item.name, i), _decoded(item.data, i)) for i, item in enumerate(items)]
 
 
+def decode_base64(text: str) -> bytes:
+    """The bytes of base64 or of a data URL (RFC 4648 and 2397).
+
+    Takes the standard and the URL-safe alphabet, line breaks, and padding that is missing. Raises ValueError.
+    """
+    start = DATA_URL.match(text[:DATA_URL_HEAD])
+    if start:
+        text = unquote(text[start.end() :])
+    raw = text.encode("ascii").translate(URL_SAFE, WHITESPACE).rstrip(b"=")
+    return base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
+
+
 def _decoded(text: str, i: int) -> bytes:
-    start = DATA_URL.match(text[:200])
     try:
-        return base64.b64decode(text[start.end() :] if start else text, validate=True)
-    except (binascii.Error, ValueError):
+        return decode_base64(text)
+    except ValueError:  # binascii's error is one, too
         raise RequestError(
             422, f"images.{i}.data is not base64.", hint="Send the file's bytes in base64 (RFC 4648)."
         ) from None

@@ -35,14 +35,17 @@ def create_settings(
     allowed_hosts: Sequence[str] | None,
     cors_origins: Sequence[str] | None,
     device: str = AUTO,
+    keep_alive: float = Settings.keep_alive,
+    root_path: str = "",
 ) -> Settings:
     """The settings for the options of the command.
 
     On a loopback address only loopback host names are allowed: a foreign page could otherwise point a name
-    of its own at 127.0.0.1 and read the answers (DNS rebinding). API keys come from `key_file` and from
+    of its own at 127.0.0.1 and read the answers (DNS rebinding). They stay allowed beside names that are
+    given, for health checks. API keys come from `key_file` and from
     THREEAGES_API_KEYS. Raises ConfigError.
     """
-    hosts = tuple(name.lower() for name in allowed_hosts or (LOOPBACK if _is_loopback(host) else ("*",)))
+    hosts = (*(allowed_hosts or ()), *LOOPBACK) if allowed_hosts or _is_loopback(host) else ("*",)
     return Settings(
         workers=count_cores() if workers is None else workers,
         api_keys=(*_read_keys(key_file), *_split(os.environ.get("THREEAGES_API_KEYS", ""), ",")),
@@ -55,8 +58,10 @@ def create_settings(
         max_pixels=max_megapixels * 1_000_000,
         max_waiting=max(Settings.max_waiting, 2 * max_body_mb * MIB),
         queue_size=max(Settings.queue_size, max_images),
-        allowed_hosts=hosts,
-        cors_origins=tuple(cors_origins or ()),
+        allowed_hosts=tuple(dict.fromkeys(name.lower() for name in hosts)),
+        cors_origins=tuple(origin.rstrip("/") for origin in cors_origins or ()),
+        keep_alive=keep_alive,
+        root_path=f"/{root_path.strip('/')}".rstrip("/"),
     )
 
 
@@ -87,7 +92,7 @@ def serve(
         ws="none",
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
-        limit_concurrency=1024,  # the last resort: the queue refuses long before, with a hint
+        timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # any number of seconds
         timeout_graceful_shutdown=int(settings.upload_timeout + settings.request_timeout) + 1,
     )
     listener = _listen(host, port)

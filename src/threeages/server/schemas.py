@@ -32,7 +32,7 @@ class ImageItem(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str | None = Field(None, max_length=MAX_NAME, description="The `path` of the records.")
-    data: str = Field(description="The file's bytes in base64.")
+    data: str = Field(description="The file's bytes in base64, of either alphabet, or a data URL.")
 
 
 class PredictRequest(BaseModel):
@@ -55,7 +55,9 @@ class RecordOut(BaseModel):
     """The answer for one face, or the reason why there is none; a line of `threeages predict --jsonl`."""
 
     model_config = ConfigDict(extra="forbid")
-    path: str = Field(description="The image's name, as it was sent.")
+    path: str = Field(
+        description="The image's name, as it was sent; 'together' in the last record of together=true."
+    )
     status: str = Field(description="'ok', a rejection reason such as 'no_face', or why it cannot be read.")
     box: list[int] | None = Field(
         min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the upright image."
@@ -73,7 +75,7 @@ class RecordOut(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """The records of a request, in the order of its images."""
+    """The records of a request, in the order of its images; with together=true one more for all of them."""
 
     model_config = ConfigDict(extra="forbid")
     records: list[RecordOut]

@@ -1,6 +1,7 @@
 """Settings of the service: limits, times, keys."""
 
 import os
+import re
 from dataclasses import dataclass
 
 from threeages.errors import ConfigError
@@ -30,12 +31,14 @@ class Settings:
     max_images: int = 32  # in a request
     max_fields: int = 16  # text fields in a form
     max_pixels: int = 50_000_000  # in an image; a phone's largest photo has 48 to 50 million
+    max_requests: int = 1024  # under way; the last resort, as the queue refuses long before
     queue_size: int = 256  # images accepted and not yet answered
     max_waiting: int = 256 * MIB  # bytes of bodies accepted and not yet answered
     upload_timeout: float = 20.0  # to receive a body
     image_timeout: float = 10.0  # to decode an image and find its faces
     request_timeout: float = 30.0  # from the received body to the answer
     worker_memory: int = 1536 * MIB  # address space that a decoding process may add
+    keep_alive: float = 75.0  # of an idle connection; more than a proxy's, which else reuses a closed one
     drain: float = 1.0  # after a stop signal: answers still come, each with 'Connection: close'
     max_error: float | None = None  # target error rate, as of Predictor
     coverage: float | None = None  # target coverage of prediction sets, as of Predictor
@@ -44,6 +47,7 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ("*",)  # values of the Host header
     cors_origins: tuple[str, ...] = ()
+    root_path: str = ""  # sub-path of the service behind a proxy, such as /faces
 
     def __post_init__(self) -> None:
         numbers = {
@@ -54,6 +58,8 @@ class Settings:
         errors = [f"{name} was {value}; it must be above 0" for name, value in numbers.items() if value <= 0]
         errors += [f"{n} was negative" for n in ("batch_wait", "drain") if getattr(self, n) < 0]
         check_device(self.device)
+        if not re.fullmatch(r"(/[\w.~-]+)*", self.root_path):
+            errors.append(f"root_path was '{self.root_path}'; it must be a path such as /faces")
         if any(len(key) < 16 for key in self.api_keys):
             errors.append("an API key has fewer than 16 characters")
         if "*" in self.cors_origins and self.api_keys:

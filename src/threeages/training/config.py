@@ -3,8 +3,10 @@
 The command line makes its options of these fields (cli.settings), so this module imports nothing heavy.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from types import NoneType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
@@ -13,6 +15,8 @@ from threeages.models.kinds import AGE_GROUP_HEADS
 
 MODEL, SPLIT, AUGMENTATION, DISTILLATION = "Model", "Split", "Augmentation", "Distillation"
 SCHEDULE, OPTIMIZER, RESULT, HARDWARE = "Epochs", "Optimization", "What is kept", "Cache and precision"
+
+NUMBERS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Setting:
 
     def find_problem(self, name: str, value: Any) -> str | None:
         """What is wrong with a number, in words; None where nothing is."""
+        if not math.isfinite(value):
+            return f"{name} is {value}, a finite number is needed"
         if self.at_least is not None and value < self.at_least:
             return f"{name} is {value}, at least {self.at_least:g} is needed"
         if self.above is not None and value <= self.above:
@@ -115,7 +121,9 @@ class TrainConfig:
     head_lr: Annotated[float, Setting("Learning rate of head epochs.", OPTIMIZER, above=0)] = 1e-4
     lr_decay: Annotated[float, Setting("Its factor after an epoch.", OPTIMIZER, above=0, at_most=1)] = 1.0
     batch_size: Annotated[int, Setting("Images in a step.", OPTIMIZER, at_least=1)] = 32
-    seed: Annotated[int, Setting("Seed of weights, order and split.", OPTIMIZER, at_least=0)] = 42
+    seed: Annotated[
+        int, Setting("Seed of weights, order and split.", OPTIMIZER, at_least=0, at_most=2**32 - 1)
+    ] = 42
 
     # a teacher's features as further targets
     teacher: Annotated[str | None, Setting("Weights of CLIP's image encoder.", DISTILLATION)] = None
@@ -133,12 +141,14 @@ class TrainConfig:
     max_cache_gb: Annotated[float, Setting("Largest frozen-feature cache.", HARDWARE, above=0)] = 8.0
 
     def __post_init__(self) -> None:
+        _raise_problems(find_wrong_types(self))
         problems = find_problems(self)
         if self.epochs + self.head_epochs == 0:
             problems.append("epochs is 0 and head_epochs too, at least 1 is needed")
         if not 0 <= self.fold < self.folds:
             problems.append(f"fold is {self.fold}, allowed are 0 to {self.folds - 1}")
-        if min(self.extra_heads.values(), default=1) <= 0:
+        weights = self.extra_heads.values()
+        if not all(isinstance(w, int | float) and 0 < w < math.inf for w in weights):
             problems.append(f"extra_heads have the weights {self.extra_heads}, above 0 is needed")
         _raise_problems(problems)
 
@@ -179,7 +189,7 @@ class DistillConfig:
     ] = 0.05
 
     def __post_init__(self) -> None:
-        _raise_problems(find_problems(self))
+        _raise_problems(find_wrong_types(self) or find_problems(self))
 
 
 def read_settings(config: type) -> dict[str, tuple[Any, Setting]]:
@@ -206,6 +216,27 @@ def _find_problems(config: Any) -> Iterator[str]:
             yield f"{name} is '{value}', allowed are {', '.join(choices)}"
         if isinstance(value, int | float) and (problem := setting.find_problem(name, value)):
             yield problem
+
+
+def find_wrong_types(config: Any) -> list[str]:
+    """Every field of a number whose value is none, as a json file may have it, in words."""
+    fields = read_settings(type(config)).items()
+    found = [(name, getattr(config, name), kind) for name, (kind, _) in fields]
+    return [
+        f"{name} is {value!r}, {word} is needed"
+        for name, value, kind in found
+        if (word := _find_wrong_type(kind, value))
+    ]
+
+
+def _find_wrong_type(kind: Any, value: Any) -> str | None:
+    """The kind of number that a field needs where the value is none; else None."""
+    kinds = set(get_args(kind) or (kind,))
+    number = next((k for k in (bool, int, float) if k in kinds), None)
+    if number is None or get_origin(kind) is dict or (value is None and NoneType in kinds):
+        return None
+    fits = isinstance(value, number) or (number is float and isinstance(value, int))
+    return None if fits and (number is bool or not isinstance(value, bool)) else NUMBERS[number]
 
 
 def _raise_problems(problems: list[str]) -> None:

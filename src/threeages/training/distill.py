@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from threeages.data.cache import open_cache
+from threeages.data.checks import check_split
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.online_augment import AugmentedBatch, OnlineAugmenter, create_pool
 from threeages.data.split import Rows
@@ -77,6 +78,7 @@ def run_distillation(
     Raises DataError where no row is left to train on, ConfigError where the progress beside `out` is of
     other settings.
     """
+    check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
     crops, split = open_data(manifest, replace(config, augmented_copies=1), cache_dir)
     wholes = open_cache(manifest, config.input_size, folder=cache_dir)
     rows = select_rows(manifest, split.train, only)

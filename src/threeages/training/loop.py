@@ -30,6 +30,7 @@ from threeages.training.batches import (
     split_rows,
 )
 from threeages.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from threeages.training.checks import normalizes_batches
 from threeages.training.config import Phase, TrainConfig
 from threeages.training.frozen import FeatureSource
 from threeages.training.optimizer import (
@@ -186,7 +187,7 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows) -> Epoch:
     torch.manual_seed(int(rng.integers(2**31)))  # dropout is the same whether resumed or not
     total, correct = 0.0, 0
     with _create_bar(f"{phase.name} {epoch + 1}", len(rows)) as bar:
-        for step, batch in enumerate(split_rows(rng.permutation(rows), config.batch_size)):
+        for step, batch in enumerate(_split_batches(rng.permutation(rows), config.batch_size, state.task)):
             set_lr(state.optimizer, config.lr_decay ** (done + step * config.batch_size / len(rows)))
             loss, hits = _train_step(steps, state, batch, rng)
             if not np.isfinite(loss):
@@ -207,6 +208,15 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows) -> Epoch:
         "images_per_second": len(rows) / seconds,
         "seconds": seconds,
     }
+
+
+def _split_batches(rows: Rows, size: int, task: ClassificationTask) -> Iterator[Rows]:
+    """The rows in batches; one row alone joins the batch before where the network normalizes over batches."""
+    if len(rows) % size == 1 and len(rows) > size and normalizes_batches(task.model):
+        yield from split_rows(rows[: -size - 1], size)
+        yield rows[-size - 1 :]
+    else:
+        yield from split_rows(rows, size)
 
 
 def _train_step(steps: _Steps, state: State, batch: Rows, rng: np.random.Generator) -> tuple[float, int]:

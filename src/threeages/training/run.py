@@ -22,6 +22,7 @@ from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.training.batches import TrainingData, compute_outputs, open_source
 from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.checkpoint import LAST, load_checkpoint
+from threeages.training.checks import check_rows, check_training
 from threeages.training.config import TrainConfig
 from threeages.training.loop import Epoch, fit_model
 from threeages.training.recipes import CONFIG_FILE, read_config
@@ -41,11 +42,14 @@ def run_training(
     """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
     Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
-    every epoch. Raises DataError where an image cannot be read (`threeages data audit` finds them) and
+    every epoch. What can be checked is checked before an image is read, see `check_training`. Raises
+    DataError where an image cannot be read (`threeages data audit` finds them) and
     ConfigError where the folder holds another training.
     """
     model = create_model(config, manifest)
+    check_training(model, manifest, config)
     cache, split = open_data(manifest, config, cache_dir)
+    check_rows(model, split.train, manifest.labels)
     _start_run(run, config, describe_split(manifest, split, config))
     data = create_data(manifest, model, cache, cache_dir)
     task, data = create_task(model, manifest, config, split, data, cache_dir)
