@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -115,10 +116,10 @@ def test_its_bar_is_on_stderr(faces_csv: Path, tmp_path: Path, capsys: pytest.Ca
 def test_near_duplicates_are_found_once(
     faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder = shutil.copytree(faces_csv.parent, tmp_path / "set")  # other tests count the fixture's images
     manifest = load_manifest(faces_csv)
-    image = load_image(manifest.files()[5])
-    Image.fromarray(image[:, ::-1]).save(manifest.root / "mirrored.png")
-    more = Manifest(manifest.root, (*manifest.paths, "mirrored.png"), np.append(manifest.labels, 0))
+    Image.fromarray(load_image(manifest.files()[5])[:, ::-1]).save(folder / "mirrored.png")
+    more = Manifest(folder, (*manifest.paths, "mirrored.png"), np.append(manifest.labels, 0))
     found = cache.open_near_duplicates(cache.open_cache(more, 32, folder=tmp_path))
     assert [5, len(manifest)] in found.pairs.tolist()
     monkeypatch.setattr(cache, "find_near_duplicates", None)
