@@ -110,7 +110,7 @@ def _measure_turns(kind: str, images: Iterable[Pixels], predictor: Predictor) ->
 
 
 def _measure_cost(photos: list[Pixels]) -> Row:
-    """Milliseconds of a whole prediction of a JPEG, and of the search with and without looks at turned faces."""
+    """Milliseconds of the prediction of a JPEG, and of the search with and without looks at turned faces."""
     detector, predictor = YuNet(), load_predictor()
     ways: tuple[Callable[[Pixels], object], ...] = (
         lambda pixels: _search_upright(pixels, detector),
@@ -137,7 +137,7 @@ def _predict(pixels: Pixels, predictor: Predictor) -> Callable[[Pixels], object]
 
 
 def _best(ways: Sequence[Callable[[Pixels], object]], pixels: Pixels) -> list[float]:
-    """The least milliseconds of each way over ROUNDS, in which they go first by turns: that of the least load."""
+    """The least milliseconds of each way over ROUNDS, in which they go first by turns."""
     times: list[list[float]] = [[] for _ in ways]
     for i in range(ROUNDS):
         for way in sorted(range(len(ways)), reverse=bool(i % 2)):
