@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from threeages.data.cache import open_cache
+from threeages.data.duplicates import COPY, NearDuplicates
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.sources import import_source
 from threeages.data.split import Split, create_split
@@ -22,6 +23,10 @@ def _manifest(n_identities: int, per_identity: int = 6) -> Manifest:
     identities = tuple(f"i{row // per_identity}" for row in rows)
     labels = np.asarray([row // per_identity % 3 for row in rows])
     return Manifest(Path(), tuple(f"{row}.jpg" for row in rows), labels, {"identity": identities})
+
+
+def _near(*pairs: tuple[int, int], likeness: float = 1.0) -> NearDuplicates:
+    return NearDuplicates(np.asarray(pairs), np.full(len(pairs), likeness, dtype=np.float32))
 
 
 def _sides(manifest: Manifest, split: Split) -> list[set[str]]:
@@ -54,7 +59,7 @@ def test_identities_that_share_an_image_are_one() -> None:
 
 def test_identities_that_near_duplicates_link_are_on_one_side_and_all_others_stay() -> None:
     manifest = _manifest(20)
-    digests, near = _number(len(manifest)), np.asarray([[6, 0], [100, 2]])  # identities 0, 1 and 16
+    digests, near = _number(len(manifest)), _near((6, 0), (100, 2))  # identities 0, 1 and 16
     for fold in range(5):
         before, split = (create_split(manifest, digests, fold=fold, near=pairs) for pairs in (None, near))
         sides = _sides(manifest, split)
@@ -69,10 +74,19 @@ def test_identities_that_near_duplicates_link_are_on_one_side_and_all_others_sta
     assert any(a.tolist() != b.tolist() for a, b in zip(before, folds, strict=True))
 
 
+def test_what_is_near_but_no_copy_moves_no_identity_and_is_counted() -> None:
+    manifest, digests = _manifest(20), _number(120)
+    plain = create_split(manifest, digests)
+    near = _near((int(plain.train[0]), int(plain.test[0])), likeness=COPY - 0.001)
+    split = create_split(manifest, digests, near=near)
+    assert split.test.tolist() == plain.test.tolist()
+    assert split.leaked_near_duplicates == 1
+
+
 @pytest.mark.filterwarnings("ignore:The least populated class")
 def test_links_between_few_identities_leave_no_side_empty() -> None:
     manifest = _manifest(6)
-    near = np.asarray([[0, 6], [12, 18]])
+    near = _near((0, 6), (12, 18))
     for fold in range(3):
         split = create_split(manifest, _number(36), fold=fold, folds=3, near=near)
         assert all(len(rows) for rows in (split.train, split.validation, split.test))
@@ -88,7 +102,7 @@ def test_leaked_near_duplicates_are_counted_beside_exact_ones() -> None:
     (a, b, c), (x, y, z) = plain.train[:3], plain.test[:3]
     digests[y] = digests[b]  # an exact duplicate leaks
     digests[z] = digests[x]  # as near to a training image as its duplicate
-    near = np.asarray([[x, a], [b, a], [c, plain.train[3]]])
+    near = _near((x, a), (b, a), (c, plain.train[3]))
     split = create_split(manifest, digests, "random", near=near)
     assert (split.leaked_duplicates, split.leaked_near_duplicates) == (1, 2)
 

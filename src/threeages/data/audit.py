@@ -207,9 +207,8 @@ def _find_near_sets(images: dict[int, _Measured], progress: bool) -> list[list[i
         return []
     measured = list(images.values())
     digests = np.stack([np.frombuffer(image.digest, dtype=np.uint8) for image in measured])
-    pairs = find_near_duplicates(
-        np.stack([image.thumbnail for image in measured]), digests, progress=progress
-    )
+    thumbnails = np.stack([image.thumbnail for image in measured])
+    pairs = find_near_duplicates(thumbnails, digests, progress=progress).pairs
     near = set(pairs.ravel().tolist())
     first = np.unique(digests, axis=0, return_index=True, return_inverse=True)
     origin = first[1][first[2].reshape(-1)]  # the first row with the same pixels

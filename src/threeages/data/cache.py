@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from threeages.data.augment import create_copy
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
-from threeages.data.duplicates import SIDE, Pairs, create_thumbnail, find_near_duplicates
+from threeages.data.duplicates import SIDE, NearDuplicates, create_thumbnail, find_near_duplicates
 from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
@@ -30,7 +30,7 @@ from threeages.signature import Signature
 VERSION = 4  # raise it when decoding, resizing or an augmentation changes, so that no stale pixels are used
 CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar
 
-THUMBNAILS_FILE, NEAR_FILE = "thumbnails.npy", "near.npy"  # beside the pixels
+THUMBNAILS_FILE, NEAR_FILE = "thumbnails.npy", "near.npz"  # beside the pixels
 LEFTOVER_SECONDS = 24 * 3600
 
 
@@ -119,17 +119,19 @@ def open_faces(
     )
 
 
-def open_near_duplicates(cache: PixelCache) -> Pairs:
-    """Pairs of rows `(k, 2)` that are near duplicates; the first call finds them, and later ones read them.
+def open_near_duplicates(cache: PixelCache) -> NearDuplicates:
+    """The near duplicates among the rows; the first call finds them, and later ones read them.
 
     See data.duplicates.find_near_duplicates. Raises DataError when the cache's folder cannot be written.
     """
-    folder = cache.file.parent
-    if not (folder / NEAR_FILE).exists():
-        pairs = find_near_duplicates(np.load(folder / THUMBNAILS_FILE), cache.digests, progress=True)
-        with atomic_path(folder / NEAR_FILE) as part, part.open("wb") as file:
-            np.save(file, pairs)
-    return np.asarray(np.load(folder / NEAR_FILE), dtype=np.int64)
+    file = cache.file.parent / NEAR_FILE
+    if not file.exists():
+        thumbnails = np.load(cache.file.parent / THUMBNAILS_FILE)
+        found = find_near_duplicates(thumbnails, cache.digests, progress=True)
+        with atomic_path(file) as part, part.open("wb") as opened:
+            np.savez(opened, pairs=found.pairs, likeness=found.likeness)
+    with np.load(file) as stored:
+        return NearDuplicates(stored["pairs"], stored["likeness"])
 
 
 def _key(manifest: Manifest, shape: Shape) -> str:
@@ -212,7 +214,7 @@ def _fill_chunk(task: Task) -> Filled:
     pixels = pixels.reshape(shape.copies, -1, *pixels.shape[1:])
     detector = YuNet() if shape.alignment else None
     digests = np.zeros((len(files), 16), dtype=np.uint8)
-    thumbnails = np.zeros((len(files), SIDE, SIDE), dtype=np.uint8)  # black, as of a failed row: near nothing
+    thumbnails = np.zeros((len(files), SIDE, SIDE, 3), dtype=np.uint8)  # a failed row stays black
     failed: dict[int, str] = {}
     for i, file in enumerate(files):
         try:

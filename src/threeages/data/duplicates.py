@@ -6,6 +6,7 @@ two count as near duplicates. results/near-duplicates.csv holds the precision an
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,15 +19,17 @@ Pairs = NDArray[np.int64]  # (k, 2) rows i < j
 Floats = NDArray[np.float32]
 
 SIDE = 32  # pixels of a thumbnail's side
-NEAR = 0.96  # similarity of near duplicates once the window is fitted; copies lie above 0.99
-SAME_LOOK = 0.99  # similarity from which an image is searched for by the first of its look alone
+NEAR = 0.99  # similarity of near duplicates, once the window is fitted, in grey and in each color channel
+COPY = 0.995  # similarity from which identities are kept together for it: no drawn faces are as near
+GREY_SPREAD = 4.0  # mean difference between the channels below which an image counts as grey
 _CANDIDATE = 0.8  # similarity at the nearest window of the grid, before it is fitted
 _PROMISING = 0.88  # similarity after the first moves, from which the fit goes on
 _STEP, _STEPS = 1 / 12, 3  # the grid of windows: up to three twelfths of a side are cropped
-_FIT_STEPS = tuple(_STEP / parts for parts in (2, 2, 4, 4, 8, 8))
+_FIT_STEPS = tuple(_STEP / parts for parts in (2, 2, 4, 4, 8, 8, 16, 16))
 _FREQUENCIES, _BINS = 8, 16  # the 8 lowest frequencies of 16 averages along a side of a window
 _CELLS_EACH = 2  # cells that an image is listed in; several of its windows lead to one of them
 _BLOCK, _PAIRS_BLOCK = 2048, 4096  # images, pairs compared at a time: bounds the memory
+_LUMINANCE = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
 _FLAT = 1e-2  # length of a vector without content: an image of one color is near to nothing
 
 _orders = np.arange(_FREQUENCIES)
@@ -39,25 +42,40 @@ _SPANS = [(a * _STEP, 1 - b * _STEP) for a in range(_STEPS + 1) for b in range(_
 _WINDOWS = np.asarray([(*rows, *columns) for rows in _SPANS for columns in _SPANS])  # y1, y2, x1, x2
 
 
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Pairs of rows `(k, 2)`, `i < j`, near but not exact duplicates, and their similarity `(k,)`."""
+
+    pairs: Pairs
+    likeness: Floats
+
+    def copies(self) -> Pairs:
+        """The pairs that are copies beyond doubt: those with a similarity of COPY or more."""
+        return self.pairs[self.likeness >= COPY]
+
+
 def create_thumbnail(pixels: Pixels) -> Pixels:
-    """The uint8 grey thumbnail `(SIDE, SIDE)` of a uint8 RGB image, by area averaging."""
-    small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    """The uint8 RGB thumbnail `(SIDE, SIDE, 3)` of a uint8 RGB image, by area averaging."""
+    return np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def find_near_duplicates(thumbnails: Pixels, digests: NDArray[np.uint8], *, progress: bool = False) -> Pairs:
-    """Pairs of rows `(k, 2)` that are near but not exact duplicates, sorted, `i < j`.
+def find_near_duplicates(
+    thumbnails: Pixels, digests: NDArray[np.uint8], *, progress: bool = False
+) -> NearDuplicates:
+    """Near duplicates among rows with thumbnails `(n, SIDE, SIDE, 3)` and digests `(n, 16)`, both uint8.
 
-    `thumbnails` is uint8 `(n, SIDE, SIDE)`, `digests` uint8 `(n, 16)`. Of rows with equal digests the first
-    stands for all. Of many images that look alike each is paired with the first of them, not with all. The
-    time grows with `n` to the power of 1.5. `progress` shows a bar on stderr.
+    Of rows with equal digests the first stands for all. Of many images that look alike each is paired with
+    the first of them, not with all. The time grows with `n` to the power of 1.5. `progress` shows a bar on
+    stderr.
     """
     first = np.sort(np.unique(digests, axis=0, return_index=True)[1])
-    small = thumbnails[first].astype(np.float32)
-    if len(small) < 2:
-        return np.empty((0, 2), dtype=np.int64)
-    pairs = np.sort(first[_find_pairs(small, progress)], axis=1)
-    return np.asarray(np.unique(pairs, axis=0), dtype=np.int64)
+    if len(first) < 2:
+        return NearDuplicates(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32))
+    found, likeness = _find_pairs(_Thumbnails(thumbnails[first]), progress)
+    pairs = np.sort(first[found], axis=1)
+    order = np.lexsort((-likeness, pairs[:, 1], pairs[:, 0]))
+    best = order[np.unique(pairs[order], axis=0, return_index=True)[1]]
+    return NearDuplicates(pairs[best], likeness[best])
 
 
 def link_rows(n: int, pairs: Pairs) -> NDArray[np.int64]:
@@ -80,7 +98,7 @@ def fit_windows(thumbnails: Pixels, pairs: Pairs) -> tuple[NDArray[np.float64], 
 
     Windows are `(k, 5)`: y1, y2, x1, x2 as shares of the sides, and 1 where the second image is mirrored.
     """
-    small = thumbnails.astype(np.float32)
+    small = _Thumbnails(thumbnails).grey
     windows, found = np.empty((len(pairs), 5)), np.empty(len(pairs), dtype=np.float32)
     for k, (i, j) in enumerate(pairs.tolist()):
         target = _describe(small[j : j + 1])[0]
@@ -92,14 +110,29 @@ def fit_windows(thumbnails: Pixels, pairs: Pairs) -> tuple[NDArray[np.float64], 
     return windows, found
 
 
-def _find_pairs(small: Floats, progress: bool) -> Pairs:
-    """Pairs of rows of different images: those of one look, and those whose window shows another image."""
-    vectors = np.concatenate([_describe(small[i : i + _BLOCK]) for i in range(0, len(small), _BLOCK)])
+class _Thumbnails:
+    """float32 `grey` `(n, SIDE, SIDE)` and `channels` `(3, n, SIDE, SIDE)`, and which have color."""
+
+    def __init__(self, thumbnails: Pixels) -> None:
+        values = thumbnails.astype(np.float32)
+        self.grey: Floats = np.asarray(values @ _LUMINANCE, dtype=np.float32)
+        self.channels: Floats = np.ascontiguousarray(values.transpose(3, 0, 1, 2))
+        spread = thumbnails.max(axis=3) - thumbnails.min(axis=3)
+        self.colored = spread.reshape(len(thumbnails), -1).mean(axis=1) >= GREY_SPREAD
+
+
+def _find_pairs(images: _Thumbnails, progress: bool) -> tuple[Pairs, Floats]:
+    """Pairs of different images and their similarity: those of one look, and windows that show another."""
+    n = len(images.grey)
+    vectors, *channels = (
+        np.concatenate([_describe(values[i : i + _BLOCK]) for i in range(0, n, _BLOCK)])
+        for values in (images.grey, *images.channels)
+    )
     cells = _Cells(vectors)
-    alike = cells.pair_looks()
-    kept = np.setdiff1d(np.arange(len(small)), alike[:, 1])
-    inside = list(_find_windows(small, cells, kept, progress))
-    return np.concatenate([alike, *inside])
+    looks = cells.pair_looks(np.stack(channels), images.colored)
+    kept = np.setdiff1d(np.arange(n), looks[0][:, 1])
+    parts = [looks, *_find_windows(images, cells, kept, progress)]
+    return np.concatenate([pairs for pairs, _ in parts]), np.concatenate([found for _, found in parts])
 
 
 class _Cells:
@@ -120,19 +153,27 @@ class _Cells:
         bounds = np.searchsorted(nearest[order], np.arange(1, count))
         self.members = np.split(order // each, bounds)
 
-    def pair_looks(self) -> Pairs:
-        """Pairs (first, later) of the rows that look like an earlier one of their cell."""
-        n = len(self.vectors) // 2
+    def pair_looks(self, channels: Floats, colored: NDArray[np.bool_]) -> tuple[Pairs, Floats]:
+        """Pairs (first, later) of the rows that are copies of an earlier one of their cell, not cropped.
+
+        `channels` are the vectors of the three color channels `(3, n, d)`.
+        """
+        n = len(colored)
         later = np.zeros(n, dtype=bool)
-        found: list[Pairs] = []
+        pairs, found = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.float32)]
         for members in self.members:
             rest = np.sort(members[members < n])
             while len(rest := rest[~later[rest]]) > 1:
                 first, rest = rest[0], rest[1:]
-                alike = rest[self.vectors[rest] @ self.vectors[first] >= SAME_LOOK]
+                likeness = self.vectors[rest] @ self.vectors[first]
+                by_channel = np.einsum("crd,cd->cr", channels[:, rest], channels[:, first]).min(axis=0)
+                both = colored[rest] & colored[first]
+                likeness = np.where(both, np.minimum(likeness, by_channel), likeness)
+                alike = rest[likeness >= COPY]
                 later[alike] = True
-                found.append(np.stack([np.full_like(alike, first), alike], axis=1))
-        return np.concatenate([np.empty((0, 2), dtype=np.int64), *found])
+                pairs.append(np.stack([np.full_like(alike, first), alike], axis=1))
+                found.append(likeness[likeness >= COPY])
+        return np.concatenate(pairs), np.concatenate(found)
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """List only these rows from now on, and their mirror images."""
@@ -155,35 +196,49 @@ class _Cells:
         return query, member, likeness
 
 
-def _find_windows(small: Floats, cells: _Cells, kept: NDArray[np.int64], progress: bool) -> Iterator[Pairs]:
+def _find_windows(
+    images: _Thumbnails, cells: _Cells, kept: NDArray[np.int64], progress: bool
+) -> Iterator[tuple[Pairs, Floats]]:
     """Pairs (image, copy) where a window of the image shows the copy, mirrored or not."""
     cells.keep(kept)
-    blocks = [kept[i : i + _BLOCK] for i in range(0, len(kept), _BLOCK)]
-    for rows in (
-        track_progress(blocks, f"Comparing {len(kept):,} images", len(blocks)) if progress else blocks
-    ):
-        query, member, likeness = cells.search(
-            _describe_windows(small[rows]).reshape(-1, cells.vectors.shape[1])
-        )
+    n, blocks = len(images.grey), [kept[i : i + _BLOCK] for i in range(0, len(kept), _BLOCK)]
+    title = f"Comparing {len(kept):,} images"
+    for rows in track_progress(blocks, title, len(blocks)) if progress else blocks:
+        vectors = _describe_windows(images.grey[rows]).reshape(-1, cells.vectors.shape[1])
+        query, member, likeness = cells.search(vectors)
         image, window = rows[query // len(_WINDOWS)], query % len(_WINDOWS)
         pair = image * len(cells.vectors) + member
         order = np.lexsort((-likeness, pair))
         best = order[np.unique(pair[order], return_index=True)[1]]  # the nearest window of each pair
-        best = best[image[best] != member[best] % len(small)]
+        best = best[image[best] != member[best] % n]
         for part in np.split(best, range(_PAIRS_BLOCK, len(best), _PAIRS_BLOCK)):
-            near = part[_are_near(small[image[part]], cells.vectors[member[part]], _WINDOWS[window[part]])]
-            yield np.stack([image[near], member[near] % len(small)], axis=1)
+            pairs = np.stack([image[part], member[part] % n], axis=1)
+            mirrored = member[part] >= n
+            targets = cells.vectors[member[part]]
+            found = _compare(images, pairs, mirrored, targets, _WINDOWS[window[part]])
+            yield pairs[found >= NEAR], found[found >= NEAR]
 
 
-def _are_near(small: Floats, targets: Floats, windows: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether a window near those given shows the target `(n,)`."""
-    windows, best = _fit(small, targets, windows, _FIT_STEPS[:1])
-    promising = np.flatnonzero(best >= _PROMISING)
-    near = np.zeros(len(small), dtype=bool)
-    near[promising] = (
-        _fit(small[promising], targets[promising], windows[promising], _FIT_STEPS[1:])[1] >= NEAR
-    )
-    return near
+def _compare(
+    images: _Thumbnails,
+    pairs: Pairs,
+    mirrored: NDArray[np.bool_],
+    targets: Floats,
+    windows: NDArray[np.float64],
+) -> Floats:
+    """Similarity of pairs `(k,)` at the fitted window; 0 where that stays far from NEAR."""
+    found = np.zeros(len(pairs), dtype=np.float32)
+    windows, best = _fit(images.grey[pairs[:, 0]], targets, windows, _FIT_STEPS[:1])
+    rows = np.flatnonzero(best >= _PROMISING)
+    first, second = pairs[rows].T
+    windows, best = _fit(images.grey[first], targets[rows], windows[rows], _FIT_STEPS[1:])
+    both = images.colored[first] & images.colored[second]
+    for channel in images.channels:
+        copies = _describe(channel[second]) * np.where(mirrored[rows, None], _MIRROR, 1)
+        likeness = (_describe_window(channel[first], windows) * copies).sum(axis=1)
+        best = np.where(both, np.minimum(best, likeness), best)
+    found[rows] = best
+    return found
 
 
 def _fit(

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.duplicates import Pairs, link_rows
+from threeages.data.duplicates import NearDuplicates, Pairs, link_rows
 from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import ConfigError, DataError, MissingDependencyError
 
@@ -20,7 +20,7 @@ VALIDATION_PARTS = 8  # one part in eight of what the test fold leaves is valida
 class Split:
     """Row indices of a manifest, int64: `train` fits, `validation` chooses the epoch, `test` is scored once.
 
-    Mode `identity`: no identity, no image with identical pixels and no near duplicate is on two sides. Mode
+    Mode `identity`: no identity, no image with identical pixels and no copy of an image is on two sides. Mode
     `random`:
     `validation` IS `test`, as in the reference study, and identities are on both sides, so that the score is
     too high for new identities. Mode `none`: every row is in `train`. `leaked_duplicates` counts test images
@@ -42,19 +42,20 @@ def create_split(
     fold: int = 0,
     folds: int = 5,
     seed: int = 42,
-    near: Pairs | None = None,
+    near: NearDuplicates | None = None,
 ) -> Split:
     """Split the rows of a manifest into train, validation and test rows.
 
     `digests`, uint8 `(n, 16)`, are equal for images with identical pixels (`faces.images.pixel_digest`). Mode
     `identity` tests on one of `folds` parts of the identities; the other modes use neither `fold` nor
-    `folds`. `near` holds pairs of rows `(k, 2)` that are near duplicates (`data.duplicates`): identities that
-    they link move to one side, all others stay where they were without them. Raises ConfigError where a
+    `folds`. `near` holds the rows that are near duplicates (`data.duplicates`): identities that copies link
+    move to one side, all others stay where they were without them. Raises ConfigError where a
     setting is not allowed, DataError in mode `identity` where a row has no identity or the identities are too
     few.
     """
     _check(mode, fold, folds)
-    near = np.empty((0, 2), dtype=np.int64) if near is None else near
+    none = np.empty((0, 2), dtype=np.int64)
+    pairs, copies = (none, none) if near is None else (near.pairs, near.copies())
     images = _image_ids(digests)
     if mode == "none":
         train, validation, test = np.arange(len(manifest)), *(np.empty(0, dtype=np.int64),) * 2
@@ -62,9 +63,9 @@ def create_split(
         train, test = _split_random(len(manifest), seed)
         validation = test
     else:
-        train, validation, test = _split_identities(manifest, images, near, fold, folds, seed)
+        train, validation, test = _split_identities(manifest, images, copies, fold, folds, seed)
     exact = np.isin(images[test], images[train])
-    alike = np.isin(images[test], _find_near_images(images, near, train))
+    alike = np.isin(images[test], _find_near_images(images, pairs, train))
     return Split(train, validation, test, int(exact.sum()), int((alike & ~exact).sum()))
 
 
@@ -88,11 +89,11 @@ def _split_random(n: int, seed: int) -> tuple[Rows, Rows]:
 
 
 def _split_identities(
-    manifest: Manifest, images: Rows, near: Pairs, fold: int, folds: int, seed: int
+    manifest: Manifest, images: Rows, copies: Pairs, fold: int, folds: int, seed: int
 ) -> tuple[Rows, Rows, Rows]:
     """Train, validation and test rows, no identity in two of them."""
     labels, identities = manifest.labels, _merged_identities(manifest, images)
-    linked = link_rows(int(identities.max()) + 1, identities[near])[identities]
+    linked = link_rows(int(identities.max()) + 1, identities[copies])[identities]
     members = np.stack([identities, linked], axis=1)
     everything = np.arange(len(manifest))
     most = _count_parts(labels, linked, everything)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from threeages.data.cache import open_cache, open_near_duplicates
 from threeages.data.duplicates import (
     SIDE,
+    NearDuplicates,
     Pairs,
     create_thumbnail,
     find_near_duplicates,
@@ -55,10 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     manifest = load_manifest(args.manifest, need_label=False)
     cache = open_cache(manifest, SIDE, folder=args.cache_dir)
-    pairs = open_near_duplicates(cache)
+    near = open_near_duplicates(cache)
+    pairs = near.pairs
     rows = [
         *_count_rows(manifest, pairs),
-        *_fold_rows(manifest, cache.digests, pairs),
+        *_fold_rows(manifest, cache.digests, near),
         *_confirmed_rows(manifest, pairs),
         *_found_rows(manifest, cache.digests),
     ]
@@ -83,20 +85,21 @@ def _count_rows(manifest: Manifest, pairs: Pairs) -> list[Row]:
     ]
 
 
-def _fold_rows(manifest: Manifest, digests: NDArray[np.uint8], pairs: Pairs) -> list[Row]:
+def _fold_rows(manifest: Manifest, digests: NDArray[np.uint8], near: NearDuplicates) -> list[Row]:
     """Pairs that link identities, and the rows that change their test fold for it."""
     names = manifest.identities()
     if names is None or "" in names:
         return []
-    found = names[pairs]
+    found, copied = names[near.pairs], names[near.copies()]
     before, after = (
-        [create_split(manifest, digests, fold=fold, folds=FOLDS, near=near).test for fold in range(FOLDS)]
-        for near in (None, pairs)
+        [create_split(manifest, digests, fold=fold, folds=FOLDS, near=given).test for fold in range(FOLDS)]
+        for given in (None, near)
     )
     moved = sum(len(np.setdiff1d(a, b)) for a, b in zip(after, before, strict=True))
-    random = create_split(manifest, digests, "random", near=pairs)
+    random = create_split(manifest, digests, "random", near=near)
     return [
-        _row("pairs that link identities", len(pairs), int((found[:, 0] != found[:, 1]).sum())),
+        _row("pairs of two identities", len(found), int((found[:, 0] != found[:, 1]).sum())),
+        _row("copies of two identities", len(copied), int((copied[:, 0] != copied[:, 1]).sum())),
         _row("rows moved to another fold", len(manifest), moved),
         _row("test rows of a random split with a near duplicate in training alone", len(random.test),
              random.leaked_near_duplicates),
@@ -151,7 +154,7 @@ def _found_rows(manifest: Manifest, digests: NDArray[np.uint8]) -> list[Row]:
             break
     thumbnails = np.stack([*(create_thumbnail(load_image(file)) for file in files), *copies])
     new = rng.integers(0, 256, (len(copies), digests.shape[1]), dtype=np.uint8)
-    pairs = find_near_duplicates(thumbnails, np.concatenate([digests, new]))
+    pairs = find_near_duplicates(thumbnails, np.concatenate([digests, new])).pairs
     roots = link_rows(len(thumbnails), pairs)
     first = np.unique(digests, axis=0, return_index=True, return_inverse=True)
     origin = first[1][first[2].reshape(-1)]  # the row that stands for its exact duplicates
