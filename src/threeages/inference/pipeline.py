@@ -74,12 +74,13 @@ def run_batches(
         pipeline.stop()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Waiting:
     """An image after the source and before its batch, and the bytes that it holds."""
 
-    prepared: Future[PreparedImage]
     held: int
+    prepared: PreparedImage | None = None
+    error: BaseException | None = None
     ready: bool = False
 
 
@@ -152,14 +153,23 @@ class _Pipeline(Generic[T]):
     def _let_in(self, image: T) -> None:
         held = self._held_by(image)
         with self._room:
-            self._room.wait_for(lambda: self._stopped or self._has_room(held))
+            while not (self._stopped or self._has_room(held)):
+                self._room.wait()
             if self._stopped:
                 return
             self._held += held
             self._unprepared += 1
-            waiting = _Waiting(self._pool.submit(self._prepare, image), held)
+            waiting = _Waiting(held)
             self._queue.append(waiting)
-        waiting.prepared.add_done_callback(lambda _: self._note(waiting))
+            self._pool.submit(self._work, waiting, image)
+
+    def _work(self, waiting: _Waiting, image: T) -> None:
+        """Prepare an image; what it raises is kept, for who takes the answers."""
+        try:
+            waiting.prepared = self._prepare(image)
+        except BaseException as error:
+            waiting.error = error
+        self._note(waiting)
 
     def _has_room(self, held: int) -> bool:
         fits = self._held == 0 or self._held + held <= self._budget
@@ -170,9 +180,8 @@ class _Pipeline(Generic[T]):
         with self._news:
             if self._stopped:
                 return
-            failed = waiting.prepared.exception() is not None
-            faces = () if failed else waiting.prepared.result().faces
-            crops = sum(face.pixels.nbytes for face in faces)
+            faces = waiting.prepared.faces if waiting.prepared else ()
+            crops = sum([face.pixels.nbytes for face in faces])
             self._held += crops - waiting.held
             self._unprepared -= 1
             waiting.held, waiting.ready = crops, True
@@ -206,11 +215,11 @@ class _Pipeline(Generic[T]):
         while self._queue and not self._full() and self._queue[0].ready:
             waiting = self._queue.popleft()
             self._batch_held += waiting.held
-            if error := waiting.prepared.exception():
-                self._error, self._ended, self._stopped = error, True, True
+            image = waiting.prepared
+            if image is None:
+                self._error, self._ended, self._stopped = waiting.error, True, True
                 self._queue.clear()
                 return
-            image = waiting.prepared.result()
             self._ready_faces -= len(image.faces)
             self._since = self._since if self._batch else time.monotonic()
             self._batch.append(image)
