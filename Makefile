@@ -9,7 +9,7 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/threeages demo
 
-# A thread for each of two processes: 7.6 minutes on 2 cores where one process with both takes 12.5.
+# A thread for each of two processes is faster than one process with both.
 test: .venv/installed check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 

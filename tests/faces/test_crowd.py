@@ -91,6 +91,7 @@ def test_a_large_face_of_the_normal_look_stays() -> None:
     assert all(iou(face.box, large.box) == 0 for face in faces[1:])
 
 
+@pytest.mark.slow
 def test_tiles_find_the_small_faces_that_one_look_misses() -> None:
     scene, n = _draw_crowd(24, 16, 100, 76)
     detector = YuNet()
@@ -102,6 +103,7 @@ def test_tiles_find_the_small_faces_that_one_look_misses() -> None:
     assert [face.area for face in tiled] == sorted((face.area for face in tiled), reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_photo_of_a_crowd_gives_boxes_in_its_own_pixels(suffix: str) -> None:
     scene, n = _draw_crowd(24, 16, 160, 120)  # 3840x2560: a JPEG is decoded at half its size first

@@ -219,6 +219,7 @@ def test_an_answer_of_all_faces_is_the_folder() -> None:
     assert find_folder([face(Path("x"), "MIDDLE")] * 2) == ("MIDDLE", "")
 
 
+@pytest.mark.slow
 def test_boxes_lie_on_the_face_in_full_resolution(tmp_path: Path) -> None:
     from threeages.inference.predictor import load_predictor
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -44,6 +45,7 @@ def _published(grid: int) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.slow
 def test_the_published_weights_fill_the_image_encoder_at_another_size(tmp_path: Path) -> None:
     published = _published(grid=4)
     save_file(published, tmp_path / "clip.safetensors")

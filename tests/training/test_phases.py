@@ -67,6 +67,7 @@ def test_training_on_the_cache_equals_training_on_the_images(
     assert len(list(cache.glob("features-*.npy"))) == 2
 
 
+@pytest.mark.slow
 def test_both_phases_run_and_the_curves_say_where_the_second_starts(
     faces_csv: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_moving_average_is_kept_and_the_weights_themselves_train_on(
     assert not any(name.startswith("net.features.0.") for name in apart)  # frozen
 
 
+@pytest.mark.slow
 def test_further_heads_are_trained_and_evaluated(faces_csv: Path, cache: Path, tmp_path: Path) -> None:
     config = TrainConfig(
         input_size=48, epochs=1, split="identity", head="coral", extra_heads={"years": 0.1}, flip=True

@@ -95,6 +95,7 @@ def test_epochs_are_logged_and_bars_are_on_stderr(
     assert [line.split()[:4] for line in lines] == [["epoch", str(i), "phase", "train"] for i in (1, 2)]
 
 
+@pytest.mark.slow
 def test_the_notes_say_what_of_the_test_rows_the_training_saw(faces_csv: Path, tmp_path: Path) -> None:
     _train(faces_csv, tmp_path / "identity", replace(SMALL, epochs=1))
     found = _split_notes(tmp_path / "identity")
@@ -133,6 +134,7 @@ def test_heads_without_a_column_are_dropped_with_a_warning(
     assert "no column age" in record.getMessage()
 
 
+@pytest.mark.slow
 def test_a_fixed_recipe_keeps_its_last_epoch_and_is_calibrated(tmp_path: Path) -> None:
     """Faces with groups and faces with years, none of which has an identity, train one model."""
     known = load_manifest(write_face_set(tmp_path / "known", identities=30, per_identity=4))

@@ -96,6 +96,7 @@ def test_a_training_predicts_its_teacher_resumes_and_leaves_nothing_of_it(
     assert OnnxModel(tmp_path / "model.onnx").predict(pixels).shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_the_moving_average_takes_the_projection_along(
     manifest: Manifest, encoder: Path, cache_dir: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from threeages.training.teachers import open_encoder_features, open_encoder_toke
 ALIGNMENT = 0.85  # the network of faces'
 
 
+@pytest.mark.slow
 def test_tokens_are_computed_once_and_pooled_from_what_is_kept(
     manifest: Manifest, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,9 @@ MIB = 2**20
 MIN_BYTES = 96 * MIB  # that images may hold on their way, and for each core where there are many
 BYTES_PER_CORE = 32 * MIB  # a frame of 3840x2160 holds 24
 MAX_IMAGES = 128  # in a batch, and waiting for one: a photo without a face holds no bytes
-UNPREPARED_PER_CORE = 4  # enough that no core waits for the source; a path shows its bytes only when prepared
+UNPREPARED_PER_CORE = (
+    16  # enough that no core waits for the source; a path shows its bytes only when prepared
+)
 MAX_WAIT = 0.2  # seconds that a prepared image waits for the next ones of its batch
 JOIN = 0.5  # seconds that an abandoned run waits for its source, which may be blocked for ever
 READER = "threeages-source"  # name of the thread
