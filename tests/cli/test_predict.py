@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from threeages.cli.main import app
 from threeages.data.manifest import load_manifest
+from threeages.errors import ConfigError
 
 
 def test_images_of_one_identity_get_an_answer_together(faces_csv: Path) -> None:
@@ -14,6 +15,12 @@ def test_images_of_one_identity_get_an_answer_together(faces_csv: Path) -> None:
     *_, last = csv.DictReader(done.stdout.splitlines())
     assert (last["path"], last["status"], last["x1"]) == ("together", "ok", "")
     assert "together" in CliRunner().invoke(app, ["predict", one, two, "--no-detect", "--together"]).stdout
+
+
+def test_records_are_written_in_one_form_only() -> None:
+    done = CliRunner().invoke(app, ["predict", "a.jpg", "--jsonl", "--csv"])
+    assert isinstance(done.exception, ConfigError)
+    assert "Give one of them" in str(done.exception)
 
 
 def test_the_table_says_why_there_is_no_answer(bad_images: dict[str, Path], tmp_path: Path) -> None:

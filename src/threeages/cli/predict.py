@@ -60,6 +60,8 @@ def predict(
     from threeages.inference.pictures import open_pictures, write_pictures
     from threeages.inference.writers import write_records
 
+    if jsonl and csv:
+        raise ConfigError("--jsonl was given with --csv.", hint="Give one of them.")
     if link and sort is None:
         raise ConfigError("--link was given without --sort.", hint="Add --sort FOLDER.")
     predictor = open_predictor(model, no_detect, max_error, coverage, device)
