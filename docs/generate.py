@@ -51,22 +51,11 @@ def _fill(block: re.Match[str]) -> str:
 
 def command_page() -> str:
     """docs/cli.md."""
-    from typer.main import get_command
 
-    from threeages.cli.main import app
+    from threeages.cli.main import list_commands
 
-    sections = [_section(name, command) for name, command in list_commands(get_command(app), "threeages")]
+    sections = [_section(name, command) for name, command in list_commands().items()]
     return "\n".join([INTRO, *sections])
-
-
-def list_commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Every command below a group, with its full name."""
-    children = getattr(command, "commands", None)
-    if children is None:
-        yield name, command
-        return
-    for child, sub in children.items():
-        yield from list_commands(sub, f"{name} {child}")
 
 
 def _section(name: str, command: Any) -> str:

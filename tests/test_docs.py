@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from threeages.cli.main import app
+from threeages.cli.main import list_commands
 
 ROOT = Path(__file__).parents[1]
 DOCS, RESULTS = ROOT / "docs", ROOT / "results"
@@ -60,18 +59,7 @@ def test_a_stale_page_is_found(tmp_path: Path) -> None:
     assert _run(script, "--check").returncode == 0
 
 
-def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    children = getattr(command, "commands", None)
-    if children is None:
-        yield name, command
-        return
-    for child, sub in children.items():
-        yield from _commands(sub, f"{name} {child}")
-
-
-@pytest.mark.parametrize(
-    ("name", "command"), _commands(get_command(app), "threeages"), ids=lambda v: str(v)[:40]
-)
+@pytest.mark.parametrize(("name", "command"), list_commands().items(), ids=lambda v: str(v)[:40])
 def test_every_command_is_documented(name: str, command: Any) -> None:
     assert command.help
     assert f"\n## {name}\n" in (DOCS / "cli.md").read_text(encoding="utf-8")

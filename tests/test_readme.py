@@ -5,16 +5,13 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner
 
-from threeages.cli.main import app
+from threeages.cli.main import app, list_commands
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -48,16 +45,7 @@ def _find_command(words: list[str]) -> str:
     return name
 
 
-def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    children = getattr(command, "commands", None)
-    if children is None:
-        yield name, command
-        return
-    for child, sub in children.items():
-        yield from _commands(sub, f"{name} {child}")
-
-
-COMMANDS = dict(_commands(get_command(app), "threeages"))
+COMMANDS = list_commands()
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import io
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -61,6 +62,20 @@ def main() -> None:
             raise
         typer.echo(f"Error: {MissingDependencyError(error.name or '', extra)}", err=True)
         raise SystemExit(2) from None
+
+
+def list_commands() -> dict[str, Any]:
+    """Every command by its full name, such as `threeages data import`."""
+    return dict(_walk(typer.main.get_command(app), "threeages"))
+
+
+def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield name, command
+        return
+    for child, sub in children.items():
+        yield from _walk(sub, f"{name} {child}")
 
 
 def _print_version(given: bool) -> None:
