@@ -1,188 +1,157 @@
-"""Files that are written whole or not at all, and the one reader and the one writer of csv files."""
+"""Files that are written whole or not at all, the space they need, and their checksums."""
 
-import codecs
-import csv
-import io
-import logging
+import errno
+import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+import shutil
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from threeages.errors import DataError
 
-logger = logging.getLogger(__name__)
-
-Row = dict[str, str]  # cells by column name
-SEPARATORS = ("\t", ";", "|", ",")  # the comma is last, as it stands inside names as well
-_HEADER_LENGTH = 100_000  # characters; a longer first line is no header
+PART = ".part"  # ends the name of what is still being written
+LEFTOVER_SECONDS = (
+    24 * 3600
+)  # no file is written for a day: an older part belongs to a process that was killed
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # Windows' "disk full" is mapped to ENOSPC by Python
+BLOCK = 1 << 24  # bytes of a file that are read at once for its checksum
 
 
 class atomic_path:  # noqa: N801 - reads as a function at the call
     """Yield a sibling path to write to; it takes the final name only when the block ends well.
 
-    Raises DataError when the folder cannot be written or the disk is full.
+    With `durable` its bytes are on the disk before it takes the name, so that a loss of power leaves the old
+    file or the new one. Parts that killed processes left for the same name are removed first. Raises
+    DataError when the folder cannot be written or the disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
         self.path = path
-        self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self.durable = durable
+        self.part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
 
     def __enter__(self) -> Path:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            for part in find_leftovers(self.path):
+                part.unlink(missing_ok=True)
             self.part.touch()
         except OSError as error:
-            raise self._data_error(error) from error
+            raise write_error(self.path, error) from error
         return self.part
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None:
             try:
+                if self.durable:
+                    flush_to_disk(self.part)
                 self.part.replace(self.path)
             except OSError as failure:  # a folder of that name, a file held open on Windows
                 self.part.unlink(missing_ok=True)
-                raise self._data_error(failure) from failure
+                raise write_error(self.path, failure) from failure
             return
         self.part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise self._data_error(error) from error
+            raise write_error(self.path, error) from error
 
-    def _data_error(self, error: OSError) -> DataError:
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole and durably; raises DataError, which says how many bytes a full disk lacks."""
+    with atomic_path(path, durable=True) as part:
+        try:
+            part.write_bytes(content)
+        except OSError as error:
+            raise write_error(path, error, need=len(content)) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented json whole and durably; raises DataError where it cannot be written."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_error(path: Path, error: OSError, *, need: int | None = None) -> DataError:
+    """What a user is told where `path` cannot be written; `need` are the bytes that it takes, where known."""
+    if error.errno not in FULL:
         return DataError(
-            f"Cannot write {self.path}: {error.strerror or error}.",
+            f"Cannot write {path}: {error.strerror or error}.",
             hint="Give a folder you may write to, on a disk with room.",
         )
+    return full_disk_error(path, need)
 
 
-@dataclass(frozen=True)
-class CsvTable:
-    """The content of a csv file: its columns, its rows and the line of the file on which each row ends.
-
-    Every row has all columns. Names and cells carry no white space around them.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    lines: tuple[int, ...]
-
-
-def read_csv(path: Path) -> CsvTable:
-    """Read a table as a spreadsheet writes it.
-
-    The encoding is UTF-8 or UTF-16, else Windows-1252 with a warning in the log; cells are separated by
-    commas, semicolons, tabs or '|'. A cell that a row lacks is '', cells beyond the last column and columns
-    without a name are dropped. Raises DataError where the file cannot be opened or is no text.
-    """
-    text = read_text(path)
-    try:
-        skipped, separator = _dialect(text)
-        reader = csv.DictReader(io.StringIO(text[skipped:], newline=""), restval="", delimiter=separator)
-        before = len(re.findall(r"\r\n|\r|\n", text[:skipped]))
-        numbered = [(reader.line_num + before, row) for row in reader]
-        names = [name for name in reader.fieldnames or [] if name.strip()]
-    except csv.Error as error:
-        raise DataError(f"{path} is not a csv: {error}.", hint="Save it as 'CSV UTF-8'.") from error
-    return CsvTable(
-        columns=tuple(dict.fromkeys(name.strip() for name in names)),
-        rows=tuple({name.strip(): row[name].strip() for name in names} for _, row in numbered),
-        lines=tuple(line for line, _ in numbered),
+def full_disk_error(path: Path, need: int | None = None) -> DataError:
+    """The disk below `path` has no room for the `need` bytes of it."""
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path(path.anchor))
+    wanted = f"it needs {format_bytes(need)}, and " if need is not None else ""
+    return DataError(
+        f"Cannot write {path}: the disk is full; {wanted}{folder} has "
+        f"{format_bytes(shutil.disk_usage(folder).free)} free.",
+        hint="Make room or name another folder, and start the same command again: what was finished is kept.",
     )
 
 
-def read_text(path: Path) -> str:
-    """The text of a file in UTF-8 or UTF-16, or in Windows-1252 with a warning in the log.
+def check_room(path: Path, need: int) -> None:
+    """Raise DataError where the disk below `path` lacks `need` bytes and a twentieth of them."""
+    folder = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if shutil.disk_usage(folder).free < need * 1.05:
+        raise full_disk_error(path, need)
 
-    Raises DataError where the file cannot be opened or is no text.
-    """
+
+def format_bytes(number: int) -> str:
+    """A size for people, in decimal units: `1.23 GB`, `45.6 MB`, `7.8 kB`."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}" if number < 1000 * size else f"{number / size:,.0f} {unit}"
+    return f"{number} bytes"
+
+
+def find_leftovers(path: Path) -> Iterator[Path]:
+    """The parts of `path` beside it whose writer was killed: its process is gone, or the part a day old."""
+    before = f".{path.name}."
+    for part in path.parent.glob(f".*{PART}"):
+        number = part.name.removeprefix(before).removesuffix(PART)
+        if part.name.startswith(before) and number.isdecimal() and _is_leftover(part, int(number)):
+            yield part
+
+
+def _is_leftover(part: Path, process: int) -> bool:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        hint = "Check the path and its permissions."
-        if path.is_dir():
-            hint = f"Make a manifest of the folder first: threeages data import {path}"
-        raise DataError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error
-    try:
-        return data.decode(utf16_name(data) or "utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        if b"\0" in data:
-            raise DataError(
-                f"{path} is no text: neither UTF-8 nor UTF-16 nor Windows-1252.",
-                hint="Save it as 'CSV UTF-8'.",
-            ) from error
-    _warn_encoding(path)
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError:  # five bytes mean nothing in Windows-1252
-        return data.decode("latin-1")
+        if time.time() - part.stat().st_mtime > LEFTOVER_SECONDS:
+            return True
+        if sys.platform == "win32":  # there a signal of any number ends the process
+            return False
+        os.kill(process, 0)
+    except (FileNotFoundError, PermissionError):  # written whole by now; of another user's process
+        return False
+    except (ProcessLookupError, OverflowError):
+        return True
+    return False
 
 
-def utf16_name(head: bytes) -> str:
-    """The encoding of a text in UTF-16 by its first two bytes or more, '' where it is another."""
-    if head[:2] == codecs.BOM_UTF16_LE or (head[1:2] == b"\0" != head[:1] and head[3:4] in {b"", b"\0"}):
-        return "utf-16-le"
-    if head[:2] == codecs.BOM_UTF16_BE or (head[:1] == b"\0" != head[1:2] and head[2:3] in {b"", b"\0"}):
-        return "utf-16-be"
-    return ""
+def flush_to_disk(path: Path) -> None:
+    """Return when the content of the file is on the disk and not in memory alone."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
-def _dialect(text: str) -> tuple[int, str]:
-    """The length of what stands before the header, and the separator.
+def checksum(path: Path) -> str:
+    """A digest of a file's content against damage, not against attackers: CRC-32 of its blocks, in order.
 
-    Before the header may stand empty lines and a line `sep=;`, which Excel reads and writes. The separator is
-    the one that stands most often in the header, outside quotes.
+    The blocks are read by as many threads as there are processors, about as fast as they come from memory.
     """
-    before = re.match(r'([ \t]*[\r\n])*("?sep=(?P<sep>[^\r\n])"?[ \t]*(\r\n|\r|\n))?', text, re.IGNORECASE)
-    skipped, declared = (before.end(), before["sep"]) if before else (0, None)
-    header = re.sub(r'"(?:[^"]|"")*"', "", text[skipped : skipped + _HEADER_LENGTH])
-    header = re.split(r"[\r\n]", header, maxsplit=1)[0]
-    common = max(SEPARATORS, key=header.count)
-    return skipped, declared or (common if common in header else ",")
+    size = path.stat().st_size
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda start: _checksum_block(path, start), range(0, size, BLOCK))
+        whole = b"".join(crc.to_bytes(4, "big") for crc in found)
+    return f"{zlib.crc32(whole):08x}-{size}"
 
 
-@cache
-def _warn_encoding(path: Path) -> None:
-    logger.warning("%s is not in UTF-8; it was read as Windows-1252 (Latin-1). Save it as 'CSV UTF-8'.", path)
-
-
-def write_rows(
-    path: Path,
-    rows: Iterable[Mapping[str, object]],
-    columns: Sequence[str] | None = None,
-    *,
-    extras: Literal["raise", "ignore"] = "raise",
-) -> None:
-    """Write a csv file whole: a header, then one line a row.
-
-    `columns` defaults to all columns of the rows, in order of first appearance. A cell that a row lacks, or
-    that is None, is empty. A row with a column that is not among `columns` is a ValueError, or loses it with
-    `extras="ignore"`. Raises DataError where the file cannot be written.
-    """
-    rows = list(rows)
-    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction=extras)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def replace_rows(
-    path: Path,
-    rows: Sequence[Mapping[str, str]],
-    key: Sequence[str],
-    *,
-    extras: Literal["raise", "ignore"] = "raise",
-) -> list[Mapping[str, str]]:
-    """Write rows into a csv of results in place of those with the same cells in the columns `key`.
-
-    Returns all rows of the file: older ones first, then those given. The columns are those of the rows given;
-    an older row with a column beyond them is a ValueError, or loses it with `extras="ignore"`.
-    """
-    new = {tuple(row[name] for name in key) for row in rows}
-    older = read_csv(path).rows if path.exists() else ()
-    kept: list[Mapping[str, str]] = [row for row in older if tuple(row[name] for name in key) not in new]
-    write_rows(path, [*kept, *rows], list(rows[0]), extras=extras)
-    return [*kept, *rows]
+def _checksum_block(path: Path, start: int) -> int:
+    with path.open("rb") as file:
+        file.seek(start)
+        return zlib.crc32(file.read(BLOCK))

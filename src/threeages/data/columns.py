@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from threeages.csvfiles import CsvTable, Row
 from threeages.errors import DataError
-from threeages.files import CsvTable, Row
 
 AGE = "age"
 # Names as `_key` writes them, the likeliest first: a table with `id` and `image` has its files in `image`.

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from threeages.csvfiles import Row, read_csv
 from threeages.data.ages import parse_ages
 from threeages.data.columns import AGE, ColumnNames, find_columns, has_columns, rename_reserved
 from threeages.data.grouping import Grouping
 from threeages.data.manifest import manifest_root, read_table
 from threeages.errors import DataError
 from threeages.faces.folders import FoundFiles, find_images
-from threeages.files import Row, read_csv
 
 ALLOWED = (
     "Allowed: kaggle:owner/name; a zip or tar; a folder with train.csv (ID,Class) and Train/; a folder with "

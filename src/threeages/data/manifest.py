@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.csvfiles import CsvTable, Row, read_csv, write_rows
 from threeages.data.ages import plain_age
 from threeages.data.columns import AGE, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.paths import path_inside, root_hint
 from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
-from threeages.files import CsvTable, Row, atomic_path, read_csv, write_rows
+from threeages.files import atomic_path
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
 IDENTITY = "identity"  # the column that names who is shown: rows of one identity stay on one side of a split

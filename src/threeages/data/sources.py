@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from threeages.csvfiles import Row, read_csv
 from threeages.data.ages import plain_age
 from threeages.data.archive import extract_archive, is_archive
 from threeages.data.columns import AGE, PATH_NAMES, ColumnNames, pick_column, rename_reserved
@@ -17,7 +18,6 @@ from threeages.data.layouts import ALLOWED, MAX_NAMED, SourceRows, read_faces_cs
 from threeages.data.manifest import IDENTITY, IDENTITY_ALIASES, Manifest, name_identity, save_manifest
 from threeages.data.paths import FileFinder, path_inside, root_hint
 from threeages.errors import DataError, MissingDependencyError
-from threeages.files import Row, read_csv
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
 
 AGE_RANGE = "age_range"  # column: the range of ages that a row was given in place of an age

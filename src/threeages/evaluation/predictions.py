@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.csvfiles import CsvTable, read_csv
 from threeages.data.columns import LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.manifest import IDENTITY, find_rows, name_identity, rename_columns
 from threeages.errors import DataError
 from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
-from threeages.files import CsvTable, atomic_path, read_csv
+from threeages.files import atomic_path
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 

@@ -9,6 +9,7 @@ from datetime import date
 from html import escape
 from pathlib import Path
 
+from threeages.csvfiles import replace_rows
 from threeages.errors import MissingDependencyError
 from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
 from threeages.evaluation.predictions import PredictionTable, save_predictions
@@ -20,7 +21,7 @@ from threeages.evaluation.tables import (
     html_table,
     load_template,
 )
-from threeages.files import atomic_path, replace_rows
+from threeages.files import atomic_path
 from threeages.machine import describe_commit, describe_machine
 
 PICTURES = {"confusion.png": "Confusion matrix", "reliability.png": "Reliability diagram"}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from threeages.csvfiles import replace_rows
 from threeages.data.manifest import Manifest
 from threeages.data.split import SplitMode
 from threeages.errors import ConfigError
@@ -13,7 +14,7 @@ from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
-from threeages.files import atomic_path, replace_rows
+from threeages.files import atomic_path
 from threeages.models.registry import find_model
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval

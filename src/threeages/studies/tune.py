@@ -12,10 +12,11 @@ from typing import Any
 import optuna
 import torch
 
+from threeages.csvfiles import write_rows
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.evaluation.plots import Trial, plot_search, save_figure
-from threeages.files import atomic_path, write_rows
+from threeages.files import atomic_path
 from threeages.training.build import create_data, create_model, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.loop import train_epochs

@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from threeages.csvfiles import write_rows
 from threeages.data.split import Rows, Split
 from threeages.errors import ThreeAgesError
-from threeages.files import write_rows
 from threeages.models.heads import MAIN
 from threeages.training.batches import (
     TrainingData,

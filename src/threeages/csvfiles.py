@@ -1,0 +1,151 @@
+"""The one reader and the one writer of csv files, as spreadsheets write them."""
+
+import codecs
+import csv
+import io
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from threeages.errors import DataError
+from threeages.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, str]  # cells by column name
+SEPARATORS = ("\t", ";", "|", ",")  # the comma is last, as it stands inside names as well
+_HEADER_LENGTH = 100_000  # characters; a longer first line is no header
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """The content of a csv file: its columns, its rows and the line of the file on which each row ends.
+
+    Every row has all columns. Names and cells carry no white space around them.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    lines: tuple[int, ...]
+
+
+def read_csv(path: Path) -> CsvTable:
+    """Read a table as a spreadsheet writes it.
+
+    The encoding is UTF-8 or UTF-16, else Windows-1252 with a warning in the log; cells are separated by
+    commas, semicolons, tabs or '|'. A cell that a row lacks is '', cells beyond the last column and columns
+    without a name are dropped. Raises DataError where the file cannot be opened or is no text.
+    """
+    text = read_text(path)
+    try:
+        skipped, separator = _dialect(text)
+        reader = csv.DictReader(io.StringIO(text[skipped:], newline=""), restval="", delimiter=separator)
+        before = len(re.findall(r"\r\n|\r|\n", text[:skipped]))
+        numbered = [(reader.line_num + before, row) for row in reader]
+        names = [name for name in reader.fieldnames or [] if name.strip()]
+    except csv.Error as error:
+        raise DataError(f"{path} is not a csv: {error}.", hint="Save it as 'CSV UTF-8'.") from error
+    return CsvTable(
+        columns=tuple(dict.fromkeys(name.strip() for name in names)),
+        rows=tuple({name.strip(): row[name].strip() for name in names} for _, row in numbered),
+        lines=tuple(line for line, _ in numbered),
+    )
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16, or in Windows-1252 with a warning in the log.
+
+    Raises DataError where the file cannot be opened or is no text.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        hint = "Check the path and its permissions."
+        if path.is_dir():
+            hint = f"Make a manifest of the folder first: threeages data import {path}"
+        raise DataError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error
+    try:
+        return data.decode(utf16_name(data) or "utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        if b"\0" in data:
+            raise DataError(
+                f"{path} is no text: neither UTF-8 nor UTF-16 nor Windows-1252.",
+                hint="Save it as 'CSV UTF-8'.",
+            ) from error
+    _warn_encoding(path)
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:  # five bytes mean nothing in Windows-1252
+        return data.decode("latin-1")
+
+
+def utf16_name(head: bytes) -> str:
+    """The encoding of a text in UTF-16 by its first two bytes or more, '' where it is another."""
+    if head[:2] == codecs.BOM_UTF16_LE or (head[1:2] == b"\0" != head[:1] and head[3:4] in {b"", b"\0"}):
+        return "utf-16-le"
+    if head[:2] == codecs.BOM_UTF16_BE or (head[:1] == b"\0" != head[1:2] and head[2:3] in {b"", b"\0"}):
+        return "utf-16-be"
+    return ""
+
+
+def _dialect(text: str) -> tuple[int, str]:
+    """The length of what stands before the header, and the separator.
+
+    Before the header may stand empty lines and a line `sep=;`, which Excel reads and writes. The separator is
+    the one that stands most often in the header, outside quotes.
+    """
+    before = re.match(r'([ \t]*[\r\n])*("?sep=(?P<sep>[^\r\n])"?[ \t]*(\r\n|\r|\n))?', text, re.IGNORECASE)
+    skipped, declared = (before.end(), before["sep"]) if before else (0, None)
+    header = re.sub(r'"(?:[^"]|"")*"', "", text[skipped : skipped + _HEADER_LENGTH])
+    header = re.split(r"[\r\n]", header, maxsplit=1)[0]
+    common = max(SEPARATORS, key=header.count)
+    return skipped, declared or (common if common in header else ",")
+
+
+@cache
+def _warn_encoding(path: Path) -> None:
+    logger.warning("%s is not in UTF-8; it was read as Windows-1252 (Latin-1). Save it as 'CSV UTF-8'.", path)
+
+
+def write_rows(
+    path: Path,
+    rows: Iterable[Mapping[str, object]],
+    columns: Sequence[str] | None = None,
+    *,
+    extras: Literal["raise", "ignore"] = "raise",
+) -> None:
+    """Write a csv file whole: a header, then one line a row.
+
+    `columns` defaults to all columns of the rows, in order of first appearance. A cell that a row lacks, or
+    that is None, is empty. A row with a column that is not among `columns` is a ValueError, or loses it with
+    `extras="ignore"`. Raises DataError where the file cannot be written.
+    """
+    rows = list(rows)
+    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction=extras)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def replace_rows(
+    path: Path,
+    rows: Sequence[Mapping[str, str]],
+    key: Sequence[str],
+    *,
+    extras: Literal["raise", "ignore"] = "raise",
+) -> list[Mapping[str, str]]:
+    """Write rows into a csv of results in place of those with the same cells in the columns `key`.
+
+    Returns all rows of the file: older ones first, then those given. The columns are those of the rows given;
+    an older row with a column beyond them is a ValueError, or loses it with `extras="ignore"`.
+    """
+    new = {tuple(row[name] for name in key) for row in rows}
+    older = read_csv(path).rows if path.exists() else ()
+    kept: list[Mapping[str, str]] = [row for row in older if tuple(row[name] for name in key) not in new]
+    write_rows(path, [*kept, *rows], list(rows[0]), extras=extras)
+    return [*kept, *rows]
