@@ -1,0 +1,46 @@
+"""What a run was trained on, as digests: its folder takes no other data, and no figure is of another's."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from threeages.data.cache import PixelCache
+from threeages.data.manifest import Manifest
+from threeages.data.split import Split
+from threeages.errors import ConfigError
+
+DataDigests = dict[str, str]  # by what they are of: images, labels, split
+NAMES = {"images": "other images", "labels": "other labels", "split": "another split"}
+
+
+def describe_data(
+    manifest: Manifest, split: Split, images: PixelCache, columns: Sequence[str] = ()
+) -> DataDigests:
+    """Digests of the images' pixels and paths, of the labels with the `columns` learned, and of the split."""
+    cells = [repr(manifest.columns.get(name, ())).encode() for name in sorted(columns)]
+    sides = (split.train, split.validation, split.test)
+    return {
+        "images": _digest(repr(manifest.paths).encode(), images.digests.tobytes()),
+        "labels": _digest(manifest.labels.tobytes(), *cells),
+        "split": _digest(*(side.tobytes() for side in sides)),
+    }
+
+
+def check_data(saved: Mapping[str, str] | None, found: DataDigests, place: Path) -> None:
+    """Raise ConfigError, which says what differs, where `place` holds the state of other data.
+
+    A state without digests is of a release before them, and is refused as well.
+    """
+    differing = [NAMES[name] for name, digest in found.items() if not saved or saved.get(name) != digest]
+    if differing:
+        raise ConfigError(
+            f"{place} was made with {' and '.join(differing)}.",
+            hint="Give another --out, or remove it to start over.",
+        )
+
+
+def _digest(*parts: bytes) -> str:
+    whole = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "big") + part)
+    return whole.hexdigest()
