@@ -1,10 +1,10 @@
 # make demo: install, predict on portraits, train for a minute, write a report.
 # make test: every check and test.   make quick: the fast ones.
-# make docs: the documentation, offline.   make dist: wheel and sdist, checked.
+# make docs: the documentation, offline.   make dist: wheel and sdist, checked.   make kill: what kill -9 breaks.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick check format docs dist clean
+.PHONY: demo test quick check format docs dist kill clean
 
 demo: .venv/installed
 	$(BIN)/threeages demo
@@ -34,6 +34,10 @@ docs: .venv/installed
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
+
+# Every long command is killed at seeded moments, resumed and compared; about 40 minutes. make kill RUNS=5 is a try.
+kill: .venv/installed
+	$(BIN)/python benchmarks/kills.py --runs $(or $(RUNS),20)
 
 # Both are built from the sources here, and a fresh environment must answer a portrait with the wheel alone.
 dist: .venv/installed

@@ -322,6 +322,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "opencv": plain("opencv"),
     "surroundings": plain("surroundings"),
     "benchmarks": benchmarks,
+    "kills": plain("kills"),
     "serve": serve,
     "study": study,
     "ablation": ablation,

@@ -1,0 +1,170 @@
+"""The commands that are killed, and what of their results is compared.
+
+Every file that a command writes is compared byte for byte, but for what READERS and EXCLUDED say.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from threeages.data.synthetic import write_face_set
+
+TIMES = frozenset({"seconds", "images_per_second"})  # of metrics.csv, checkpoints and study.csv
+ORIGIN = frozenset({"machine", "date", "commit"})  # of study.csv: midnight may pass during a run
+EXCLUDED = {
+    "search.db": "holds the times of the trials; search.csv holds their numbers, settings and values",
+    "study.md": "holds seconds; study.csv holds the same numbers without them",
+}
+TRIALS = 4
+CNN = {
+    "model": "cnn", "input_size": 32, "options": {"filters": [8, 8], "kernels": [3, 3], "dense": 16},
+    "epochs": 3, "batch_size": 8,
+}  # fmt: skip
+FROZEN = {
+    "model": "mobilenet_v1_face", "weights": "random", "input_size": 32, "options": {"hidden": 16},
+    "epochs": 1, "head_epochs": 2, "unfreeze": 2, "batch_size": 8, "augmented_copies": 2, "ema": 0.9,
+}  # fmt: skip
+
+
+def no_check(folder: Path, whole: Path) -> list[str]:
+    """Of most commands nothing is promised but that the next start resumes."""
+    return []
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command of Python by its arguments, run in a folder of its own; its output goes to the file `stdout`.
+
+    `check` is given that folder after every kill and at the end, and the folder of an undisturbed run; it
+    names what is wrong. `excluded` are files of this case that are not compared.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    stdout: str = ""
+    check: Callable[[Path, Path], list[str]] = no_check
+    excluded: tuple[str, ...] = ()
+
+
+def create_cases(folder: Path) -> dict[str, Case]:
+    """The cases by name, on drawn faces that are written into `folder`."""
+    faces = write_face_set(folder / "faces", identities=15, per_identity=2, size=48)
+    many = write_face_set(folder / "many", identities=15, per_identity=18, size=48)  # more than one task
+    recipes = {name: folder / f"{name}.json" for name in ("cnn", "frozen")}
+    for path, settings in zip(recipes.values(), (CNN, FROZEN), strict=True):
+        path.write_text(json.dumps(settings), encoding="utf-8")
+    cache = ("--cache-dir", "cache")
+    recipe, frozen = (str(path) for path in recipes.values())
+    students = ("--model", "mobilenet_v1_face", "--weights", "random", "--input-size", "32")
+    steps = ("--epochs", "3", "--batch-size", "8")
+    studied = ("--recipes", "reference-cnn,corrected-cnn", "--folds", "1", "--epochs", "2")
+    search = ("tune", str(faces), "--trials", str(TRIALS), "--epochs", "2", "--size", "64", "--out", "search")
+    cases = (
+        _create("train", "train", str(faces), "--recipe", recipe, "--out", "run", *cache),
+        _create("frozen features", "train", str(faces), "--recipe", frozen, "--out", "run", *cache),
+        _create("distill", "distill", str(faces), *students, *steps, "--out", "a.safetensors", *cache),
+        _create("study", "study", str(faces), *studied, "--out", "study", *cache),
+        _create("tune", *search, *cache),
+        replace(
+            _create("tune in 2 processes", *search, "--processes", "2", *cache),
+            check=check_trials,
+            excluded=("search.csv", "search.png", "best.json"),
+        ),
+        _create("pixel cache", "data", "split", str(many), *cache),
+        replace(
+            _create("predict", "predict", str(many.parent), "--csv", "--save", "saved"),
+            stdout="predictions.csv",
+            check=check_predictions,
+        ),
+    )
+    return {case.name: case for case in cases}
+
+
+def _create(name: str, *arguments: str) -> Case:
+    return Case(name, ("-m", "threeages", *arguments))
+
+
+def read_result(folder: Path, excluded: Iterable[str] = ()) -> dict[str, str]:
+    """A digest of every file below a folder by its path, without what changes from run to run."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() or not any(path.iterdir()))
+    names = {*EXCLUDED, *excluded}
+    return {str(path.relative_to(folder)): _read(path) for path in paths if path.name not in names}
+
+
+def check_predictions(folder: Path, whole: Path) -> list[str]:
+    """Every whole line and every picture that a killed `predict` wrote is one of the undisturbed run."""
+    lines, expected = (_read_lines(place / "predictions.csv") for place in (folder, whole))
+    wrong = [line.decode() for line, other in zip(lines, expected, strict=False) if line != other]
+    pictures = [path for path in (folder / "saved").glob("[!.]*") if path.is_file()]
+    wrong += [
+        path.name for path in pictures if path.read_bytes() != (whole / "saved" / path.name).read_bytes()
+    ]
+    return [f"{name!r} is not as it should be" for name in wrong]
+
+
+def check_trials(folder: Path, whole: Path) -> list[str]:
+    """Two processes share the trials as they come: there are as many as asked for, and none twice."""
+    if not (folder / "search" / "search.csv").exists():
+        return []
+    with (folder / "search" / "search.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    finished = [row for row in rows if row["state"] in {"COMPLETE", "PRUNED"}]
+    settings = {tuple(row.items())[3:] for row in finished}
+    return (
+        [] if len(finished) == len(settings) == TRIALS else [f"{len(settings)} of {len(rows)} trials differ"]
+    )
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    """The lines of a file that have their end."""
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def _read(path: Path) -> str:
+    if path.is_dir():
+        return "an empty folder"
+    try:
+        return READERS.get(path.suffix, _digest_file)(path)
+    except Exception as error:  # torch raises pickle, zip and runtime errors on damaged files
+        return f"unreadable: {error}"
+
+
+def _digest_file(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest()
+
+
+def _digest_csv(path: Path) -> str:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [_drop(row) for row in csv.DictReader(file)]
+    return hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest()
+
+
+def _digest_checkpoint(path: Path) -> str:
+    """Of weights, optimizer, history and settings; the file itself holds its name and the epochs' seconds."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return hashlib.blake2b(repr(_drop(content)).encode(), digest_size=12).hexdigest()
+
+
+def _drop(content: Any) -> Any:
+    """Plain values without times and origin; a tensor becomes its type, shape and a digest of its bytes."""
+    if isinstance(content, Mapping):
+        return {key: _drop(value) for key, value in content.items() if key not in TIMES | ORIGIN}
+    if isinstance(content, list | tuple):
+        return [_drop(value) for value in content]
+    if isinstance(content, torch.Tensor):
+        values = content.contiguous().numpy().tobytes()
+        return str(content.dtype), tuple(content.shape), hashlib.blake2b(values, digest_size=12).hexdigest()
+    return content
+
+
+READERS: dict[str, Callable[[Path], str]] = {
+    ".ckpt": _digest_checkpoint,
+    ".progress": _digest_checkpoint,
+    ".csv": _digest_csv,
+}
