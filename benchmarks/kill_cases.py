@@ -20,6 +20,9 @@ ORIGIN = frozenset({"machine", "date", "commit"})  # of study.csv: midnight may 
 EXCLUDED = {
     "search.db": "holds the times of the trials; search.csv holds their numbers, settings and values",
     "study.md": "holds seconds; study.csv holds the same numbers without them",
+    "study.json": "holds the rows of study.csv with seconds, date and commit",
+    ".lock": "is the empty file of a lock, which the system frees when its process ends",
+    ".locks": "is a folder of such files",
 }
 TRIALS = 4
 CNN = {
@@ -63,7 +66,7 @@ def create_cases(folder: Path) -> dict[str, Case]:
     recipe, frozen = (str(path) for path in recipes.values())
     students = ("--model", "mobilenet_v1_face", "--weights", "random", "--input-size", "32")
     steps = ("--epochs", "3", "--batch-size", "8")
-    studied = ("--recipes", "reference-cnn,corrected-cnn", "--folds", "1", "--epochs", "2")
+    studied = ("--recipes", "reference-cnn", "--folds", "1", "--epochs", "2")
     search = ("tune", str(faces), "--trials", str(TRIALS), "--epochs", "2", "--size", "64", "--out", "search")
     cases = (
         _create("train", "train", str(faces), "--recipe", recipe, "--out", "run", *cache),
@@ -93,8 +96,9 @@ def _create(name: str, *arguments: str) -> Case:
 def read_result(folder: Path, excluded: Iterable[str] = ()) -> dict[str, str]:
     """A digest of every file below a folder by its path, without what changes from run to run."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file() or not any(path.iterdir()))
-    names = {*EXCLUDED, *excluded}
-    return {str(path.relative_to(folder)): _read(path) for path in paths if path.name not in names}
+    named = ((path.relative_to(folder), path) for path in paths)
+    hidden = {*EXCLUDED, *excluded}
+    return {str(name): _read(path) for name, path in named if hidden.isdisjoint(name.parts)}
 
 
 def check_predictions(folder: Path, whole: Path) -> list[str]:

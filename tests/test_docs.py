@@ -91,6 +91,36 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert missing == []
 
 
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+
+
+def _find_unknown_tests(text: str) -> list[str]:
+    """What is named as a test and is none."""
+    found = ((ROOT / path, name) for path, name in NAMED_TEST.findall(text))
+    return [
+        f"{path.name}::{name}"
+        for path, name in found
+        if not path.exists() or (name and f"\ndef {name}(" not in path.read_text(encoding="utf-8"))
+    ]
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    page = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    promised = page.partition("\n## What is promised\n")[2].partition("\n## ")[0]
+    rows = [line for line in promised.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 10
+    assert [row for row in rows if not NAMED_TEST.search(row.rsplit(" | ", 1)[1])] == []
+    assert _find_unknown_tests(page) == []
+
+
+def test_a_test_that_is_not_there_is_found() -> None:
+    assert _find_unknown_tests("`tests/test_docs.py::test_a_promise` and `tests/test_none.py`") == [
+        "test_docs.py::test_a_promise",
+        "test_none.py::",
+    ]
+    assert _find_unknown_tests("`tests/test_docs.py::test_a_stale_page_is_found`, `tests/test_kills.py`") == []
+
+
 def _measured() -> Iterator[float]:
     for path in RESULTS.glob("*.csv"):
         with path.open(newline="", encoding="utf-8") as file:
