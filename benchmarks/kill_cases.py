@@ -24,14 +24,30 @@ EXCLUDED = {
     ".lock": "is the empty file of a lock, which the system frees when its process ends",
     ".locks": "is a folder of such files",
 }
-TRIALS = 4
+TRIALS = 3
+# within an epoch the package saves once a minute, within a cache every few seconds; no case lasts so long, and
+# none has images for more than one task of a worker process
+SAVE_OFTEN = """
+import runpy
+from threeages.data import cache, partial
+cache.CHUNK = 8
+partial.SAVE_SECONDS = 0.0
+"""
+STEP_BY_STEP = f"""{SAVE_OFTEN}
+from threeages.training import autosave
+autosave.SAVE_SECONDS = 0.0
+autosave.SAVE_SHARE = float("inf")
+"""
+RUN = """
+runpy.run_module("threeages", run_name="__main__")
+"""
 CNN = {
     "model": "cnn", "input_size": 32, "options": {"filters": [8, 8], "kernels": [3, 3], "dense": 16},
     "epochs": 3, "batch_size": 8,
 }  # fmt: skip
 FROZEN = {
     "model": "mobilenet_v1_face", "weights": "random", "input_size": 32, "options": {"hidden": 16},
-    "epochs": 1, "head_epochs": 2, "unfreeze": 2, "batch_size": 8, "augmented_copies": 2, "ema": 0.9,
+    "epochs": 1, "head_epochs": 1, "unfreeze": 2, "batch_size": 8, "augmented_copies": 2, "ema": 0.9,
 }  # fmt: skip
 
 
@@ -58,20 +74,31 @@ class Case:
 def create_cases(folder: Path) -> dict[str, Case]:
     """The cases by name, on drawn faces that are written into `folder`."""
     faces = write_face_set(folder / "faces", identities=15, per_identity=2, size=48)
-    many = write_face_set(folder / "many", identities=15, per_identity=18, size=48)  # more than one task
     recipes = {name: folder / f"{name}.json" for name in ("cnn", "frozen")}
     for path, settings in zip(recipes.values(), (CNN, FROZEN), strict=True):
         path.write_text(json.dumps(settings), encoding="utf-8")
     cache = ("--cache-dir", "cache")
     recipe, frozen = (str(path) for path in recipes.values())
     students = ("--model", "mobilenet_v1_face", "--weights", "random", "--input-size", "32")
-    steps = ("--epochs", "3", "--batch-size", "8")
-    studied = ("--recipes", "reference-cnn", "--folds", "1", "--epochs", "2")
-    search = ("tune", str(faces), "--trials", str(TRIALS), "--epochs", "2", "--size", "64", "--out", "search")
+    steps = ("--epochs", "2", "--batch-size", "8")
+    studied = ("--recipes", "reference-cnn", "--folds", "1", "--epochs", "1")
+    search = ("tune", str(faces), "--trials", str(TRIALS), "--epochs", "2", "--size", "52", "--out", "search")
     cases = (
         _create("train", "train", str(faces), "--recipe", recipe, "--out", "run", *cache),
-        _create("frozen features", "train", str(faces), "--recipe", frozen, "--out", "run", *cache),
-        _create("distill", "distill", str(faces), *students, *steps, "--out", "a.safetensors", *cache),
+        _create_often(
+            "frozen features", STEP_BY_STEP, "train", str(faces), "--recipe", frozen, "--out", "run", *cache
+        ),
+        _create_often(
+            "distill",
+            STEP_BY_STEP,
+            "distill",
+            str(faces),
+            *students,
+            *steps,
+            "--out",
+            "a.safetensors",
+            *cache,
+        ),
         _create("study", "study", str(faces), *studied, "--out", "study", *cache),
         _create("tune", *search, *cache),
         replace(
@@ -79,9 +106,9 @@ def create_cases(folder: Path) -> dict[str, Case]:
             check=check_trials,
             excluded=("search.csv", "search.png", "best.json"),
         ),
-        _create("pixel cache", "data", "split", str(many), *cache),
+        _create_often("pixel cache", SAVE_OFTEN, "data", "split", str(faces), *cache),
         replace(
-            _create("predict", "predict", str(many.parent), "--csv", "--save", "saved"),
+            _create("predict", "predict", str(faces.parent), "--csv", "--save", "saved"),
             stdout="predictions.csv",
             check=check_predictions,
         ),
@@ -91,6 +118,10 @@ def create_cases(folder: Path) -> dict[str, Case]:
 
 def _create(name: str, *arguments: str) -> Case:
     return Case(name, ("-m", "threeages", *arguments))
+
+
+def _create_often(name: str, code: str, *arguments: str) -> Case:
+    return Case(name, ("-c", code + RUN, *arguments))
 
 
 def read_result(folder: Path, excluded: Iterable[str] = ()) -> dict[str, str]:

@@ -118,7 +118,9 @@ def test_a_test_that_is_not_there_is_found() -> None:
         "test_docs.py::test_a_promise",
         "test_none.py::",
     ]
-    assert _find_unknown_tests("`tests/test_docs.py::test_a_stale_page_is_found`, `tests/test_kills.py`") == []
+    assert (
+        _find_unknown_tests("`tests/test_docs.py::test_a_stale_page_is_found`, `tests/test_kills.py`") == []
+    )
 
 
 def _measured() -> Iterator[float]:
