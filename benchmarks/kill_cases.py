@@ -25,8 +25,8 @@ EXCLUDED = {
     ".locks": "is a folder of such files",
 }
 TRIALS = 3
-# within an epoch the package saves once a minute, within a cache every few seconds; no case lasts so long, and
-# none has images for more than one task of a worker process
+# within an epoch the package saves once a minute, within a cache every few seconds; no case lasts so long,
+# and none has images for more than one task of a worker process
 SAVE_OFTEN = """
 import runpy
 from threeages.data import cache, partial
