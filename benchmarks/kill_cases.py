@@ -6,7 +6,7 @@ Every file that a command writes is compared byte for byte, but for what READERS
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,13 @@ class Case:
     """A command of Python by its arguments, run in a folder of its own; its output goes to the file `stdout`.
 
     `check` is given that folder after every kill and at the end, and the folder of an undisturbed run; it
-    names what is wrong. `excluded` are files of this case that are not compared.
+    names what is wrong.
     """
 
     name: str
     arguments: tuple[str, ...]
     stdout: str = ""
     check: Callable[[Path, Path], list[str]] = no_check
-    excluded: tuple[str, ...] = ()
 
 
 def create_cases(folder: Path) -> dict[str, Case]:
@@ -101,11 +100,7 @@ def create_cases(folder: Path) -> dict[str, Case]:
         ),
         _create("study", "study", str(faces), *studied, "--out", "study", *cache),
         _create("tune", *search, *cache),
-        replace(
-            _create("tune in 2 processes", *search, "--processes", "2", *cache),
-            check=check_trials,
-            excluded=("search.csv", "search.png", "best.json"),
-        ),
+        _create("tune in 2 processes", *search, "--processes", "2", *cache),
         _create_often("pixel cache", SAVE_OFTEN, "data", "split", str(faces), *cache),
         replace(
             _create("predict", "predict", str(faces.parent), "--csv", "--save", "saved"),
@@ -124,12 +119,11 @@ def _create_often(name: str, code: str, *arguments: str) -> Case:
     return Case(name, ("-c", code + RUN, *arguments))
 
 
-def read_result(folder: Path, excluded: Iterable[str] = ()) -> dict[str, str]:
+def read_result(folder: Path) -> dict[str, str]:
     """A digest of every file below a folder by its path, without what changes from run to run."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file() or not any(path.iterdir()))
     named = ((path.relative_to(folder), path) for path in paths)
-    hidden = {*EXCLUDED, *excluded}
-    return {str(name): _read(path) for name, path in named if hidden.isdisjoint(name.parts)}
+    return {str(name): _read(path) for name, path in named if EXCLUDED.keys().isdisjoint(name.parts)}
 
 
 def check_predictions(folder: Path, whole: Path) -> list[str]:
@@ -141,19 +135,6 @@ def check_predictions(folder: Path, whole: Path) -> list[str]:
         path.name for path in pictures if path.read_bytes() != (whole / "saved" / path.name).read_bytes()
     ]
     return [f"{name!r} is not as it should be" for name in wrong]
-
-
-def check_trials(folder: Path, whole: Path) -> list[str]:
-    """Two processes share the trials as they come: there are as many as asked for, and none twice."""
-    if not (folder / "search" / "search.csv").exists():
-        return []
-    with (folder / "search" / "search.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    finished = [row for row in rows if row["state"] in {"COMPLETE", "PRUNED"}]
-    settings = {tuple(row.items())[3:] for row in finished}
-    return (
-        [] if len(finished) == len(settings) == TRIALS else [f"{len(settings)} of {len(rows)} trials differ"]
-    )
 
 
 def _read_lines(path: Path) -> list[bytes]:

@@ -111,9 +111,7 @@ def run_undisturbed(case: Case, folder: Path, outcome: Outcome) -> Undisturbed:
     if code:
         raise RuntimeError(f"{case.name} ended with {code}:\n{_log(folder).read_text(encoding='utf-8')}")
     outcome.problems += _find_tracebacks(folder)
-    return Undisturbed(
-        folder, read_result(folder, case.excluded), seconds, int(count.read_text(encoding="utf-8"))
-    )
+    return Undisturbed(folder, read_result(folder), seconds, int(count.read_text(encoding="utf-8")))
 
 
 def _kill_run(case: Case, folder: Path, plan: list[Kill], expected: Undisturbed, outcome: Outcome) -> None:
@@ -146,9 +144,7 @@ def run_killed(case: Case, folder: Path, plan: list[Kill], expected: Undisturbed
     if code := process.wait():
         outcome.problems.append(("failed", f"{folder.name}: exit code {code} after {plan}"))
     outcome.problems += _check(case, folder, expected)
-    outcome.problems += _compare(
-        read_result(folder, case.excluded), expected.result, folder
-    ) + _find_tracebacks(folder)
+    outcome.problems += _compare(read_result(folder), expected.result, folder) + _find_tracebacks(folder)
 
 
 def _start(case: Case, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
