@@ -1,4 +1,4 @@
-"""An installation that was killed is done again by the next `make`; kills of commands are in test_kills.py."""
+"""An installation that was killed is done again by the next `make`; for commands see test_kills.py."""
 
 import os
 import shutil
