@@ -24,6 +24,7 @@ EXCLUDED = {
     ".lock": "is the empty file of a lock, which the system frees when its process ends",
     ".locks": "is a folder of such files",
 }
+UNREADABLE = "unreadable"
 TRIALS = 3
 # within an epoch the package saves once a minute, within a cache every few seconds; no case lasts so long,
 # and none has images for more than one task of a worker process
@@ -148,7 +149,7 @@ def _read(path: Path) -> str:
     try:
         return READERS.get(path.suffix, _digest_file)(path)
     except Exception as error:  # torch raises pickle, zip and runtime errors on damaged files
-        return f"unreadable: {error}"
+        return f"{UNREADABLE}: {error}"
 
 
 def _digest_file(path: Path) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from kill_cases import Case, read_result
+from kill_cases import UNREADABLE, Case, read_result
 
 HOOK = Path(__file__).with_name("kill_hook")
 GRACE = 5.0  # seconds in which children must end with their parent
@@ -103,15 +103,18 @@ def draw_kill(rng: random.Random, operations: int, turn: int) -> Kill:
 
 
 def run_undisturbed(case: Case, folder: Path, outcome: Outcome) -> Undisturbed:
-    """Run a case to its end; raises RuntimeError, with its output, where it fails."""
+    """Run a case to its end; raises RuntimeError where it fails or writes what cannot be compared."""
     count = folder.with_suffix(".count")
     start = time.monotonic()
     code = _start(case, folder, {"KILL_COUNT": str(count)}).wait()
     seconds = time.monotonic() - start
     if code:
         raise RuntimeError(f"{case.name} ended with {code}:\n{_log(folder).read_text(encoding='utf-8')}")
+    result = read_result(folder)
+    if unreadable := [name for name, content in result.items() if content.startswith(UNREADABLE)]:
+        raise RuntimeError(f"{case.name} wrote what cannot be compared: {unreadable}")
     outcome.problems += _find_tracebacks(folder)
-    return Undisturbed(folder, read_result(folder), seconds, int(count.read_text(encoding="utf-8")))
+    return Undisturbed(folder, result, seconds, int(count.read_text(encoding="utf-8")))
 
 
 def _kill_run(case: Case, folder: Path, plan: list[Kill], expected: Undisturbed, outcome: Outcome) -> None:

@@ -111,6 +111,12 @@ def test_a_failing_start_is_a_problem(tmp_path: Path) -> None:
     assert outcome.count("failed") == outcome.count("tracebacks") == 1
 
 
+def test_what_cannot_be_compared_is_no_undisturbed_run(tmp_path: Path) -> None:
+    case = Case("foreign", ("-c", "open('model.ckpt', 'w')"))
+    with pytest.raises(RuntimeError, match=r"cannot be compared: \['model.ckpt'\]"):
+        killing.run_undisturbed(case, tmp_path / "run", Outcome())
+
+
 def test_kills_are_drawn_with_the_seed() -> None:
     drawn = [[killing.draw_kill(random.Random(seed), 9, turn) for turn in range(40)] for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
