@@ -21,6 +21,7 @@ EXCLUDED = {
     "search.db": "holds the times of the trials; search.csv holds their numbers, settings and values",
     "study.md": "holds seconds; study.csv holds the same numbers without them",
     "study.json": "holds the rows of study.csv with seconds, date and commit",
+    "finished.json": "holds checksums of a study's runs, whose metrics.csv and best.ckpt hold times",
     ".lock": "is the empty file of a lock, which the system frees when its process ends",
     ".locks": "is a folder of such files",
 }
