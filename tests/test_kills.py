@@ -138,6 +138,12 @@ def test_results_are_compared_without_times(tmp_path: Path) -> None:
     assert kill_cases.read_result(tmp_path / "a")["best.ckpt"].startswith("unreadable")
 
 
+def test_what_is_left_out_of_the_comparison_is_documented() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    names = {*kill_cases.EXCLUDED, *kill_cases.TIMES, *kill_cases.ORIGIN}
+    assert [name for name in sorted(names) if f"`{name}`" not in page] == []
+
+
 def test_predictions_are_valid_up_to_their_last_line(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     for folder in (killed, whole):
