@@ -83,7 +83,7 @@ def create_cases(folder: Path) -> dict[str, Case]:
     students = ("--model", "mobilenet_v1_face", "--weights", "random", "--input-size", "32")
     steps = ("--epochs", "2", "--batch-size", "8")
     studied = ("--recipes", "reference-cnn", "--folds", "1", "--epochs", "1")
-    search = ("tune", str(faces), "--trials", str(TRIALS), "--epochs", "2", "--size", "52", "--out", "search")
+    search = ("tune", str(faces), "--trials", str(TRIALS), "--epochs", "2", "--size", "76", "--out", "search")
     cases = (
         _create("train", "train", str(faces), "--recipe", recipe, "--out", "run", *cache),
         _create_often(

@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20, help="runs of each command that are killed")
     parser.add_argument("--every", action="store_true", help="kill one run before each file operation")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="one command by its name")
+    parser.add_argument("--only", action="append", help="a command by its name; repeatable")
     parser.add_argument("--folder", type=Path, help="keeps the runs with problems")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -35,7 +35,7 @@ def main() -> int:
         folder = (args.folder or Path(name)).absolute()
         cases = create_cases(folder)
         failed = False
-        for case in [cases[args.only]] if args.only else cases.values():
+        for case in [cases[name] for name in args.only or cases]:
             if args.every:
                 outcome = kill_everywhere(case, folder)
             else:
