@@ -22,6 +22,7 @@ EXCLUDED = {
     "study.md": "holds seconds; study.csv holds the same numbers without them",
     "study.json": "holds the rows of study.csv with seconds, date and commit",
     "finished.json": "holds checksums of a study's runs, whose metrics.csv and best.ckpt hold times",
+    "saved": "holds the pictures of stopped starts, too: predict writes over none, and numbers the new ones",
     ".lock": "is the empty file of a lock, which the system frees when its process ends",
     ".locks": "is a folder of such files",
 }
@@ -132,11 +133,14 @@ def check_predictions(folder: Path, whole: Path) -> list[str]:
     """Every whole line and every picture that a killed `predict` wrote is one of the undisturbed run."""
     lines, expected = (_read_lines(place / "predictions.csv") for place in (folder, whole))
     wrong = [line.decode() for line, other in zip(lines, expected, strict=False) if line != other]
-    pictures = [path for path in (folder / "saved").glob("[!.]*") if path.is_file()]
-    wrong += [
-        path.name for path in pictures if path.read_bytes() != (whole / "saved" / path.name).read_bytes()
-    ]
+    pictures, whole_pictures = (_read_pictures(place / "saved") for place in (folder, whole))
+    wrong += [name for name, picture in pictures.items() if picture not in whole_pictures.values()]
     return [f"{name!r} is not as it should be" for name in wrong]
+
+
+def _read_pictures(folder: Path) -> dict[str, bytes]:
+    """The pictures that have their name, without those that were being written."""
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file()}
 
 
 def _read_lines(path: Path) -> list[bytes]:
