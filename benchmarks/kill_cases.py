@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from threeages.data.synthetic import write_face_set
+from threeages.files import PART
 
 TIMES = frozenset({"seconds", "images_per_second"})  # of metrics.csv, checkpoints and study.csv
 ORIGIN = frozenset({"machine", "date", "commit"})  # of study.csv: midnight may pass during a run
@@ -126,7 +127,7 @@ def read_result(folder: Path) -> dict[str, str]:
     """A digest of every file below a folder by its path, without what changes from run to run."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file() or not any(path.iterdir()))
     named = ((path.relative_to(folder), path) for path in paths)
-    return {str(name): _read(path) for name, path in named if EXCLUDED.keys().isdisjoint(name.parts)}
+    return {str(name): _read(path) for name, path in named if _is_compared(name)}
 
 
 def check_predictions(folder: Path, whole: Path) -> list[str]:
@@ -146,6 +147,11 @@ def _read_pictures(folder: Path) -> dict[str, bytes]:
 def _read_lines(path: Path) -> list[bytes]:
     """The lines of a file that have their end."""
     return path.read_bytes().split(b"\n")[:-1]
+
+
+def _is_compared(name: Path) -> bool:
+    """Whether nothing on the path is left out; the part of a file, which must not stay, never is."""
+    return name.suffix == PART or EXCLUDED.keys().isdisjoint(name.parts)
 
 
 def _read(path: Path) -> str:
