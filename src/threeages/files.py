@@ -3,12 +3,14 @@
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,21 @@ LEFTOVER_SECONDS = (
     24 * 3600
 )  # no file is written for a day: an older part belongs to a process that was killed
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # Windows' "disk full" is mapped to ENOSPC by Python
+FULL_BELOW = 1 << 16  # bytes; some file systems keep a few that no file gets
+ELSEWHERE = "Give a folder you may write to, on a disk with room."
+HINTS = {
+    errno.EROFS: "That disk can only be read: name a folder on another one.",
+    errno.ENOENT: "Its folder was removed meanwhile: name one that stays, and start the same command again.",
+    errno.EISDIR: "A folder has that name: give another one.",
+    errno.ENAMETOOLONG: "Give a shorter name.",
+    errno.EFBIG: "This disk takes no file of that size: name a folder on another one.",
+    errno.EIO: "The disk fails, or the connection to it: name a folder on another one.",
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE),
+        "Close other programs, or allow more open files ('ulimit -n' shows how many), and start again.",
+    ),
+}
+_PART_NAME = re.compile(rf"\.(?P<name>.+)\.(?P<process>\d+){re.escape(PART)}(\.\w+)?", re.DOTALL)
 BLOCK = 1 << 24  # bytes of a file that are read at once for its checksum
 
 
@@ -26,23 +43,26 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
     """Yield a sibling path to write to; it takes the final name only when the block ends well.
 
     With `durable` its bytes are on the disk before it takes the name, so that a loss of power leaves the old
-    file or the new one. Parts that killed processes left for the same name are removed first. Raises
-    DataError when the folder cannot be written or the disk is full.
+    file or the new one. `suffix` ends the sibling's name where a library chooses the format by it. Parts that
+    killed processes left for the same name are removed first. Raises DataError when the folder cannot be
+    written or the disk is full; `need` is the number of bytes that it names then.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, durable: bool = False, need: int | None = None, suffix: str = ""
+    ) -> None:
         self.path = path
         self.durable = durable
-        self.part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+        self.need = need
+        self.part = path.with_name(f".{path.name}.{os.getpid()}{PART}{suffix}")
 
     def __enter__(self) -> Path:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            for part in find_leftovers(self.path):
-                part.unlink(missing_ok=True)
+            self.tidy()
             self.part.touch()
         except OSError as error:
-            raise write_error(self.path, error) from error
+            raise write_error(self.path, error, need=self.need) from error
         return self.part
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
@@ -50,23 +70,74 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
             try:
                 if self.durable:
                     flush_to_disk(self.part)
-                self.part.replace(self.path)
+                self.place()
             except OSError as failure:  # a folder of that name, a file held open on Windows
-                self.part.unlink(missing_ok=True)
-                raise write_error(self.path, failure) from failure
+                self._remove_part()
+                raise write_error(self.path, failure, need=self.need) from failure
             return
-        self.part.unlink(missing_ok=True)
+        self._remove_part()
         if isinstance(error, OSError):
-            raise write_error(self.path, error) from error
+            raise write_error(self.path, error, need=self.need) from error
+
+    def tidy(self) -> None:
+        """Remove what killed processes left of the file; raises OSError."""
+        for part in find_leftovers(self.path):
+            part.unlink(missing_ok=True)
+
+    def place(self) -> None:
+        """Give the part the final name; raises OSError."""
+        self.part.replace(self.path)
+
+    def _remove_part(self) -> None:
+        with suppress(OSError):  # a disk that became read-only, a folder that is gone
+            self.part.unlink(missing_ok=True)
+
+
+class new_path(atomic_path):  # noqa: N801 - as atomic_path
+    """As `atomic_path`, but what has the name is kept: the new file gets a number in its name then.
+
+    `path` is the file's name once the block has ended. What killed processes left stays: a caller that writes
+    thousands of files into a folder calls `remove_leftovers` once.
+    """
+
+    def tidy(self) -> None:
+        """Remove nothing."""
+
+    def place(self) -> None:
+        """Give the part the first free name."""
+        wanted, number = self.path, 1
+        while True:
+            try:
+                _move_to_new(self.part, self.path)
+            except FileExistsError:
+                number += 1
+                self.path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+            else:
+                return
+
+
+def _move_to_new(part: Path, path: Path) -> None:
+    """Rename a file to a name that is not taken; raises FileExistsError where it is."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links, such as a memory card: the name is taken, then filled
+        path.touch(exist_ok=False)
+        part.replace(path)
+    else:
+        part.unlink()
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file whole and durably; raises DataError, which says how many bytes a full disk lacks."""
-    with atomic_path(path, durable=True) as part:
-        try:
-            part.write_bytes(content)
-        except OSError as error:
-            raise write_error(path, error, need=len(content)) from error
+    with atomic_path(path, durable=True, need=len(content)) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8 whole and durably; raises DataError where it cannot be written."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -74,25 +145,61 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
+class LineFile:
+    """Adds whole lines in UTF-8 to the file at `path`: a line that the disk has no room for is taken back.
+
+    Every line is in the file when `write` returns. Raises DataError where the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    def write(self, line: str) -> None:
+        """Add one line, which ends in its line break."""
+        rest = memoryview(line.encode())
+        start = os.fstat(self._file.fileno()).st_size
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(start)
+            raise write_error(self._path, error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 def write_error(path: Path, error: OSError, *, need: int | None = None) -> DataError:
     """What a user is told where `path` cannot be written; `need` are the bytes that it takes, where known."""
-    if error.errno not in FULL:
-        return DataError(
-            f"Cannot write {path}: {error.strerror or error}.",
-            hint="Give a folder you may write to, on a disk with room.",
-        )
-    return full_disk_error(path, need)
+    if error.errno in FULL:
+        return full_disk_error(path, need, quota=error.errno == errno.EDQUOT)
+    return DataError(
+        f"Cannot write {path}: {error.strerror or error}.", hint=HINTS.get(error.errno or 0, ELSEWHERE)
+    )
 
 
-def full_disk_error(path: Path, need: int | None = None) -> DataError:
-    """The disk below `path` has no room for the `need` bytes of it."""
+def full_disk_error(path: Path, need: int | None = None, *, quota: bool = False) -> DataError:
+    """The disk below `path` has no room for the `need` bytes of it, or the user's `quota` is used up."""
     folder = next((parent for parent in path.absolute().parents if parent.exists()), Path(path.anchor))
     wanted = f"it needs {format_bytes(need)}, and " if need is not None else ""
+    full = "your quota of the disk is used up" if quota else "the disk is full"
+    free = format_bytes(shutil.disk_usage(folder).free)
     return DataError(
-        f"Cannot write {path}: the disk is full; {wanted}{folder} has "
-        f"{format_bytes(shutil.disk_usage(folder).free)} free.",
+        f"Cannot write {path}: {full}; {wanted}{folder} has {free} free{' on the disk' if quota else ''}.",
         hint="Make room or name another folder, and start the same command again: what was finished is kept.",
     )
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk of a file has less room than one block of it takes."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    return shutil.disk_usage(folder).free < FULL_BELOW
 
 
 def check_room(path: Path, need: int) -> None:
@@ -112,10 +219,20 @@ def format_bytes(number: int) -> str:
 
 def find_leftovers(path: Path) -> Iterator[Path]:
     """The parts of `path` beside it whose writer was killed: its process is gone, or the part a day old."""
-    before = f".{path.name}."
-    for part in path.parent.glob(f".*{PART}"):
-        number = part.name.removeprefix(before).removesuffix(PART)
-        if part.name.startswith(before) and number.isdecimal() and _is_leftover(part, int(number)):
+    return _find_parts(path.parent, path.name)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the parts of all files of a folder that killed processes left; none where it cannot be read."""
+    with suppress(OSError):
+        for part in _find_parts(folder):
+            part.unlink(missing_ok=True)
+
+
+def _find_parts(folder: Path, name: str | None = None) -> Iterator[Path]:
+    for part in folder.glob(f".*{PART}*"):
+        match = _PART_NAME.fullmatch(part.name)
+        if match and name in {None, match["name"]} and _is_leftover(part, int(match["process"])):
             yield part
 
 
