@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from threeages.errors import DataError
-from threeages.files import atomic_path
+from threeages.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -129,10 +129,21 @@ def write_rows(
     """
     rows = list(rows)
     columns = columns or list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction=extras)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_text(path, format_rows(rows, columns, extras=extras))
+
+
+def format_rows(
+    rows: Iterable[Mapping[str, object]],
+    columns: Sequence[str],
+    *,
+    extras: Literal["raise", "ignore"] = "raise",
+) -> str:
+    """The text that `write_rows` writes."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction=extras)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def replace_rows(

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, the space they need, and their checksums."""
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -8,9 +9,9 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,20 @@ class new_path(atomic_path):  # noqa: N801 - as atomic_path
 
     def place(self) -> None:
         """Give the part the first free name."""
-        wanted, number = self.path, 1
-        while True:
-            try:
-                _move_to_new(self.part, self.path)
-            except FileExistsError:
-                number += 1
-                self.path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
-            else:
-                return
+        self.path = take_free_name(self.path, lambda path: _move_to_new(self.part, path))
+
+
+def take_free_name(path: Path, create: Callable[[Path], None]) -> Path:
+    """Create a file at `path`, or with a number in its name where that is taken; the path that it got.
+
+    `create` raises FileExistsError for a name that is taken.
+    """
+    for number in itertools.count(1):
+        free = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        with suppress(FileExistsError):
+            create(free)
+            return free
+    raise AssertionError  # the numbers do not end
 
 
 def _move_to_new(part: Path, path: Path) -> None:
@@ -142,7 +148,23 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write indented json whole and durably; raises DataError where it cannot be written."""
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_text(path, format_json(content))
+
+
+def format_json(content: Any) -> str:
+    """Indented json that ends in a line break."""
+    return json.dumps(content, indent=2) + "\n"
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: each takes its name when all of them are whole and on the disk.
+
+    Raises DataError, and leaves every file as it was, where the disk is full.
+    """
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            part = stack.enter_context(atomic_path(path, durable=True, need=len(content)))
+            part.write_bytes(content)
 
 
 class LineFile:
@@ -160,7 +182,7 @@ class LineFile:
 
     def write(self, line: str) -> None:
         """Add one line, which ends in its line break."""
-        rest = memoryview(line.encode())
+        rest = memoryview(line.encode(errors="backslashreplace"))
         start = os.fstat(self._file.fileno()).st_size
         try:
             while rest:

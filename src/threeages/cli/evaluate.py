@@ -148,11 +148,10 @@ def thresholds(
     out: Annotated[Path | None, typer.Option("--out", help="Json file to write the measures to.")] = None,
 ) -> None:
     """Measure the confidence for each target error rate, and the size of prediction sets by coverage."""
-    import json
     from dataclasses import asdict
 
     from threeages.evaluation.thresholds import measure_thresholds
-    from threeages.files import atomic_path
+    from threeages.files import write_json
     from threeages.inference.runtime import OnnxModel, replace_signature
 
     table = _join(predictions)
@@ -160,8 +159,7 @@ def thresholds(
     if model:
         replace_signature(model, found.apply(OnnxModel(model).signature))
     if out:
-        with atomic_path(out) as part:
-            part.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+        write_json(out, asdict(found))
     typer.echo(
         f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over identities"
     )

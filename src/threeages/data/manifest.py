@@ -1,5 +1,6 @@
 """One row per image: path, label and whatever else is known of it; csv or parquet in and out."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.csvfiles import CsvTable, Row, read_csv, write_rows
+from threeages.csvfiles import CsvTable, Row, format_rows, read_csv
 from threeages.data.ages import plain_age
 from threeages.data.columns import AGE, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.paths import path_inside, root_hint
 from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
-from threeages.files import atomic_path
+from threeages.files import format_json, write_together
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
 IDENTITY = "identity"  # the column that names who is shown: rows of one identity stay on one side of a split
@@ -149,20 +150,25 @@ def load_manifest(path: Path, *, root: Path | None = None, need_label: bool = Tr
 def save_manifest(manifest: Manifest, path: Path, *, provenance: dict[str, Any] | None = None) -> None:
     """Write a csv or `.parquet`, and a sidecar `<name>.json` with the root, the row count and `provenance`.
 
-    Raises DataError where a file cannot be written.
+    Neither file takes its name before both are written. Raises DataError where one cannot be.
     """
     labels = [AGE_GROUPS[label] if label != UNKNOWN else "" for label in manifest.labels]
     columns = {"path": manifest.paths, "label": labels, **manifest.columns}
     if _is_parquet(path):
-        arrow, parquet = _import_arrow()
-        with atomic_path(path) as part:
-            parquet.write_table(arrow.table(columns), part)
+        content = _format_parquet(columns)
     else:
-        rows = zip(*columns.values(), strict=True)
-        write_rows(path, (dict(zip(columns, row, strict=True)) for row in rows), list(columns))
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        content = format_rows(rows, list(columns)).encode()
     sidecar = {"root": str(manifest.root), "rows": len(manifest), **(provenance or {})}
-    with atomic_path(path.with_suffix(".json")) as part:
-        part.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
+    write_together({path: content, path.with_suffix(".json"): format_json(sidecar).encode()})
+
+
+def _format_parquet(columns: Mapping[str, Sequence[str]]) -> bytes:
+    """The file's bytes; its pages carry checksums."""
+    arrow, parquet = _import_arrow()
+    written = io.BytesIO()
+    parquet.write_table(arrow.table(columns), written, write_page_checksum=True)
+    return written.getvalue()
 
 
 def _correct_hint(outside: list[str]) -> str:
@@ -215,7 +221,7 @@ def _read_parquet(path: Path) -> CsvTable:
     """Values as stripped text, '' for null; row i counts as line i + 2, as in a csv."""
     arrow, parquet = _import_arrow()
     try:
-        table = parquet.read_table(path)
+        table = parquet.read_table(path, page_checksum_verification=True)
     except OSError as error:
         raise DataError(
             f"Cannot read {path}: {error}.", hint="Check the path and its permissions."

@@ -18,7 +18,7 @@ from threeages.errors import DataError, ModelError
 from threeages.export.int8 import equalize, quantize
 from threeages.export.quiet import quiet_torch_onnx
 from threeages.faces.images import Pixels
-from threeages.files import atomic_path
+from threeages.files import write_bytes
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.classifier import Classifier
 from threeages.sessions import Session, create_session
@@ -84,8 +84,7 @@ def export_onnx(model: Classifier, path: Path, int8: Faces | None = None) -> Par
         data = create_int8(model, int8.pixels[:CALIBRATION])
         parity = _compare_int8(parity, exact, data, int8)
     _check_parity(parity)
-    with atomic_path(path) as part:
-        part.write_bytes(data)
+    write_bytes(path, data)
     return parity
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from threeages.errors import ModelError, ThreeAgesError
 from threeages.faces.images import Pixels
-from threeages.files import atomic_path
+from threeages.files import write_bytes
 from threeages.sessions import create_session, session_device
 from threeages.signature import METADATA_KEY, Signature
 
@@ -83,5 +83,4 @@ def replace_signature(path: Path, signature: Signature) -> None:
 
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {METADATA_KEY: signature.to_json()})
-    with atomic_path(path) as part:
-        part.write_bytes(model.SerializeToString())
+    write_bytes(path, model.SerializeToString())
