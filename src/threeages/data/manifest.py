@@ -269,9 +269,20 @@ def _check_path(name: str, inside: str | None, base: Path, seen: set[str]) -> Re
 
 
 def _sidecar_root(path: Path) -> Path | None:
+    content = _read_sidecar(path)
+    root = content.get("root") if isinstance(content, dict) else None
+    return Path(root) if isinstance(root, str) else None
+
+
+def _read_sidecar(path: Path) -> Any:
+    """What the sidecar says, None where there is none; raises DataError where it is damaged."""
     sidecar = path.with_suffix(".json")
     try:
-        root = json.loads(sidecar.read_text(encoding="utf-8"))["root"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return json.loads(sidecar.read_bytes())
+    except OSError:
         return None
-    return Path(root) if isinstance(root, str) else None
+    except ValueError as error:
+        raise DataError(
+            f"{sidecar} is damaged, which says where the images of {path.name} are: {error}.",
+            hint=f"Make the manifest again, or delete {sidecar.name} where the images are beside it.",
+        ) from error

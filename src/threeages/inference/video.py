@@ -186,7 +186,7 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[Pixels], None]]:
                 size = (pixels.shape[1], pixels.shape[0])
                 code = cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()])
                 if not writer.open(str(part), code, rate, size):
-                    raise _not_written(path)
+                    raise _not_written(path, part)
             if pixels.shape[1::-1] != size:  # OpenCV would silently write nothing
                 pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
             writer.write(np.ascontiguousarray(pixels[:, :, ::-1]))
@@ -199,10 +199,12 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[Pixels], None]]:
         finally:
             writer.release()
         if written and _count_frames(part) < written:
-            raise full_disk_error(path) if is_full(part) else _not_written(path)
+            raise _not_written(path, part)
 
 
-def _not_written(path: Path) -> DataError:
+def _not_written(path: Path, part: Path) -> DataError:
+    if is_full(part):
+        return full_disk_error(path)
     return DataError(f"OpenCV cannot write {path}.", hint="Try a name that ends in .avi, on another disk.")
 
 
