@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -278,19 +278,31 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def checksum(path: Path) -> str:
+def checksum(path: Path, size: int | None = None) -> str:
     """A digest of a file's content against damage, not against attackers: CRC-32 of its blocks, in order.
 
-    The blocks are read by as many threads as there are processors, about as fast as they come from memory.
+    `size` is the number of bytes from its start, all by default. The blocks are read by as many threads as
+    there are processors, about as fast as they come from memory.
     """
-    size = path.stat().st_size
+    end = path.stat().st_size if size is None else size
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda start: _checksum_block(path, start), range(0, size, BLOCK))
-        whole = b"".join(crc.to_bytes(4, "big") for crc in found)
+        starts = range(0, end, BLOCK)
+        found = pool.map(lambda start: zlib.crc32(_read_block(path, start, min(BLOCK, end - start))), starts)
+        return _join_blocks(found, end)
+
+
+def checksum_bytes(content: bytes) -> str:
+    """The checksum of a file with that content."""
+    found = (zlib.crc32(content[start : start + BLOCK]) for start in range(0, len(content), BLOCK))
+    return _join_blocks(found, len(content))
+
+
+def _join_blocks(found: Iterable[int], size: int) -> str:
+    whole = b"".join(crc.to_bytes(4, "big") for crc in found)
     return f"{zlib.crc32(whole):08x}-{size}"
 
 
-def _checksum_block(path: Path, start: int) -> int:
+def _read_block(path: Path, start: int, size: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)
-        return zlib.crc32(file.read(BLOCK))
+        return file.read(size)

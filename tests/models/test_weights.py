@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from threeages.bundled import ASSETS
 from threeages.errors import ConfigError, MissingDependencyError, ModelError
 from threeages.models import vit
 from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
 from threeages.models.registry import create_signature, find_model
-from threeages.models.weights import ASSETS, find_file, load_pretrained
+from threeages.models.weights import find_file, load_pretrained
 
 
 def _create(name: str) -> Classifier:

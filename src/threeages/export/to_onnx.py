@@ -19,6 +19,7 @@ from threeages.export.int8 import equalize, quantize
 from threeages.export.quiet import quiet_torch_onnx
 from threeages.faces.images import Pixels
 from threeages.files import write_bytes
+from threeages.inference.seal import seal_model
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.classifier import Classifier
 from threeages.sessions import Session, create_session
@@ -130,8 +131,7 @@ def trace(module: nn.Module, size: int, *outputs: str) -> bytes:
 
 def _with_signature(content: onnx.ModelProto, model: Classifier) -> bytes:
     onnx.helper.set_model_props(content, {METADATA_KEY: model.signature.to_json()})
-    data: bytes = content.SerializeToString()
-    return data
+    return seal_model(content.SerializeToString())
 
 
 def _check_parity(parity: Parity) -> None:

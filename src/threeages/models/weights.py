@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import ModelError, ThreeAgesError
 from threeages.models.classifier import Classifier
 from threeages.models.registry import Pretrained, find_model
 from threeages.models.timm_network import PREFIX, create_timm
 
-ASSETS = Path(__file__).parents[1] / "assets"
 RANDOM = "random"
 CLASSIFIERS = ("classifier.", "fc.", "head.")  # of the published weights; the heads here start fresh
 HINT = f"Give --weights FILE (safetensors), or --weights {RANDOM} to start from random weights on purpose."
@@ -100,6 +100,7 @@ def fetch_weights(name: str, pretrained: Pretrained) -> Weights:
     Raises ModelError where they only come as a file, or the hub cannot be reached.
     """
     if pretrained.bundled:
+        check_bundled(ASSETS / pretrained.bundled)
         return read_weights(ASSETS / pretrained.bundled)
     if not pretrained.hub:
         raise ModelError(f"The weights of {name} come only as a file, and none was given.", hint=HINT)
