@@ -55,7 +55,7 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
         self.path = path
         self.durable = durable
         self.need = need
-        self.part = path.with_name(f".{path.name}.{os.getpid()}{PART}{suffix}")
+        self.part = name_part(path, suffix)
 
     def __enter__(self) -> Path:
         try:
@@ -167,34 +167,31 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
             part.write_bytes(content)
 
 
-class LineFile:
-    """Adds whole lines in UTF-8 to the file at `path`: a line that the disk has no room for is taken back.
+def append_line(path: Path, line: str) -> None:
+    """Add a line in UTF-8, which ends in its line break, to a file: whole, or not at all.
 
-    Every line is in the file when `write` returns. Raises DataError where the file cannot be written.
+    Raises DataError where the file cannot be written.
     """
+    try:
+        with path.open("ab", buffering=0) as file:
+            append_whole(file.fileno(), line.encode(errors="backslashreplace"))
+    except OSError as error:
+        raise write_error(path, error, need=len(line)) from error
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._file = path.open("ab", buffering=0)
-        except OSError as error:
-            raise write_error(path, error) from error
 
-    def write(self, line: str) -> None:
-        """Add one line, which ends in its line break."""
-        rest = memoryview(line.encode(errors="backslashreplace"))
-        start = os.fstat(self._file.fileno()).st_size
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(start)
-            raise write_error(self._path, error) from error
+def append_whole(file: int, content: bytes) -> None:
+    """Add bytes to an open file of the system: what a full disk cuts is taken back; raises OSError.
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    Nothing is taken back where another process has written behind it.
+    """
+    before, written = os.fstat(file).st_size, 0
+    try:
+        while written < len(content):
+            written += os.write(file, content[written:])
+    except OSError:
+        if os.fstat(file).st_size == before + written:
+            os.ftruncate(file, before)
+        raise
 
 
 def write_error(path: Path, error: OSError, *, need: int | None = None) -> DataError:
@@ -237,6 +234,11 @@ def format_bytes(number: int) -> str:
         if number >= size:
             return f"{number / size:.3g} {unit}" if number < 1000 * size else f"{number / size:,.0f} {unit}"
     return f"{number} bytes"
+
+
+def name_part(path: Path, suffix: str = "") -> Path:
+    """The sibling of `path` that this process writes to until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}{PART}{suffix}")
 
 
 def find_leftovers(path: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from typing import TextIO
 import typer
 
 from threeages.errors import DataError, ThreeAgesError
-from threeages.files import FULL, HINTS, is_full, write_error
+from threeages.files import FULL, HINTS, append_whole, is_full, write_error
 
 MEMORY_HINT = "Close other programs, or give it less at a time."
 
@@ -36,21 +36,9 @@ class WholeLines:
         self._stream.flush()
         if self._is_file:
             text = text.replace("\n", os.linesep)
-            _append(
+            append_whole(
                 self._stream.fileno(), text.encode(self._stream.encoding, self._stream.errors or "strict")
             )
-
-
-def _append(file: int, content: bytes) -> None:
-    """Write all of it, or nothing unless another process has written behind it; raises OSError."""
-    before, written = os.fstat(file).st_size, 0
-    try:
-        while written < len(content):
-            written += os.write(file, content[written:])
-    except OSError:
-        if os.fstat(file).st_size == before + written:
-            os.ftruncate(file, before)
-        raise
 
 
 def translate_error(error: OSError | MemoryError) -> ThreeAgesError:

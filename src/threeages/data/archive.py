@@ -7,7 +7,6 @@ import posixpath
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import platformdirs
 
 from threeages.errors import DataError
+from threeages.files import check_room, find_leftovers, name_part, write_error
 
 MAX_BYTES = 20 * 10**9  # unpacked; more than the largest public set of faces with ages holds
 SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -35,7 +35,15 @@ _CHUNK = 1 << 20  # bytes
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a zip or tar by its name or content."""
-    return path.name.lower().endswith(SUFFIXES) or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    if path.name.lower().endswith(SUFFIXES):
+        return True
+    return zipfile.is_zipfile(path) or (tarfile.is_tarfile(path) and _has_content(path))
+
+
+def _has_content(path: Path) -> bool:
+    """Whether a file begins with something: zeros alone pass for the end of a tar."""
+    with path.open("rb") as file:
+        return any(file.read(tarfile.BLOCKSIZE))
 
 
 def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
@@ -62,10 +70,7 @@ def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
     except OSError as error:
         if error.errno is None:  # from a decompressor, not from the system
             raise _damaged(source, error) from error
-        raise DataError(
-            f"Cannot extract {source} into {base}: {error.strerror or error}.",
-            hint="Give a cache folder you may write to, on a disk with room, or extract it by hand.",
-        ) from error
+        raise write_error(target, error) from error
     return target
 
 
@@ -78,18 +83,25 @@ def _extract(source: Path, target: Path) -> None:
     if _is_tar(source):
         with tarfile.open(source) as tar:
             names = _check_tar(tar, source)
+            if not names:
+                raise tarfile.ReadError("it has no members")
+            check_room(target, sum(member.size for member in names))
             _write(target, lambda part: tar.extractall(part, members=names, filter="data"))
     else:
         with zipfile.ZipFile(source) as archive:
             _check_zip(archive, source)
             members = archive.infolist()
+            check_room(target, sum(member.file_size for member in members))
             _write(target, lambda part: archive.extractall(part, members))
 
 
 def _write(target: Path, extract_all: Callable[[Path], None]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    for left in find_leftovers(target):
+        shutil.rmtree(left, ignore_errors=True)
+    part = name_part(target)
     try:
+        part.mkdir()
         extract_all(part)
         (part / _COMPLETE).touch()
         _move(part, target)

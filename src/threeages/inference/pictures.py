@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 
 from threeages.errors import ImageError
 from threeages.faces.images import load_image
-from threeages.files import LineFile, new_path, remove_leftovers, take_free_name, write_error
+from threeages.files import append_line, new_path, remove_leftovers, take_free_name, write_error
 from threeages.inference.annotate import draw_faces
 from threeages.inference.records import OK, TOGETHER, Record
 from threeages.inference.writers import escape_formula
@@ -126,7 +126,7 @@ class SortedCopies:
         header = _format_row(EXCLUDED_COLUMNS).encode()
         with (new := new_path(folder / EXCLUDED_FILE, need=len(header))) as part:
             part.write_bytes(header)
-        self._list, self._rows = new.path, LineFile(new.path)
+        self._list = new.path
 
     def add(self, path: Path, records: Sequence[Record]) -> None:
         """Copy one image, and list it where it is excluded from the age groups."""
@@ -135,11 +135,10 @@ class SortedCopies:
         copy = self._place(path, self._folder / name)
         if reason:
             cells = (str(path), name, str(copy.relative_to(self._folder)) if copy else "", reason)
-            self._rows.write(_format_row([escape_formula(cell) for cell in cells]))
+            append_line(self._list, _format_row([escape_formula(cell) for cell in cells]))
 
     def close(self) -> str:
-        """Close the csv and say how many images are in each folder."""
-        self._rows.close()
+        """Say how many images are in each folder."""
         counts = ", ".join(f"{name} {count:,}" for name, count in sorted(self._counts.items()))
         return f"Sorted into {self._folder}: {counts or 'nothing'}. Reasons: {self._list}."
 

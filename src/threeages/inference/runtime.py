@@ -47,7 +47,10 @@ class OnnxModel:
             raise ModelError(f"{path} carries no threeages signature.", hint=HINT)
         if not checked:
             check_model(path)
-        self.signature = Signature.from_json(metadata[METADATA_KEY])
+        try:
+            self.signature = Signature.from_json(metadata[METADATA_KEY])
+        except ModelError as error:
+            raise ModelError(f"{path}: {error.message}", hint=error.hint or HINT) from error
         self.device = session_device(self._session)
         self.has_years = "years" in {output.name for output in self._session.get_outputs()}
 

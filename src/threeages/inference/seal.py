@@ -42,4 +42,5 @@ def _read_seal(path: Path) -> tuple[int, str | None]:
     place = end.rfind(bytes([KEY_TAG, len(KEY)]) + KEY + bytes([VALUE_TAG])) - 2
     if place < 0 or end[place] != METADATA_PROPS or end[place + 1] != len(end) - place - 2:
         return 0, None
-    return start + place, end[place + 6 + len(KEY) :].decode(errors="replace")
+    value = end[place + 6 + len(KEY) :]
+    return start + place, value.decode(errors="replace") if end[place + 5 + len(KEY)] == len(value) else ""
