@@ -95,7 +95,8 @@ def _predict(
     if len(inputs) > 1:
         other = next(path for path in inputs if not is_predictions(path))
         raise DataError(
-            f"{len(inputs)} inputs were given, and {other} has no columns of probabilities.",
+            f"{len(inputs)} inputs were given, and not all of them are predictions: {other} has no columns "
+            "of probabilities.",
             hint="Give one manifest, or predictions csv alone. To join manifests: threeages data merge.",
         )
     rows, faults = _read_labelled(inputs[0]) if inputs[0].is_dir() else read_manifest(inputs[0], root=root)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import lzma
 import posixpath
 import shutil
@@ -17,9 +18,12 @@ import platformdirs
 from threeages.errors import DataError
 from threeages.files import check_room, find_leftovers, name_part, write_error
 
+logger = logging.getLogger(__name__)
+
 MAX_BYTES = 20 * 10**9  # unpacked; more than the largest public set of faces with ages holds
 SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _COMPLETE = ".complete"
+_LEFT_OUT = ".damaged"  # names of the members that could not be read, a line each
 _DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -51,18 +55,19 @@ def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
 
     It is reused while the archive's name, size and time stay the same.
 
-    The folder takes its name only when every member has been written. `cache_dir` defaults to the user's
-    cache folder. Raises DataError where a member would leave the folder or is a link (in a tar: a link that
-    leaves it), and where the archive is encrypted, damaged or larger than MAX_BYTES.
+    The folder takes its name only when every member has been written. Members of a zip that are damaged are
+    left out, with a warning in the log. `cache_dir` defaults to the user's cache folder. Raises DataError
+    where a member would leave the folder or is a link (in a tar: a link that leaves it), where the archive is
+    encrypted, damaged or larger than MAX_BYTES, and where the disk is full.
     """
     base = cache_dir or Path(platformdirs.user_cache_dir("threeages"))
     facts = source.stat()
     digest = hashlib.blake2b(f"{facts.st_size} {facts.st_mtime_ns} {source.name}".encode(), digest_size=6)
     target = base / f"{source.name.split('.')[0]}-{digest.hexdigest()}"
-    if (target / _COMPLETE).is_file():
-        return target
     try:
-        _extract(source, target)
+        if not (target / _COMPLETE).is_file():
+            _extract(source, target)
+        _warn_of_damaged(source, target)
     except tarfile.FilterError as error:
         raise _unsafe(source, str(error)) from error
     except _DAMAGED as error:
@@ -90,9 +95,38 @@ def _extract(source: Path, target: Path) -> None:
     else:
         with zipfile.ZipFile(source) as archive:
             _check_zip(archive, source)
-            members = archive.infolist()
-            check_room(target, sum(member.file_size for member in members))
-            _write(target, lambda part: archive.extractall(part, members))
+            check_room(target, sum(member.file_size for member in archive.infolist()))
+            _write(target, lambda part: _extract_members(archive, part))
+
+
+def _extract_members(archive: zipfile.ZipFile, part: Path) -> None:
+    """Extract every member that is whole, and list the others; raises as zipfile does where none is."""
+    damaged, last = [], Exception()
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    for member in members:
+        try:
+            archive.extract(member, part)
+        except (*_DAMAGED, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            (part / member.filename).unlink(missing_ok=True)
+            damaged.append(member.filename)
+            last = error
+    if damaged and len(damaged) == len(members):
+        raise last
+    if damaged:
+        (part / _LEFT_OUT).write_text("\n".join(damaged), encoding="utf-8")
+
+
+def _warn_of_damaged(source: Path, target: Path) -> None:
+    if (target / _LEFT_OUT).is_file():
+        names = (target / _LEFT_OUT).read_text(encoding="utf-8").splitlines()
+        logger.warning(
+            "%s is damaged: %s of its files are left out, first %s. Download it again to have them.",
+            source,
+            f"{len(names):,}",
+            names[0],
+        )
 
 
 def _write(target: Path, extract_all: Callable[[Path], None]) -> None:
