@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from threeages.csvfiles import CsvTable, Row, read_csv, write_rows
 from threeages.data.ages import plain_age
-from threeages.data.columns import AGE, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
+from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.paths import path_inside, root_hint
 from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
 from threeages.files import atomic_path
@@ -119,6 +119,8 @@ def read_manifest(
     columns = {n: tuple(row[n] for row in rows) for n in table.columns if n not in {"path", "label"}}
     if AGE in columns:
         columns[AGE] = tuple(map(plain_age, columns[AGE]))
+    elif {AGE_LOW, AGE_HIGH} & columns.keys():  # a head for years finds its labels by this column
+        columns[AGE] = ("",) * len(rows)
     paths = tuple(row["path"] for row in rows)
     return Manifest(base, paths, np.asarray(labels, dtype=np.int64), name_identity(columns)), invalid
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.columns import AGE_HIGH, AGE_LOW
 from threeages.data.manifest import IDENTITY
 from threeages.errors import DataError
 from threeages.evaluation import metrics
@@ -114,9 +115,14 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
 
 
 def _evaluate_years(table: PredictionTable, rows: NDArray[np.int64]) -> dict[str, float] | None:
-    """Mean absolute error in years and coverage of the intervals, over the rows with both ages."""
+    """Mean absolute error in years and coverage of the intervals, over the rows with both ages.
+
+    A row whose age is known as a range alone has no error to measure.
+    """
     age, predicted, low, high = (table.numbers(name)[rows] for name in ("age", *AGE_COLUMNS))
     known = np.isfinite(age) & np.isfinite(predicted)
+    for end in (AGE_LOW, AGE_HIGH):
+        known &= ~np.isfinite(table.numbers(end)[rows])
     if not known.any():
         return None
     inside = (low <= age) & (age <= high)
@@ -138,7 +144,7 @@ def _slices(columns: dict[str, list[str]], labels: NDArray[np.int64], probs: NDA
     sliced = {
         k: [v or NOT_GIVEN for v in values]
         for k, values in columns.items()
-        if k not in {"age", IDENTITY, *AGE_COLUMNS}
+        if k not in {"age", AGE_LOW, AGE_HIGH, IDENTITY, *AGE_COLUMNS}
     }
     if "age" in columns:
         sliced["age_decade"] = [_decade(v) for v in columns["age"]]
