@@ -135,7 +135,7 @@ def audit(manifest: ManifestFile, out: OutFolder = Path("audit"), root: RootFold
     from threeages.data.audit import audit_manifest, write_audit
     from threeages.data.manifest import load_manifest
 
-    found = audit_manifest(load_manifest(manifest, root=root))
+    found = audit_manifest(load_manifest(manifest, root=root, allow_empty=True))
     write_audit(found, out)
     show_passed_over(found.passed_over)
     for kind, count in found.counts().items():
@@ -169,7 +169,7 @@ def split(
     from threeages.data.split import create_split
     from threeages.labels import AGE_GROUPS
 
-    rows = load_manifest(manifest, root=root)
+    rows = load_manifest(manifest, root=root, allow_empty=True)
     check_split(rows, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
     parts = create_split(

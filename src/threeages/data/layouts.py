@@ -42,7 +42,7 @@ def read_folder(
         return _read_plain(folder, walked, tables, given, grouping)
     found = find_layout(Files(folder, walked.images, tables), layout)
     assert found is not None
-    return _with_passed_over(found.read(Files(folder, walked.images, tables)), walked)
+    return _with_passed_over(found.read(Files(folder, walked.images, tables)), _without(walked, tables))
 
 
 def _read_plain(
@@ -55,7 +55,7 @@ def _read_plain(
         return _with_passed_over(_read_class_folders(walked.images, folder, grouping), walked)
     files = Files(folder, walked.images, tables)
     if published := find_layout(files):
-        return _with_passed_over(published.read(files), walked)
+        return _with_passed_over(published.read(files), _without(walked, tables))
     if any(_UTKFACE.fullmatch(path.name) for path in walked.images):
         return _with_passed_over(_read_utkface(walked.images, folder), walked)
     numbered = _numbered_folders(walked.images, folder)
@@ -73,6 +73,11 @@ def _read_plain(
 def _with_passed_over(found: SourceRows, walked: FoundFiles, used: Path | None = None) -> SourceRows:
     found.passed_over = walked.passed_over(used)
     return found
+
+
+def _without(walked: FoundFiles, tables: Sequence[Path]) -> FoundFiles:
+    others = [path for path in walked.others if path not in tables]
+    return FoundFiles(walked.images, others, walked.skipped)
 
 
 def _is_near_table(path: Path, folder: Path) -> bool:

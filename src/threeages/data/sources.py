@@ -118,8 +118,10 @@ def read_source(
     or below `bounds.young` years, are excluded and counted; `children` keeps the latter without a label. A
     range of ages in several groups has no label, and goes into the columns `age_low` and `age_high`. `layout`
     names a published set (data.sets.registry.SETS), which is else found by its files; the faces of one whose
-    photos hold several are written as images into the folder `crops`. Raises DataError where the source is of
-    no kind in `ALLOWED`, is incomplete or has no usable row,     MissingDependencyError where a Kaggle name needs `kagglehub`.
+    photos hold several are written as images into the folder `crops`.
+
+    Raises DataError where the source is of no kind in `ALLOWED`, is incomplete or has no usable row,
+    MissingDependencyError where a Kaggle name needs `kagglehub`.
     """
     place = _fetch(source, cache_dir)
     grouping = Grouping(bounds, mapping or {})

@@ -1,7 +1,8 @@
 """Portraits of several sources in one folder: years, or a range of them, and how they are known.
 
-Layout: `portraits.csv` with the columns path,person,age,age_how,age_low,age_high,source, beside it the
-images. Faces without an age are kept without a label. A person's pseudonym holds over all sources of the folder.
+Layout: `portraits.csv` with the columns path,person,age,age_how,age_low,age_high,source, and the images
+beside it. Faces without an age are kept without a label. A person's pseudonym holds over all sources of the
+folder.
 """
 
 from threeages.csvfiles import read_csv
