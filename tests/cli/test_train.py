@@ -276,3 +276,25 @@ def test_terms_that_leave_nothing_are_explained(
     with pytest.raises(ThreeAgesError) as caught:
         _train(faces_csv, tmp_path / "run", *SMALL, *args)
     assert message in str(caught.value)
+
+
+def test_ranges_of_ages_and_rows_without_labels_are_trained_on(faces_csv: Path, tmp_path: Path) -> None:
+    with faces_csv.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        age = int(row["age"])
+        ends = (str(age - 8), str(age + 8)) if number % 2 else ("", "")
+        row |= {"age_low": ends[0], "age_high": ends[1], "label": "" if number % 4 == 1 else row["label"]}
+    manifest = tmp_path / "ranges.csv"
+    with manifest.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    args = ("--root", faces_csv.parent, "--extra-head", "years=0.5")
+    result = _train(manifest, tmp_path / "run", *SMALL, *args)
+    assert result.exit_code == 0
+    found = json.loads((tmp_path / "run" / "test_metrics.json").read_text())
+    assert 0 < found["years_mae"] < 100
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["failed"]["no_label"] > 0
+    assert metrics["years"]["n"] < metrics["n"]
