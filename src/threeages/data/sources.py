@@ -286,8 +286,9 @@ class _UsableRows:
                 "--bounds sets where groups begin."
             )
         if self.missing:
+            elsewhere = "--root names another folder" if self.finder else "the set is not whole there"
             notes.append(f"{len(self.missing):,} files are missing, first {self.missing[0]} in "
-                         f"{self.found.root}; --root names another folder.")  # fmt: skip
+                         f"{self.found.root}; {elsewhere}.")  # fmt: skip
         if self.outside:
             notes.append(f"{len(self.outside):,} paths leave {self.found.root}, first {self.outside[0]}. "
                          f"{root_hint(self.outside)}")  # fmt: skip

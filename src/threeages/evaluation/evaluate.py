@@ -119,10 +119,8 @@ def _evaluate_years(table: PredictionTable, rows: NDArray[np.int64]) -> dict[str
 
     A row whose age is known as a range alone has no error to measure.
     """
-    age, predicted, low, high = (table.numbers(name)[rows] for name in ("age", *AGE_COLUMNS))
+    age, predicted, low, high = (v[rows] for v in (table.ages(), *map(table.numbers, AGE_COLUMNS)))
     known = np.isfinite(age) & np.isfinite(predicted)
-    for end in (AGE_LOW, AGE_HIGH):
-        known &= ~np.isfinite(table.numbers(end)[rows])
     if not known.any():
         return None
     inside = (low <= age) & (age <= high)
