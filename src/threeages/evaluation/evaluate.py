@@ -108,21 +108,38 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
         slices=_slices({k: [v[i] for i in rows] for k, v in table.columns.items()}, labels, probs),
         reliability=metrics.reliability_bins(labels, probs),
         risk_coverage=compute_risk_coverage(labels, probs),
-        years=_evaluate_years(table, rows),
+        years=_evaluate_years(table, rows, identities, resamples, seed),
         provenance=table.provenance,
     )
 
 
-def _evaluate_years(table: PredictionTable, rows: NDArray[np.int64]) -> dict[str, float] | None:
-    """Mean absolute error in years and coverage of the intervals, over the rows with both ages."""
+def _evaluate_years(
+    table: PredictionTable,
+    rows: NDArray[np.int64],
+    identities: NDArray[np.str_] | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, float] | None:
+    """Mean absolute error in years with its interval, and coverage of the rows' own intervals.
+
+    Over the rows with both ages; None without any.
+    """
     age, predicted, low, high = (table.numbers(name)[rows] for name in ("age", *AGE_COLUMNS))
     known = np.isfinite(age) & np.isfinite(predicted)
     if not known.any():
         return None
     inside = (low <= age) & (age <= high)
     covered = float(inside[known].mean()) if np.isfinite(low[known]).all() else math.nan
-    mae = float(np.abs(predicted - age)[known].mean())
-    return {"n": int(known.sum()), "mae": mae, "interval_coverage": covered}
+    errors = np.abs(predicted - age)[known]
+    members = None if identities is None else identities[known]
+    low_mae, high_mae = metrics.bootstrap_mean(errors, members, n=resamples, seed=seed)
+    return {
+        "n": int(known.sum()),
+        "mae": float(errors.mean()),
+        "mae_low": low_mae,
+        "mae_high": high_mae,
+        "interval_coverage": covered,
+    }
 
 
 def _failed(table: PredictionTable) -> dict[str, int]:
