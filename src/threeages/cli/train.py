@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 # what a distillation takes of a recipe beside its own settings
 DISTILL_FIELDS = (
-    "model", "weights", "input_size", "alignment", "split", "fold", "folds", "batch_size", "seed",
+    "model", "weights", "input_size", "alignment", "split", "held_out", "fold", "folds", "batch_size", "seed",
     "precision", "max_cache_gb",
 )  # fmt: skip
 

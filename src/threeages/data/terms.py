@@ -49,7 +49,7 @@ _KNOWN = (
         "uk-parliament",
         "official portraits of the UK Parliament",
         "understood to be CC BY 3.0; not confirmed photo by photo",
-        "permissive",
+        "unknown",
     ),
     SourceTerms("fr-parliament", "portraits of the French parliament", "not stated", "unknown"),
     SourceTerms("fairface", "FairFace: faces from Flickr (YFCC-100M)", "CC BY 4.0", "permissive"),

@@ -14,11 +14,10 @@ T = TypeVar("T")
 class Provenance:
     """How the rows of a run were split, and its seed; '' and None where that is unknown.
 
-    `split` is 'random', 'identity' or 'none'. `leaked_duplicates` counts the test rows that are exact
-    duplicates of a training row, `leaked_near_duplicates` those with a near duplicate alone, and
-    `shared_identities` the identities on both sides. `selected_on_test` says
-    whether the epoch was chosen on the test rows. `sources` counts the train rows by source, where
-    the manifest named them.
+    `split` is 'random', 'identity', 'source' or 'none'. `leaked_duplicates` counts the test rows that are
+    exact duplicates of a training row, `leaked_near_duplicates` those with a near duplicate alone, and
+    `shared_identities` the identities on both sides. `selected_on_test` says whether the epoch was chosen on
+    the test rows. `sources` counts the train rows by source, where the manifest named them.
     """
 
     split: str = ""
