@@ -45,22 +45,31 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
 
     With `durable` its bytes are on the disk before it takes the name, so that a loss of power leaves the old
     file or the new one. `suffix` ends the sibling's name where a library chooses the format by it. Parts that
-    killed processes left for the same name are removed first. Raises DataError when the folder cannot be
-    written or the disk is full; `need` is the number of bytes that it names then.
+    killed processes left for the same name are removed first, unless `clean` is False: looking for them lists
+    the folder, which is slow where it gets many files. Raises DataError when the folder cannot be written or
+    the disk is full; `need` is the number of bytes that it names then.
     """
 
     def __init__(
-        self, path: Path, *, durable: bool = False, need: int | None = None, suffix: str = ""
+        self,
+        path: Path,
+        *,
+        durable: bool = False,
+        need: int | None = None,
+        suffix: str = "",
+        clean: bool = True,
     ) -> None:
         self.path = path
         self.durable = durable
         self.need = need
+        self.clean = clean
         self.part = name_part(path, suffix)
 
     def __enter__(self) -> Path:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.tidy()
+            for part in find_leftovers(self.path) if self.clean else ():
+                part.unlink(missing_ok=True)
             self.part.touch()
         except OSError as error:
             raise write_error(self.path, error, need=self.need) from error
@@ -80,11 +89,6 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
         if isinstance(error, OSError):
             raise write_error(self.path, error, need=self.need) from error
 
-    def tidy(self) -> None:
-        """Remove what killed processes left of the file; raises OSError."""
-        for part in find_leftovers(self.path):
-            part.unlink(missing_ok=True)
-
     def place(self) -> None:
         """Give the part the final name; raises OSError."""
         self.part.replace(self.path)
@@ -101,8 +105,8 @@ class new_path(atomic_path):  # noqa: N801 - as atomic_path
     thousands of files into a folder calls `remove_leftovers` once.
     """
 
-    def tidy(self) -> None:
-        """Remove nothing."""
+    def __init__(self, path: Path, *, need: int | None = None) -> None:
+        super().__init__(path, need=need, clean=False)
 
     def place(self) -> None:
         """Give the part the first free name."""

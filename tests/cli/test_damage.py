@@ -144,6 +144,7 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
         "model.onnx": ("--set", "drawn={predictions}", "--model", "FILE", *OUT),
     },
     "threeages study": {"manifest.csv": ("FILE", *TRAINED)},
+    "threeages cross-source": {"manifest.csv": ("FILE", *TRAINED)},
     "threeages tune": {"manifest.csv": ("FILE", *TRAINED)},
     "threeages ensemble": {"manifest.csv": ("FILE", "{run}", *TRAINED)},
     "threeages data import": {

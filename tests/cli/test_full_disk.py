@@ -40,6 +40,7 @@ WRITES: dict[str, list[tuple[str, ...]] | str] = {
     "threeages thresholds": [("{predictions}", "--out", "DISK/out.json")],
     "threeages card": [("--set", "drawn={predictions}", "--out", "DISK/out.md")],
     "threeages study": TRAINS,
+    "threeages cross-source": TRAINS,
     "threeages tune": TRAINS,
     "threeages ensemble": "it writes the report that evaluate writes",
     "threeages data import": [
