@@ -291,6 +291,8 @@ def checksum(path: Path, size: int | None = None) -> str:
     there are processors, about as fast as they come from memory.
     """
     end = path.stat().st_size if size is None else size
+    if end <= BLOCK:
+        return checksum_bytes(_read_block(path, 0, end))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         starts = range(0, end, BLOCK)
         found = pool.map(lambda start: zlib.crc32(_read_block(path, start, min(BLOCK, end - start))), starts)
