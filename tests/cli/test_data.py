@@ -17,12 +17,13 @@ def _run(*args: str) -> tuple[str, str]:
 
 def test_split_prints_results_on_stdout_and_progress_on_stderr(faces_csv: Path, tmp_path: Path) -> None:
     stdout, stderr = _run("split", str(faces_csv), "--cache-dir", str(tmp_path))
-    lines = stdout.splitlines()
+    lines = [line for line in stdout.splitlines() if not line.startswith("Warning: ")]
     assert [line.split()[0] for line in lines] == ["train", "validation", "test", "0", "0"]
     assert sum(int(line.split()[1]) for line in lines[:3]) == 120
     assert "exact duplicates" in lines[3]
     assert "near duplicates" in lines[4]
     assert "Caching" in stderr
+    assert "Warning: No validation row of fold 0 is YOUNG." in stdout
 
 
 def test_a_random_split_says_what_it_shares(faces_csv: Path, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_too_few_identities_name_the_number_that_works() -> None:
     create_split(manifest, _number(len(manifest)), "identity", folds=4)
     with pytest.raises(DataError, match="more identities"):
         create_split(_manifest(1), _number(6), "identity")
-    with pytest.raises(DataError, match="leaves 1 identities"):
+    with pytest.raises(DataError, match="leaves 1 identity in"):
         create_split(_manifest(2), _number(12), "identity", folds=2)
 
 

@@ -139,14 +139,16 @@ def split(
 
     Near duplicates are compressed, resized, brightened, grey, mirrored or cropped copies.
     """
+    from threeages.cli.output import print_notes
     from threeages.data.cache import open_cache, open_near_duplicates
-    from threeages.data.checks import check_split
+    from threeages.data.checks import check_split, describe_ages, describe_groups
     from threeages.data.manifest import load_manifest
     from threeages.data.split import create_split
     from threeages.labels import AGE_GROUPS
 
     rows = load_manifest(manifest, root=root)
     check_split(rows, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
+    print_notes(describe_ages(rows))
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
     parts = create_split(
         rows, cache.digests, mode, fold=fold, folds=folds, seed=seed,  # type: ignore[arg-type]
@@ -157,6 +159,10 @@ def split(
         shares = ((labels == i).sum() / max(len(labels), 1) for i in range(len(AGE_GROUPS)))
         text = "  ".join(f"{group} {share:.4f}" for group, share in zip(AGE_GROUPS, shares, strict=True))
         typer.echo(f"{name:10} {len(labels):>7,} rows  {text}")
+    for name in ("train", "validation", "test") if mode == "identity" else ("train", "test"):
+        if len(side := getattr(parts, name)):
+            where = f" of fold {fold}" if mode == "identity" else ""
+            print_notes(describe_groups(rows.labels[side], f"{name} row{where}"))
     typer.echo(f"{parts.leaked_duplicates:,} test images are exact duplicates of train images (leakage)")
     typer.echo(f"{parts.leaked_near_duplicates:,} more are near duplicates of train images")
     if mode == "random":

@@ -1,5 +1,6 @@
 """Commands that evaluate: evaluate, compare, thresholds and card."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,13 +46,13 @@ def evaluate(
     name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
     table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
 ) -> None:
-    """Evaluate a model on a manifest, or predictions on disk; exit code 1 when an image failed.
+    """Evaluate a model on a manifest, or predictions on disk; exit code 1 where an image cannot be read.
 
     Writes metrics with intervals, predictions, pictures and report.html to a folder.
     """
-    from threeages.evaluation.predictions import is_predictions
+    from threeages.errors import format_count
+    from threeages.evaluation.predictions import ANSWERED, is_predictions
     from threeages.evaluation.report import add_result, write_report
-    from threeages.inference.records import OK
 
     inputs = [run if (run := path / "predictions.csv").is_file() else path for path in inputs]
     if all(map(is_predictions, inputs)):
@@ -63,7 +64,9 @@ def evaluate(
     if table:
         add_result(result, table, name or out.name)
     print_evaluation(result, out)
-    if any(status != OK for status in found.status):
+    failed = sum(status not in ANSWERED for status in found.status)
+    if failed:
+        typer.echo(f"{failed:,} of {format_count(len(found), 'image')} could not be read or used.", err=True)
         raise typer.Exit(1)
 
 
@@ -100,6 +103,10 @@ def _predict(
     if only:
         rows = rows.select(find_rows(rows.columns, *only, np.arange(len(rows))))
     _show_invalid(faults)
+    if not len(rows):
+        raise DataError(
+            f"{inputs[0]} has no row that can be used.", hint="At least one row needs a path and a label."
+        )
     _show_missing(rows)
     return predict_table(open_predictor(model, no_detect), rows, faults, watch=watch)
 
@@ -151,6 +158,7 @@ def thresholds(
     import json
     from dataclasses import asdict
 
+    from threeages.evaluation.evaluate import describe_labels
     from threeages.evaluation.thresholds import measure_thresholds
     from threeages.files import atomic_path
     from threeages.inference.runtime import OnnxModel, replace_signature
@@ -165,7 +173,7 @@ def thresholds(
     typer.echo(
         f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over identities"
     )
-    print_notes(table.provenance.notes())
+    print_notes((*table.provenance.notes(), *describe_labels(table)))
     print_rows(
         ["target error rate", "confidence threshold", "coverage", "selective risk"],
         [
@@ -234,7 +242,15 @@ def compare(
     print_notes(join_provenance(table.provenance for _, table in tables).notes())
     rows = []
     for item in found:
-        cells = [f"{item.metrics[name]:.4f}  {d:+.4f} [{low:+.4f}, {high:+.4f}]"
-                 for name in METRICS for d, low, high in [item.differences[name]]]  # fmt: skip
+        cells = [_format_difference(item.metrics[name], *item.differences[name]) for name in METRICS]
         rows.append([item.name, *cells])
     print_rows(["run", *METRICS], rows)
+
+
+def _format_difference(value: float, difference: float, low: float, high: float) -> str:
+    """A metric, and its difference from the baseline with the interval where there is one."""
+    if not math.isfinite(value):
+        return "not defined"
+    if not math.isfinite(low):
+        return f"{value:.4f}  {difference:+.4f}"
+    return f"{value:.4f}  {difference:+.4f} [{low:+.4f}, {high:+.4f}]"

@@ -1,5 +1,6 @@
 """Train, validation and test rows of a manifest: random as in the reference study, or by identity."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from threeages.data.duplicates import NearDuplicates, Pairs, link_rows
 from threeages.data.manifest import IDENTITY, Manifest
-from threeages.errors import ConfigError, DataError, MissingDependencyError
+from threeages.errors import ConfigError, DataError, MissingDependencyError, format_count
 
 Rows = NDArray[np.int64]
 SplitMode = Literal["random", "identity", "none"]
@@ -106,11 +107,19 @@ def _split_identities(
     parts = min(VALIDATION_PARTS, _count_parts(labels, linked, rest))
     if parts < 2:
         raise DataError(
-            f"Fold {fold} of {folds} leaves {len(np.unique(linked[rest]))} identities in {len(rest)} "
-            "images; train and validation rows need at least 2 identities, and 2 images of one age group.",
+            f"Fold {fold} of {folds} leaves "
+            f"{format_count(len(np.unique(linked[rest])), 'identity', 'identities')} in "
+            f"{format_count(len(rest), 'image')}; train and validation rows need at least 2 identities, and "
+            "2 images of one age group.",
             hint="Add images of more identities, or give more --folds.",
         )
     train, validation = _take_part(labels, members, rest, 0, parts, seed)
+    for name, rows in {"train": train, "validation": validation, "test": test}.items():
+        if not len(rows):
+            raise DataError(
+                f"Fold {fold} of {folds} has no {name} row.",
+                hint="Add images of more identities. Fewer --folds or another --seed may do.",
+            )
     return train, validation, test
 
 
@@ -151,8 +160,10 @@ def _assign_parts(labels: Rows, identities: Rows, parts: int, seed: int) -> Rows
         raise MissingDependencyError("scikit-learn", "train") from error
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     chosen = np.empty(len(labels), dtype=np.int64)
-    for part, (_, taken) in enumerate(splitter.split(labels, labels, identities)):
-        chosen[taken] = part
+    with warnings.catch_warnings():  # of a rare label; the checks of the split say what a side lacks
+        warnings.simplefilter("ignore", UserWarning)
+        for part, (_, taken) in enumerate(splitter.split(labels, labels, identities)):
+            chosen[taken] = part
     return chosen
 
 

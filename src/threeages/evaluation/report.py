@@ -80,7 +80,8 @@ def _page(result: Evaluation, out: Path, missing: str) -> str:
         summary=escape(_summary(result)),
         warnings="\n".join(f'<p class="warning">{escape(note)}</p>' for note in result.notes),
         metrics=_metrics_table(result),
-        intervals=f"Intervals: bootstrap over {result.units:,} {unit}. Means over classes skip absent ones.",
+        intervals=f"Intervals: bootstrap over {result.units:,} {unit}. Means over classes skip absent "
+        "ones; of one class alone there is none.",
         classes=html_table(
             ("Class", "Precision", "Recall", "F1", "Images"),
             (

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from threeages.data.cache import PixelCache, open_cache
+from threeages.data.checks import check_age_groups, check_split
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.split import Rows
 from threeages.errors import ConfigError
@@ -52,12 +53,21 @@ def predict_ensemble(
         raise ConfigError(
             f"There is no test-time augmentation '{', '.join(unknown)}'.", hint=f"Allowed: {', '.join(TTA)}."
         )
+    _check_labels(manifest, runs, only)
     caches, rows = _common_rows(manifest, runs, only, cache_dir)
     by_output: dict[str, list[NDArray[np.float32]]] = {}
     for run, cache in zip(runs, caches, strict=True):
         for name, values in _predict_run(manifest, run, cache, tta, rows, cache_dir).items():
             by_output.setdefault(name, []).append(values)
     return answer_table(manifest, rows, {name: np.mean(v, axis=0) for name, v in by_output.items()})
+
+
+def _check_labels(manifest: Manifest, runs: Sequence[Path], only: tuple[str, str] | None) -> None:
+    """Raise DataError, before any image is read, where no test row that is evaluated has a label."""
+    config = read_config(runs[0])
+    split = check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
+    rows = find_rows(manifest.columns, *only, split.test) if only else split.test
+    check_age_groups(manifest, rows, "test row", least=1)
 
 
 def _common_rows(

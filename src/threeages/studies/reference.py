@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from threeages.csvfiles import replace_rows
-from threeages.data.manifest import Manifest
-from threeages.data.split import SplitMode
+from threeages.data.checks import check_age_groups, check_split
+from threeages.data.manifest import Manifest, find_rows
+from threeages.data.split import Rows, Split, SplitMode
 from threeages.errors import ConfigError
 from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
@@ -19,6 +22,7 @@ from threeages.models.registry import find_model
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
 from threeages.training.checkpoint import load_checkpoint
+from threeages.training.checks import check_labels
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
 
@@ -68,6 +72,7 @@ def run_study(study: Study) -> list[Row]:
     repeated, an unfinished one continues at its epoch. Raises ConfigError where a recipe is unknown.
     """
     configs = [(name, split, _config(study, name, split)) for name in study.recipes for split in study.splits]
+    _check_labels(study, configs)
     rows: list[Row] = []
     for name, split, config in configs:
         runs = list(_runs(study, name, config))
@@ -136,6 +141,27 @@ def _config(study: Study, name: str, split: SplitMode) -> TrainConfig:
     if study.epochs is not None:
         config = replace(config, epochs=study.epochs, head_epochs=min(config.head_epochs, study.epochs))
     return config
+
+
+def _check_labels(study: Study, configs: Sequence[tuple[str, SplitMode, TrainConfig]]) -> None:
+    """Raise before any training where one of the runs could not train or be evaluated."""
+    seen: set[str] = set()
+    tested: dict[SplitMode, list[Rows]] = {}
+    for name, split, config in configs:
+        for _, part in _runs(study, name, config):
+            key = repr((split, part.fold, part.folds, part.seed, part.head, sorted(part.extra_heads)))
+            if key not in seen:
+                seen.add(key)
+                check_labels(study.manifest, part)
+                tested.setdefault(split, []).append(_plan_split(study.manifest, part).test)
+    if study.only:
+        for split, sides in tested.items():
+            rows = find_rows(study.manifest.columns, *study.only, np.unique(np.concatenate(sides)))
+            check_age_groups(study.manifest, rows, f"test row of the {split} split", least=1)
+
+
+def _plan_split(manifest: Manifest, config: TrainConfig) -> Split:
+    return check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
 
 
 def _runs(study: Study, name: str, config: TrainConfig) -> Iterator[tuple[Path, TrainConfig]]:

@@ -91,7 +91,7 @@ class TrainConfig:
     # which rows train, and how their images are augmented
     split: Annotated[Literal["random", "identity", "none"], Setting("How rows are split", SPLIT)] = "identity"
     fold: Annotated[int, Setting("Fold of identities held out.", SPLIT, at_least=0)] = 0
-    folds: Annotated[int, Setting("Number of folds.", SPLIT, at_least=3)] = 5
+    folds: Annotated[int, Setting("Number of folds.", SPLIT, at_least=2)] = 5
     flip: Annotated[bool, Setting("Mirror at random; needs pixels.", AUGMENTATION)] = (
         False  # rules out the frozen-feature cache
     )
