@@ -23,7 +23,7 @@ def test_split_prints_results_on_stdout_and_progress_on_stderr(faces_csv: Path, 
     assert "exact duplicates" in lines[3]
     assert "near duplicates" in lines[4]
     assert "Caching" in stderr
-    assert "Warning: No validation row of fold 0 is YOUNG." in stdout
+    assert "Warning: No validation row of fold 0 is OLD." in stdout
 
 
 def test_a_random_split_says_what_it_shares(faces_csv: Path, tmp_path: Path) -> None:

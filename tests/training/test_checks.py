@@ -11,7 +11,8 @@ import pytest
 from threeages.data.checks import check_split
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.errors import ConfigError, DataError, ThreeAgesError
-from threeages.training.build import create_model
+from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
+from threeages.training.build import create_model, drop_missing_heads
 from threeages.training.checks import check_input, check_labels, check_rows, normalizes_batches
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
@@ -60,6 +61,146 @@ def test_it_ends_in_a_sentence_before_any_image_is_read(
     with pytest.raises(ThreeAgesError, match=words):
         _run(chosen, tmp_path, monkeypatch, **settings)
     assert not (tmp_path / "run").exists()
+
+
+def _relabel(manifest: Manifest, rows: Sequence[int], **cells: str) -> Manifest:
+    """The manifest with other cells in some rows: `label` 'YOUNG' or '', any other name a column."""
+    labels, columns = manifest.labels.copy(), dict(manifest.columns)
+    for name, value in cells.items():
+        if name == "label":
+            labels[np.asarray(rows)] = label_index(value) if value else UNKNOWN
+        else:
+            old = columns.get(name, ("",) * len(manifest))
+            columns[name] = tuple(value if i in set(rows) else cell for i, cell in enumerate(old))
+    return Manifest(manifest.root, manifest.paths, labels, columns)
+
+
+def _side(manifest: Manifest, name: str, **settings: Any) -> list[int]:
+    config = TrainConfig(**{**SMALL, **settings})
+    split = check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
+    rows: list[int] = getattr(split, name).tolist()
+    return rows
+
+
+ALL = range(120)
+IDENTITY = {"split": "identity", "folds": 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "side", "cells", "words"),
+    [
+        ({}, None, {"label": ""}, "None of 120 rows has a label"),
+        ({"extra_heads": {"years": 0.5}}, None, {"label": ""}, "None of 120 rows has a label"),
+        ({"split": "none"}, None, {"label": "OLD"}, "Every labelled row is OLD"),
+        ({}, "train", {"label": ""}, "None of 96 train rows has a label"),
+        ({}, "train", {"label": "OLD"}, "Every labelled train row is OLD"),
+        (IDENTITY, "train", {"label": "OLD"}, "Every labelled train row of fold 0 is OLD"),
+        (IDENTITY, "validation", {"label": ""}, r"None of \d+ validation rows of fold 0 has a label"),
+        (IDENTITY, "test", {"label": ""}, r"None of \d+ test rows of fold 0 has a label"),
+        ({}, "test", {"label": ""}, r"None of 24 \w+ rows has a label"),
+        ({"extra_heads": {"years": 1}}, None, {"age": ""}, "column age holds no ages in years"),
+        ({"extra_heads": {"years": 1}}, None, {"age": "nan"}, "column age holds no ages in years"),
+        ({"extra_heads": {"years": 1}}, None, {"age": "-4"}, "column age holds no ages in years"),
+        ({"extra_heads": {"years": 1}}, None, {"age": "inf"}, "column age holds no ages in years"),
+        ({"extra_heads": {"years": 1}}, None, {"age": "200"}, "column age holds no ages in years"),
+        ({"extra_heads": {"years": 1}}, None, {"age": "old"}, "column age holds no ages in years"),
+        ({"extra_heads": {"years": 1}}, None, {"age": "30"}, "column age holds nothing but 30"),
+        ({"extra_heads": {"years": 1}}, "train", {"age": ""}, "In the train rows the column age holds no"),
+        ({"extra_heads": {"gender": 1}}, None, {}, "no column gender"),
+        ({"extra_heads": {"gender": 1}}, None, {"gender": ""}, "column gender holds no values"),
+        ({"extra_heads": {"gender": 1}}, None, {"gender": "male"}, "column gender holds nothing but male"),
+        ({"extra_heads": {"identity": 1}}, "train", {"identity": "i"}, "nothing but i;"),
+        ({"split": "identity", "folds": 25}, None, {}, "it allows at most 24"),
+    ],
+)  # fmt: skip
+def test_labels_that_cannot_train_end_in_a_sentence_before_any_work(
+    settings: dict[str, Any],
+    side: str | None,
+    cells: dict[str, str],
+    words: str,
+    manifest: Manifest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("threeages.training.run.create_model", lambda *_: pytest.fail("built a model"))
+    plain = {name: value for name, value in settings.items() if name != "extra_heads"}
+    rows = ALL if side is None else _side(manifest, side, **plain)
+    changed = _relabel(manifest, rows, **cells)
+    if side and "split" in settings:  # the labels decide the split: keep the rows that it had
+        monkeypatch.setattr("threeages.training.checks.check_split", lambda *_, **__: check_split(
+            manifest, settings["split"], folds=settings["folds"]))  # fmt: skip
+    with pytest.raises(ThreeAgesError, match=words) as raised:
+        _run(changed, tmp_path, monkeypatch, **settings)
+    assert raised.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows", "cells", "words"),
+    [
+        (IDENTITY, [0], {"age": "abc"}, "has an age that is no number of years from 0 to 122 ('abc')"),
+        (IDENTITY, range(3), {"age": "900"}, "3 rows, first"),
+        (IDENTITY, [0], {"label": "OLD", "age": "0"}, "contradicts the age of the other rows (OLD at 0)"),
+        ({"extra_heads": {"mood": 1}}, None, {"mood": "sad"}, "No test row has a value for mood"),
+    ],
+)  # fmt: skip
+def test_labels_that_train_in_part_are_warned_of(
+    settings: dict[str, Any],
+    rows: Sequence[int] | None,
+    cells: dict[str, str],
+    words: str,
+    manifest: Manifest,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if rows is None:
+        train = _side(manifest, "train")
+        manifest, rows = _relabel(manifest, train[:5], mood="glad"), train[5:]
+    said = check_labels(_relabel(manifest, rows, **cells), TrainConfig(**{**SMALL, **settings}))
+    assert any(words in sentence for sentence in said)
+    assert all(sentence in caplog.text for sentence in said)
+
+
+def test_a_fold_whose_validation_rows_lack_an_age_group_is_named(manifest: Manifest) -> None:
+    lacking = {
+        fold: [name for i, name in enumerate(AGE_GROUPS) if i not in manifest.labels[rows]]
+        for fold in range(5)
+        for rows in [check_split(manifest, fold=fold).validation]
+    }
+    assert any(lacking.values())
+    for fold, names in lacking.items():
+        said = check_labels(manifest, TrainConfig(**{**SMALL, "split": "identity", "fold": fold}))
+        words = f"No validation row of fold {fold} is {' or '.join(names)}."
+        assert any(sentence.startswith(words) for sentence in said) == bool(names)
+
+
+def test_two_folds_and_rows_without_a_label_train(manifest: Manifest) -> None:
+    config = TrainConfig(**{**SMALL, "split": "identity", "folds": 2, "extra_heads": {"years": 1}})
+    check_labels(_relabel(manifest, range(0, 120, 5), label=""), config)
+
+
+def test_rows_without_a_label_choose_no_epoch_but_the_last_may_be_kept(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = check_split(manifest)
+    monkeypatch.setattr("threeages.training.checks.check_split", lambda *_, **__: split)
+    unlabelled = _relabel(manifest, split.validation.tolist(), label="")
+    settings = {**SMALL, "split": "identity"}
+    with pytest.raises(DataError, match="validation rows of fold 0 has a label"):
+        check_labels(unlabelled, TrainConfig(**settings))
+    with pytest.raises(DataError, match="validation rows of fold 0 has a label"):
+        check_labels(unlabelled, TrainConfig(**settings, keep_last=True, calibrate=True))
+    said = check_labels(unlabelled, TrainConfig(**settings, keep_last=True))
+    assert any("No validation row of fold 0 has a label." in sentence for sentence in said)
+
+
+def test_a_recipe_loses_the_heads_that_have_nothing_to_learn(
+    manifest: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = TrainConfig(**SMALL, extra_heads={"years": 1, "gender": 1, "identity": 1})
+    kept = drop_missing_heads(config, _relabel(manifest, ALL, age="nan", gender="male"))
+    assert kept.extra_heads == {"identity": 1}
+    assert "holds no ages in years" in caplog.text
+    assert "The model gets no head for gender" in caplog.text
 
 
 def test_an_input_that_is_too_small_names_the_least_that_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

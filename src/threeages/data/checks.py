@@ -35,22 +35,24 @@ def check_split(
     return create_split(manifest, different, mode, fold=fold, folds=folds, seed=seed)
 
 
-def check_age_groups(manifest: Manifest, rows: Rows, what: str = "row", *, least: int = 2) -> None:
+def check_age_groups(
+    manifest: Manifest, rows: Rows, what: str = "row", where: str = "", *, least: int = 2
+) -> None:
     """Raise DataError where the labels of these rows are of fewer than `least` age groups.
 
-    `what` is the noun for one of the rows, such as 'train row of fold 0'.
+    `what` is the noun for one of the rows, such as 'train row', and `where` what follows it: ' of fold 0'.
     """
     groups = find_groups(manifest.labels[rows])
     if len(groups) >= least:
         return
     if groups:
         raise DataError(
-            f"Every labelled {what} is {groups[0]}; at least two age groups are needed.",
+            f"Every labelled {what}{where} is {groups[0]}; at least two age groups are needed.",
             hint="Add images of the others.",
         )
     has_labels = bool((manifest.labels != UNKNOWN).any())
     raise DataError(
-        f"None of {format_count(len(rows), what)} has a label.",
+        f"None of {format_count(len(rows), what)}{where} has a label.",
         hint="Label some of them. Another --seed may choose other rows."
         if has_labels
         else _find_words(manifest),

@@ -157,7 +157,7 @@ def _check_labels(study: Study, configs: Sequence[tuple[str, SplitMode, TrainCon
     if study.only:
         for split, sides in tested.items():
             rows = find_rows(study.manifest.columns, *study.only, np.unique(np.concatenate(sides)))
-            check_age_groups(study.manifest, rows, f"test row of the {split} split", least=1)
+            check_age_groups(study.manifest, rows, "test row", f" of the {split} split", least=1)
 
 
 def _plan_split(manifest: Manifest, config: TrainConfig) -> Split:

@@ -53,14 +53,14 @@ def check_sides(
     epoch or the temperature; and where no test row has one.
     """
     where = f" of fold {config.fold}" if config.split == "identity" else ""
-    check_age_groups(manifest, split.train, f"train row{where}", least=_least_groups(config))
+    check_age_groups(manifest, split.train, "train row", where, least=_least_groups(config))
     for name in config.extra_heads:
         if problem := find_head_problem(name, manifest, split.train):
             raise DataError(problem, hint="Leave the head out, or add images with other values.")
     if len(split.validation) and (not config.keep_last or config.calibrate):
-        check_age_groups(manifest, split.validation, f"validation row{where}", least=1)
+        check_age_groups(manifest, split.validation, "validation row", where, least=1)
     if len(split.test):
-        check_age_groups(manifest, split.test, f"test row{where}", least=1)
+        check_age_groups(manifest, split.test, "test row", where, least=1)
     found = [*describe_ages(manifest), *_describe_sides(manifest, split, config, where)]
     for sentence in dict.fromkeys(found):
         if sentence not in said:
