@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from threeages.data.checks import check_split
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
+from threeages.studies.ensemble import predict_ensemble
 from threeages.training.build import create_model, drop_missing_heads
 from threeages.training.checks import check_input, check_labels, check_rows, normalizes_batches
-from threeages.training.config import TrainConfig
+from threeages.training.config import DistillConfig, TrainConfig
+from threeages.training.distill import run_distillation
 from threeages.training.run import run_training
 
 SMALL: dict[str, Any] = {"model": "cnn", "input_size": 48, "epochs": 1, "split": "random"}
@@ -249,3 +252,24 @@ def test_a_split_checks_its_seed(manifest: Manifest, seed: int) -> None:
         check_split(manifest, "random", seed=seed)
     with pytest.raises(ConfigError, match=f"seed is {seed}"):
         TrainConfig(seed=seed)
+
+
+def test_a_distillation_is_checked_before_any_image_is_read(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threeages.training.distill.open_data", lambda *_: pytest.fail("read an image"))
+    config = TrainConfig(**{**SMALL, "split": "identity", "folds": 25})
+    with pytest.raises(DataError, match="allows at most 24"):
+        next(run_distillation(manifest, config, DistillConfig(), tmp_path / "out"))
+    few = replace(config, folds=3)
+    with pytest.raises(DataError, match="No row has source=film"):
+        next(run_distillation(manifest, few, DistillConfig(), tmp_path / "out", only=("source", "film")))
+
+
+def test_an_ensemble_needs_a_labelled_test_row(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threeages.studies.ensemble.open_data", lambda *_: pytest.fail("read an image"))
+    monkeypatch.setattr("threeages.studies.ensemble.read_config", lambda _: TrainConfig(**SMALL))
+    with pytest.raises(DataError, match="None of 24 test rows has a label"):
+        predict_ensemble(_relabel(manifest, ALL, label=""), [tmp_path])

@@ -131,7 +131,8 @@ def describe_labels(table: PredictionTable) -> Iterator[str]:
         yield f"No scored image is {absent}: balanced accuracy and macro F1 are means over the other two."
     twice = len(table) - len(set(table.paths))
     if twice:
-        yield f"{format_count(twice, 'row')} repeat the path of another row, and count as often."
+        verb = "repeats" if twice == 1 else "repeat"
+        yield f"{format_count(twice, 'row')} {verb} the path of another row, and every row counts."
     yield from describe_ages(Manifest(Path(), table.paths, table.labels, table.columns))
 
 
