@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from threeages.errors import DataError
+from threeages.errors import DataError, describe_cause
 from threeages.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,9 @@ def read_csv(path: Path) -> CsvTable:
         numbered = [(reader.line_num + before, row) for row in reader]
         names = [name for name in reader.fieldnames or [] if name.strip()]
     except csv.Error as error:
-        raise DataError(f"{path} is not a csv: {error}.", hint="Save it as 'CSV UTF-8'.") from error
+        raise DataError(
+            f"{path} is not a csv: {describe_cause(error)}.", hint="Save it as 'CSV UTF-8'."
+        ) from error
     return CsvTable(
         columns=tuple(dict.fromkeys(name.strip() for name in names)),
         rows=tuple({name.strip(): row[name].strip() for name in names} for _, row in numbered),
@@ -67,7 +69,7 @@ def read_text(path: Path) -> str:
         hint = "Check the path and its permissions."
         if path.is_dir():
             hint = f"Make a manifest of the folder first: threeages data import {path}"
-        raise DataError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error
+        raise DataError(f"Cannot read {path}: {describe_cause(error)}.", hint=hint) from error
     try:
         return data.decode(utf16_name(data) or "utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from threeages.errors import DataError
+from threeages.errors import DataError, describe_cause
 
 PART = ".part"  # ends the name of what is still being written
 LEFTOVER_SECONDS = (
@@ -78,7 +78,7 @@ def write_error(path: Path, error: OSError, *, need: int | None = None) -> DataE
     """What a user is told where `path` cannot be written; `need` are the bytes that it takes, where known."""
     if error.errno not in FULL:
         return DataError(
-            f"Cannot write {path}: {error.strerror or error}.",
+            f"Cannot write {path}: {describe_cause(error)}.",
             hint="Give a folder you may write to, on a disk with room.",
         )
     return full_disk_error(path, need)

@@ -49,7 +49,7 @@ def test_merge_names_the_identities_of_each_part(faces_csv: Path, tmp_path: Path
     (tmp_path / "more.csv").write_text("path,label\nx.jpg,OLD\n")
     stdout, _ = _run("merge", str(faces_csv), str(tmp_path / "more.csv"), "--out", str(tmp_path / "m.csv"))
     assert "faces 120 rows, 24 identities" in stdout
-    assert "more 1 rows, one identity per image" in stdout
+    assert "more 1 row, one identity per image" in stdout
 
 
 def test_audit_counts_findings_and_writes_them(faces_csv: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_bounds_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_folds_name_the_number_that_works(faces_csv: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Give --folds 24"):
+    with pytest.raises(DataError, match="Or give --folds 24"):
         _run("split", str(faces_csv), "--folds", "30", "--cache-dir", str(tmp_path))
 
 
@@ -86,9 +86,9 @@ def test_import_names_what_did_not_match_and_takes_options(tmp_path: Path) -> No
     columns = ("--path-column", "foto", "--label-column", "Gruppe", "--age-column", "jahre")
     out = tmp_path / "faces.csv"
     stdout, _ = _run("import", str(table), "--out", str(out), *columns)
-    assert "1 rows (csv): YOUNG 0, MIDDLE 0, OLD 1" in stdout
-    assert "'Adult' (1), 'child' (1); --map 'Adult=MIDDLE' gives it one" in stdout
-    assert "1 files are missing, first x.jpg" in stdout
+    assert "1 row (csv): YOUNG 0, MIDDLE 0, OLD 1" in stdout
+    assert "'Adult' (1), 'child' (1). Give it one with --map 'Adult=MIDDLE'" in stdout
+    assert "There is 1 missing file, first x.jpg" in stdout
     stdout, _ = _run(
         "import", str(table), "--out", str(out), *columns, "--map", "adult=MIDDLE", "--map", "child=0"
     )

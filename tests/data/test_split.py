@@ -136,7 +136,7 @@ def test_few_identities_fill_all_three_sides(identities: int, folds: int) -> Non
 
 def test_too_few_identities_name_the_number_that_works() -> None:
     manifest = _manifest(4)
-    with pytest.raises(DataError, match=r"at most 4.\n  Give --folds 4"):
+    with pytest.raises(DataError, match=r"at most 4.\n  Add images of more identities. Or give --folds 4"):
         create_split(manifest, _number(len(manifest)), "identity", folds=5)
     create_split(manifest, _number(len(manifest)), "identity", folds=4)
     with pytest.raises(DataError, match="more identities"):

@@ -13,7 +13,7 @@ from threeages.cli.options import (
     RootFolder,
     name_value_option,
 )
-from threeages.errors import MissingDependencyError
+from threeages.errors import MissingDependencyError, format_count
 
 DIGEST_SIDE = 32  # pixels of the cached images; a split needs only the digests of the full ones
 
@@ -71,7 +71,7 @@ def import_(
     )
     rows = result.manifest.labels
     counts = ", ".join(f"{name} {int((rows == i).sum()):,}" for i, name in enumerate(AGE_GROUPS))
-    typer.echo(f"{out}: {len(result.manifest):,} rows ({result.kind}): {counts}")
+    typer.echo(f"{out}: {format_count(len(result.manifest), 'row')} ({result.kind}): {counts}")
     for reason, count in result.excluded.items():
         typer.echo(f"  excluded: {reason} {count:,}")
     for note in result.notes:
@@ -94,11 +94,15 @@ def merge(
     parts = {path.stem: load_manifest(path, need_label=False) for path in manifests}
     merged = merge_manifests(parts)
     save_manifest(merged, out, provenance={"sources": [str(path) for path in manifests]})
-    typer.echo(f"{out}: {len(merged):,} rows")
+    typer.echo(f"{out}: {format_count(len(merged), 'row')}")
     for name, part in parts.items():
         found = part.identities()
-        known = "one identity per image" if found is None else f"{len(set(found.tolist())):,} identities"
-        typer.echo(f"  {name} {len(part):,} rows, {known}")
+        known = (
+            "one identity per image"
+            if found is None
+            else f"{format_count(set(found.tolist()), 'identity', 'identities')}"
+        )
+        typer.echo(f"  {name} {format_count(len(part), 'row')}, {known}")
 
 
 @data_app.command()

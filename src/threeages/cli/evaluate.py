@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from threeages.cli.hints import Options, fit_text, list_options
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import (
     ModelName,
@@ -117,9 +118,15 @@ def _read_labelled(folder: Path) -> "tuple[Manifest, list[InvalidRow]]":
     from threeages.data.sources import read_source
 
     found = read_source(str(folder))
-    print_notes(found.notes)
+    print_notes(fit_text(note, "threeages evaluate", _list_options()) for note in found.notes)
     show_passed_over(found.passed_over)
     return found.manifest, []
+
+
+def _list_options() -> Options:
+    from threeages.cli.main import list_commands
+
+    return list_options(list_commands())
 
 
 def _show_invalid(invalid: Sequence["InvalidRow"]) -> None:
@@ -143,7 +150,7 @@ def _show_missing(rows: "Manifest") -> None:
     if not missing:
         return
     message = f"{len(missing):,} of {len(rows):,} images are missing, first {missing[0]}."
-    hint = f"Paths are relative to {rows.root}; --root names another folder."
+    hint = f"Paths are relative to {rows.root}. Name another folder with --root."
     if len(missing) == len(rows):
         raise DataError(message, hint=hint)
     typer.echo(f"{message} {hint}", err=True)

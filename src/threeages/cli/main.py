@@ -9,6 +9,7 @@ import typer
 
 from threeages.cli.data import data_app
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
+from threeages.cli.hints import find_command, fit_error, list_options
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.studies import ensemble, study, tune
 from threeages.cli.train import distill, export, train
@@ -51,7 +52,7 @@ def main() -> None:
     try:
         app()
     except ThreeAgesError as error:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"Error: {_fit_error(error)}", err=True)
         raise SystemExit(2) from None
     except BrokenPipeError:  # `threeages predict ... | head`
         sys.stderr.close()
@@ -62,6 +63,12 @@ def main() -> None:
             raise
         typer.echo(f"Error: {MissingDependencyError(error.name or '', extra)}", err=True)
         raise SystemExit(2) from None
+
+
+def _fit_error(error: ThreeAgesError) -> str:
+    """The message of an error, whose hint names only options that the given command has."""
+    options = list_options(list_commands())
+    return fit_error(error, find_command(sys.argv[1:], options), options)
 
 
 def list_commands() -> dict[str, Any]:

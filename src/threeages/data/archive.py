@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import platformdirs
 
-from threeages.errors import DataError
+from threeages.errors import DataError, describe_cause
 
 MAX_BYTES = 20 * 10**9  # unpacked; more than the largest public set of faces with ages holds
 SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -63,7 +63,7 @@ def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
         if error.errno is None:  # from a decompressor, not from the system
             raise _damaged(source, error) from error
         raise DataError(
-            f"Cannot extract {source} into {base}: {error.strerror or error}.",
+            f"Cannot extract {source} into {base}: {describe_cause(error)}.",
             hint="Give a cache folder you may write to, on a disk with room, or extract it by hand.",
         ) from error
     return target
@@ -179,7 +179,7 @@ def _check_size(source: Path, size: int) -> None:
 
 def _damaged(source: Path, error: Exception) -> DataError:
     kind = "tar" if _is_tar(source) else "zip"
-    return DataError(f"{source} is a damaged {kind}: {error}.", hint="Download it again.")
+    return DataError(f"{source} is a damaged {kind}: {describe_cause(error)}.", hint="Download it again.")
 
 
 def _unsafe(source: Path, what: str) -> DataError:

@@ -11,7 +11,7 @@ from threeages.data.ages import parse_ages
 from threeages.data.columns import AGE, ColumnNames, find_columns, has_columns, rename_reserved
 from threeages.data.grouping import Grouping
 from threeages.data.manifest import manifest_root, read_table
-from threeages.errors import DataError
+from threeages.errors import DataError, format_count
 from threeages.faces.folders import FoundFiles, find_images
 
 ALLOWED = (
@@ -60,7 +60,8 @@ def read_folder(folder: Path, given: ColumnNames, grouping: Grouping) -> SourceR
     if numbered:
         return _with_passed_over(_read_age_folders(walked.images, folder, numbered), walked)
     raise DataError(
-        f"{folder} has no known layout; it holds {len(walked.images)} images and {len(tables)} csv files.",
+        f"{folder} has no known layout; it holds {format_count(walked.images, 'image')} and "
+        f"{format_count(tables, 'csv file')}.",
         hint=_name_folders(walked.images, folder) + ALLOWED,
     )
 

@@ -17,7 +17,7 @@ from threeages.data.grouping import SEVERAL_GROUPS, Grouped, Grouping
 from threeages.data.layouts import ALLOWED, MAX_NAMED, SourceRows, read_faces_csv, read_folder
 from threeages.data.manifest import IDENTITY, IDENTITY_ALIASES, Manifest, name_identity, save_manifest
 from threeages.data.paths import FileFinder, path_inside, root_hint
-from threeages.errors import DataError, MissingDependencyError
+from threeages.errors import DataError, MissingDependencyError, describe_cause, format_count
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
 
 AGE_RANGE = "age_range"  # column: the range of ages that a row was given in place of an age
@@ -149,7 +149,7 @@ def _download(handle: str) -> Path:
         return Path(kagglehub.dataset_download(handle)).resolve()
     except Exception as error:  # network, login, quota and disk errors come as many unrelated types
         raise DataError(
-            f"Kaggle did not deliver '{handle}': {error}",
+            f"Kaggle did not deliver '{handle}': {describe_cause(error)}.",
             hint=f"Download the zip by hand from https://www.kaggle.com/datasets/{handle} and give its path.",
         ) from error
 
@@ -221,18 +221,24 @@ class _UsableRows:
         if self.found.unmatched:
             first = next(name for name, _ in self.found.unmatched.most_common())
             notes.append(
-                f"No group has the name {_counts(self.found.unmatched)}; --map '{first}=MIDDLE' gives it one."
+                f"No group has the name {_counts(self.found.unmatched)}. Give it one with "
+                f"--map '{first}=MIDDLE'."
             )
         if self.ranges:
             notes.append(
-                f"More than one group is in {_counts(self.ranges)}; --bounds sets where groups begin."
+                f"More than one group is in {_counts(self.ranges)}. Set where groups begin with --bounds."
             )
         if self.missing:
-            notes.append(f"{len(self.missing):,} files are missing, first {self.missing[0]} in "
-                         f"{self.found.root}; --root names another folder.")  # fmt: skip
+            what = format_count(self.missing, "missing file")
+            notes.append(
+                f"There {'is' if len(self.missing) == 1 else 'are'} {what}, first {self.missing[0]} in "
+                f"{self.found.root}. Name another folder with --root."
+            )
         if self.outside:
-            notes.append(f"{len(self.outside):,} paths leave {self.found.root}, first {self.outside[0]}. "
-                         f"{root_hint(self.outside)}")  # fmt: skip
+            notes.append(
+                f"{format_count(self.outside, 'path leaves', 'paths leave')} {self.found.root}, first "
+                f"{self.outside[0]}. {root_hint(self.outside)}"
+            )
         return notes
 
 
@@ -266,7 +272,7 @@ def _join_identities(rows: list[Row], path: Path) -> None:
         known.get(name, known.get(Path(name).stem)) for name in (Path(row["path"]).name for row in rows)
     ]
     if not any(matches):
-        raise DataError(f"{path} names none of the {len(rows)} images.", hint="Its ID is a file name.")
+        raise DataError(f"{path} names none of {format_count(rows, 'image')}.", hint="Its ID is a file name.")
     for row, match in zip(rows, matches, strict=True):
         cells = {name: (match or {}).get(name, "") for name in table.columns}
         row |= rename_reserved(cells, key, who) | {IDENTITY: cells[who]}

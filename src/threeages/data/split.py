@@ -101,7 +101,7 @@ def _split_identities(
     if most < folds:
         raise DataError(
             f"The manifest is too small for {folds} folds by identity: it allows at most {most}.",
-            hint=f"Give --folds {most}." if most > 1 else "Add images of more identities.",
+            hint=f"Add images of more identities.{f' Or give --folds {most}.' if most > 1 else ''}",
         )
     rest, test = _take_part(labels, members, everything, fold, folds, seed)
     parts = min(VALIDATION_PARTS, _count_parts(labels, linked, rest))
@@ -111,14 +111,14 @@ def _split_identities(
             f"{format_count(len(np.unique(linked[rest])), 'identity', 'identities')} in "
             f"{format_count(len(rest), 'image')}; train and validation rows need at least 2 identities, and "
             "2 images of one age group.",
-            hint="Add images of more identities, or give more --folds.",
+            hint="Add images of more identities. Or give more --folds.",
         )
     train, validation = _take_part(labels, members, rest, 0, parts, seed)
     for name, rows in {"train": train, "validation": validation, "test": test}.items():
         if not len(rows):
             raise DataError(
                 f"Fold {fold} of {folds} has no {name} row.",
-                hint="Add images of more identities. Fewer --folds or another --seed may do.",
+                hint="Add images of more identities. Fewer --folds may do. Another --seed may do.",
             )
     return train, validation, test
 
@@ -174,9 +174,9 @@ def _merged_identities(manifest: Manifest, images: Rows) -> Rows:
         known = 0 if names is None else int((names != "").sum())
         raise DataError(
             f"A split by identity needs an identity in every row; "
-            f"the column {IDENTITY} has one in {known} of {len(manifest)} rows.",
-            hint="Import with --identities FILE or add the column. A random split (train --split random) "
-            "needs no identities, but its score is too high for new ones.",
+            f"the column {IDENTITY} has one in {known} of {format_count(len(manifest), 'row')}.",
+            hint="Add the column, or run 'threeages data import' with --identities FILE. A random split "
+            "needs no identities, but its score is too high for new ones. Give --split random for that.",
         )
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from threeages.data.manifest import IDENTITY, Manifest, save_manifest
-from threeages.errors import DataError
+from threeages.errors import DataError, describe_cause
 from threeages.faces.images import Pixels
 from threeages.labels import AgeBounds
 
@@ -82,7 +82,7 @@ def write_face_set(
     except OSError as error:
         if not manifest.exists():  # else another process was first with the same set
             raise DataError(
-                f"Cannot write {out}: {error.strerror or error}.",
+                f"Cannot write {out}: {describe_cause(error)}.",
                 hint="Give a folder you may write to, on a disk with room.",
             ) from error
     finally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-ADVICE = "Expect lower metrics on new identities; measure them with --split identity."
+ADVICE = "Expect lower metrics on new identities; measure them with: threeages train --split identity."
 T = TypeVar("T")
 
 

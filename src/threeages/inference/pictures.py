@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from PIL import ExifTags, Image
 
-from threeages.errors import DataError, ImageError
+from threeages.errors import DataError, ImageError, describe_cause
 from threeages.faces.images import load_image
 from threeages.inference.annotate import draw_faces
 from threeages.inference.records import OK, TOGETHER, Record
@@ -239,6 +239,6 @@ class _writing:  # noqa: N801 - reads as a function at the call
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError):
             raise DataError(
-                f"Cannot write to {self._folder}: {error.strerror or error}.",
+                f"Cannot write to {self._folder}: {describe_cause(error)}.",
                 hint="Give a folder you may write to, on a disk with room.",
             ) from error

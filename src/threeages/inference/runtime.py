@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.errors import ModelError, ThreeAgesError
+from threeages.errors import ModelError, ThreeAgesError, describe_cause
 from threeages.faces.images import Pixels
 from threeages.files import atomic_path
 from threeages.sessions import create_session, session_device
@@ -39,7 +39,8 @@ class OnnxModel:
             raise
         except Exception as error:  # onnxruntime raises its own unrelated classes
             raise ModelError(
-                f"{path} is not an ONNX model: {error}", hint="Write one: threeages export RUN."
+                f"{path} is not an ONNX model: {describe_cause(error)}.",
+                hint="Write one: threeages export RUN.",
             ) from error
         if METADATA_KEY not in metadata:
             raise ModelError(

@@ -12,7 +12,7 @@ from threeages.csvfiles import replace_rows
 from threeages.data.checks import check_age_groups, check_split
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.split import Rows, Split, SplitMode
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, DataError
 from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
@@ -152,12 +152,23 @@ def _check_labels(study: Study, configs: Sequence[tuple[str, SplitMode, TrainCon
             key = repr((split, part.fold, part.folds, part.seed, part.head, sorted(part.extra_heads)))
             if key not in seen:
                 seen.add(key)
-                check_labels(study.manifest, part)
+                _check_run(study.manifest, part)
                 tested.setdefault(split, []).append(_plan_split(study.manifest, part).test)
     if study.only:
         for split, sides in tested.items():
             rows = find_rows(study.manifest.columns, *study.only, np.unique(np.concatenate(sides)))
             check_age_groups(study.manifest, rows, "test row", f" of the {split} split", least=1)
+
+
+def _check_run(manifest: Manifest, config: TrainConfig) -> None:
+    """Check the labels of one run; here --folds says how many of the five folds run, so no hint names it."""
+    try:
+        check_labels(manifest, config)
+    except DataError as error:
+        if "--folds" not in error.hint:
+            raise
+        hint = f"A study needs identities for {config.folds} folds. Add images, or give --splits random."
+        raise DataError(error.message, hint=hint) from error
 
 
 def _plan_split(manifest: Manifest, config: TrainConfig) -> Split:

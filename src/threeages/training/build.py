@@ -10,7 +10,7 @@ from threeages.data.cache import PixelCache, open_faces, open_near_duplicates
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split, create_split
 from threeages.data.stored import FEATURES_FOLDER
-from threeages.errors import DataError
+from threeages.errors import DataError, format_count
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
@@ -36,7 +36,8 @@ def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -
     if cache.failed:
         first = next(iter(cache.failed))
         raise DataError(
-            f"{len(cache.failed)} images cannot be read: {manifest.paths[first]} ({cache.failed[first]}) ...",
+            f"{format_count(cache.failed, 'image')} cannot be read, first {manifest.paths[first]} "
+            f"({cache.failed[first]}).",
             hint="Run: threeages data audit MANIFEST, then remove their rows.",
         )
     near = None if config.split == "none" else open_near_duplicates(cache)

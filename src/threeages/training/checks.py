@@ -26,7 +26,7 @@ def check_training(model: Classifier, config: TrainConfig) -> None:
     if config.batch_size < 2 and normalizes_batches(model):
         raise ConfigError(
             f"The network {model.signature.name} normalizes over a batch and cannot train on one image.",
-            hint="Give a --batch-size of at least 2.",
+            hint="It needs batches of at least 2 images. Give a larger --batch-size.",
         )
 
 
@@ -99,7 +99,7 @@ def check_input(model: Classifier) -> None:
     least = _find_least_size(model)
     raise ConfigError(
         f"The network {name} cannot take images of {size} px: {reason}.",
-        hint=f"Give an --input-size of at least {least}." if least else "Give another --input-size.",
+        hint=(f"It needs at least {least} px. " if least else "") + "Give another --input-size.",
     )
 
 
