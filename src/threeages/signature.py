@@ -49,7 +49,7 @@ class Signature:
             and self.alignment >= 0
         )
         if not sound or self.color != "RGB" or (len(self.mean), len(self.std)) != (3, 3):
-            raise ModelError(f"The model's signature is not valid: {self}.")
+            raise ModelError(f"The model's signature is not valid: {self}.", hint="Export it again.")
 
     def to_json(self) -> str:
         """One line of JSON with the format's version."""

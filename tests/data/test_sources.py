@@ -385,7 +385,7 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> Non
     assert (rows_of(result), result.excluded) == ({"a.jpg": 2}, {"missing": 2})
     assert "There are 2 missing files, first x.jpg" in result.notes[0]
     table = write_table(tmp_path / "elsewhere", "path,label\na.jpg,OLD\n", "z")
-    with pytest.raises(DataError, match=r"1 files are missing, first a.jpg .*--root"):
+    with pytest.raises(DataError, match=r"There is 1 missing file, first a.jpg .*--root"):
         load(table, tmp_path)
     assert rows_of(load(table, tmp_path, root=tmp_path)) == {"a.jpg": 2}
 

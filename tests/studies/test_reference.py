@@ -126,6 +126,16 @@ def test_labels_are_checked_before_the_first_training(
         run_study(replace(plan, manifest=manifest, only=only))
 
 
+def test_too_few_identities_for_a_study_name_no_number_of_folds(
+    plan: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studying, "run_training", lambda *_, **__: pytest.fail("trained"))
+    few = plan.manifest.select(range(20))  # four identities
+    with pytest.raises(DataError, match="A study needs identities for 5 folds") as raised:
+        run_study(replace(plan, manifest=few, splits=("identity",)))
+    assert "--folds" not in str(raised.value)
+
+
 def test_rows_that_only_are_evaluated_need_a_label(plan: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studying, "run_training", lambda *_, **__: pytest.fail("trained"))
     sets = tuple("film" if i % 3 else "other" for i in range(len(plan.manifest)))

@@ -92,12 +92,12 @@ def _predict(
     import numpy as np
 
     from threeages.data.manifest import find_rows, read_manifest
-    from threeages.errors import DataError
+    from threeages.errors import DataError, format_count
     from threeages.evaluation.collect import predict_table
 
     if len(inputs) > 1:
         raise DataError(
-            f"{len(inputs)} inputs were given, and not all of them are predictions.",
+            f"{format_count(inputs, 'input')} were given, and not all of them are predictions.",
             hint="Give one manifest, or predictions csv alone. To join manifests: threeages data merge.",
         )
     rows, faults = _read_labelled(inputs[0]) if inputs[0].is_dir() else read_manifest(inputs[0], root=root)

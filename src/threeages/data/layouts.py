@@ -100,8 +100,8 @@ def _read_kaggle(table: Path, images: list[Path]) -> SourceRows:
     missing = [row["ID"] for row in raw if row["ID"] not in names]
     if missing:
         raise DataError(
-            f"{folder.parent} is half-downloaded: {len(missing)} of {len(raw)} images that {table.name} "
-            f"lists are missing, such as {', '.join(missing[:3])}.",
+            f"{folder.parent} is half-downloaded: {len(missing)} of {format_count(raw, 'image')} that "
+            f"{table.name} lists are missing, such as {', '.join(missing[:3])}.",
             hint="Download or extract the set again.",
         )
     rows = [

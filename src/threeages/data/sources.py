@@ -112,7 +112,7 @@ def read_source(
     usable = list(rows)
     if not usable:
         raise DataError(
-            f"No usable row in {source}; excluded: {dict(found.excluded) or 'nothing'}.",
+            f"No usable row in {source}; excluded: {_list_counts(found.excluded)}.",
             hint=" ".join(rows.notes()) or ALLOWED,
         )
     if identities is not None:
@@ -249,6 +249,10 @@ def _age_cells(row: Row, grouped: Grouped, text: str) -> Row:
     if "label" not in row and not grouped.ages:  # a label in the column of ages
         return {AGE: ""}
     return {AGE: plain_age(row[AGE])} if AGE in row else {}
+
+
+def _list_counts(excluded: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in excluded.items()) or "nothing"
 
 
 def _counts(names: Counter[str]) -> str:

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from threeages.data.cache import PixelCache, open_cache
-from threeages.data.checks import check_age_groups, check_split
+from threeages.data.checks import check_age_groups
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.split import Rows
 from threeages.errors import ConfigError
@@ -26,6 +26,7 @@ from threeages.models.classifier import Classifier
 from threeages.training.batches import compute_outputs
 from threeages.training.build import create_data, open_data
 from threeages.training.checkpoint import load_checkpoint
+from threeages.training.checks import plan_split
 from threeages.training.frozen import find_features, gains_by_bfloat16
 from threeages.training.recipes import read_config
 
@@ -64,8 +65,7 @@ def predict_ensemble(
 
 def _check_labels(manifest: Manifest, runs: Sequence[Path], only: tuple[str, str] | None) -> None:
     """Raise DataError, before any image is read, where no test row that is evaluated has a label."""
-    config = read_config(runs[0])
-    split = check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
+    split = plan_split(manifest, read_config(runs[0]))
     rows = find_rows(manifest.columns, *only, split.test) if only else split.test
     check_age_groups(manifest, rows, "test row", least=1)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from threeages.csvfiles import replace_rows
-from threeages.data.checks import check_age_groups, check_split
+from threeages.data.checks import check_age_groups
 from threeages.data.manifest import Manifest, find_rows
-from threeages.data.split import Rows, Split, SplitMode
+from threeages.data.split import Split, SplitMode
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
@@ -22,7 +22,7 @@ from threeages.models.registry import find_model
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
 from threeages.training.checkpoint import load_checkpoint
-from threeages.training.checks import check_labels
+from threeages.training.checks import check_labels, plan_split
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
 
@@ -145,34 +145,27 @@ def _config(study: Study, name: str, split: SplitMode) -> TrainConfig:
 
 def _check_labels(study: Study, configs: Sequence[tuple[str, SplitMode, TrainConfig]]) -> None:
     """Raise before any training where one of the runs could not train or be evaluated."""
-    seen: set[str] = set()
-    tested: dict[SplitMode, list[Rows]] = {}
-    for name, split, config in configs:
+    splits: dict[tuple[str, int], Split] = {}
+    for name, mode, config in configs:
         for _, part in _runs(study, name, config):
-            key = repr((split, part.fold, part.folds, part.seed, part.head, sorted(part.extra_heads)))
-            if key not in seen:
-                seen.add(key)
-                _check_run(study.manifest, part)
-                tested.setdefault(split, []).append(_plan_split(study.manifest, part).test)
-    if study.only:
-        for split, sides in tested.items():
-            rows = find_rows(study.manifest.columns, *study.only, np.unique(np.concatenate(sides)))
-            check_age_groups(study.manifest, rows, "test row", f" of the {split} split", least=1)
+            if (mode, part.fold) not in splits:
+                splits[mode, part.fold] = _plan_split(study.manifest, part)
+            check_labels(study.manifest, part, splits[mode, part.fold])
+    for mode in study.splits if study.only else ():
+        tests = [split.test for (of, _), split in splits.items() if of == mode]
+        rows = find_rows(study.manifest.columns, *(study.only or ("", "")), np.unique(np.concatenate(tests)))
+        check_age_groups(study.manifest, rows, "test row", f" of the {mode} split", least=1)
 
 
-def _check_run(manifest: Manifest, config: TrainConfig) -> None:
-    """Check the labels of one run; here --folds says how many of the five folds run, so no hint names it."""
+def _plan_split(manifest: Manifest, config: TrainConfig) -> Split:
+    """The split of a run; here --folds says how many of the five folds run, so no hint names it."""
     try:
-        check_labels(manifest, config)
+        return plan_split(manifest, config)
     except DataError as error:
         if "--folds" not in error.hint:
             raise
         hint = f"A study needs identities for {config.folds} folds. Add images, or give --splits random."
         raise DataError(error.message, hint=hint) from error
-
-
-def _plan_split(manifest: Manifest, config: TrainConfig) -> Split:
-    return check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
 
 
 def _runs(study: Study, name: str, config: TrainConfig) -> Iterator[tuple[Path, TrainConfig]]:

@@ -30,14 +30,19 @@ def check_training(model: Classifier, config: TrainConfig) -> None:
         )
 
 
-def check_labels(manifest: Manifest, config: TrainConfig) -> tuple[str, ...]:
+def plan_split(manifest: Manifest, config: TrainConfig) -> Split:
+    """The split that the settings give where no image is a duplicate; raises as `check_split` does."""
+    return check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
+
+
+def check_labels(manifest: Manifest, config: TrainConfig, split: Split | None = None) -> tuple[str, ...]:
     """Raise where the labels could not train, choose an epoch or be evaluated; reads no image, no weights.
 
     Raises ConfigError or DataError, see `check_split`, `check_sides` and `losses.create_heads`. What a
     training can do with but its user should know, such as a fold whose validation rows lack an age group, is
-    logged as a warning; these sentences are returned.
+    logged as a warning; these sentences are returned. `split` is that of `plan_split`, made where not given.
     """
-    split = check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
+    split = split or plan_split(manifest, config)
     check_age_groups(manifest, np.arange(len(manifest)), "row", least=_least_groups(config))
     create_heads(config.head, config.extra_heads, manifest)
     return check_sides(manifest, split, config)
