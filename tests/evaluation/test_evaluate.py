@@ -113,7 +113,7 @@ def test_a_random_split_is_noted_beside_the_metrics() -> None:
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ((0,), "Every scored image is YOUNG: balanced accuracy and macro F1 are not defined"),
+        ((0,), "Every scored image is YOUNG: balanced accuracy, macro F1 and kappa are not defined"),
         ((0, 1), "No scored image is OLD: balanced accuracy and macro F1 are means over the other two"),
     ],
 )

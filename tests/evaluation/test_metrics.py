@@ -70,7 +70,7 @@ def test_ece_is_the_mean_over_the_reliability_bins() -> None:
 def test_means_over_classes_are_nan_where_one_class_occurs() -> None:
     labels, probs = _case(classes=(1,))
     found = metrics.summarize(labels, probs)
-    assert np.isnan([found["balanced_accuracy"], found["f1_macro"]]).all()
+    assert np.isnan([found[name] for name in ("balanced_accuracy", "f1_macro", "qwk")]).all()
     assert found["accuracy"] == sk.accuracy_score(labels, probs.argmax(axis=1))
 
 

@@ -123,8 +123,8 @@ def describe_labels(table: PredictionTable) -> Iterator[str]:
     groups = find_groups(table.labels[rows])
     if len(groups) == 1:
         yield (
-            f"Every scored image is {groups[0]}: balanced accuracy and macro F1 are not defined, and no "
-            "other age group is measured."
+            f"Every scored image is {groups[0]}: balanced accuracy, macro F1 and kappa are not defined, "
+            "and no other age group is measured."
         )
     elif len(groups) < len(AGE_GROUPS):
         absent = next(name for name in AGE_GROUPS if name not in groups)

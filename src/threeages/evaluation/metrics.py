@@ -27,8 +27,7 @@ def summarize(labels: ArrayLike, probs: ArrayLike) -> dict[str, float]:
       NaN where that is one class alone
     - `mae_bins`: mean distance between prediction and label in age groups, 0 to 2
     - `within_one`: share of rows at most one age group off
-    - `qwk`: quadratic weighted kappa (Cohen 1968), -1 to 1; NaN where labels and predictions are all of one
-      and the same class
+    - `qwk`: quadratic weighted kappa (Cohen 1968), -1 to 1; NaN where the labels are all of one class
     - `nll`: mean negative log-likelihood of the labels in nats, probabilities clipped at 1e-7
     - `brier`: mean squared distance to the one-hot label, summed over the classes (Brier 1950), 0 to 2
     - `ece`: expected calibration error, the mean |confidence - accuracy| over 15 bins of confidence of equal
@@ -203,7 +202,7 @@ def _from_sums(sums: Floats) -> dict[str, Floats]:
         "f1_macro": (_ratio(2 * hits, actual + predicted) * present).sum(axis=1) / classes,
         "mae_bins": (confusion * distance).sum(axis=(1, 2)) / count,
         "within_one": (confusion * (distance <= 1)).sum(axis=(1, 2)) / count,
-        "qwk": kappa,
+        "qwk": np.where(np.isfinite(classes), kappa, np.nan),
         "nll": sums[:, _CELLS] / count,
         "brier": sums[:, _CELLS + 1] / count,
         "ece": np.abs(sums[:, _CELLS + 2 :]).sum(axis=1) / count,
