@@ -213,4 +213,5 @@ def test_a_manifest_without_a_usable_row_ends_before_the_model_is_read(
     (tmp_path / "m.csv").write_text(text)
     done = _invoke("evaluate", tmp_path / "m.csv", "--out", tmp_path / "out")
     assert isinstance(done.exception, DataError)
-    assert "m.csv has no row that can be used." in str(done.exception)
+    words = "None of 1 row has a label." if text.endswith(",\n") else "m.csv has no row that can be used."
+    assert words in str(done.exception)

@@ -149,3 +149,19 @@ def test_an_impossible_age_is_not_scored() -> None:
     result = evaluate_table(table, resamples=10)
     assert result.years is not None
     assert (result.years["n"], result.years["mae"]) == (2, 10)
+
+
+def test_an_age_known_as_a_range_alone_has_no_error() -> None:
+    columns = {
+        "age": ("20", "50", "60"), "age_low": ("", "40", ""), "age_high": ("", "60", ""),
+        "predicted_age": ("22", "10", "60"), "predicted_low": ("10", "0", "50"),
+        "predicted_high": ("30", "20", "70"),
+    }  # fmt: skip
+    probs = np.eye(3)
+    table = PredictionTable(tuple("abc"), np.arange(3), ("ok",) * 3, probs, probs.max(axis=1), columns)
+    years = evaluate_table(table).years
+    assert years is not None
+    assert {name: years[name] for name in ("n", "mae", "interval_coverage")} == {
+        "n": 2, "mae": 1.0, "interval_coverage": 1.0
+    }  # fmt: skip
+    assert years["mae_low"] <= 1 <= years["mae_high"]

@@ -159,3 +159,10 @@ def test_only_possible_ages_are_read() -> None:
     ages = replace(table, columns={"age": cells}).ages()
     assert ages[0] == 20
     assert np.isnan(ages[1:]).all()
+
+
+def test_an_age_known_as_a_range_is_no_age_to_measure_by() -> None:
+    columns = {"age": ("20", "50", "", "x"), "age_low": ("", "40", "70", ""), "age_high": ("", "60", "", "")}
+    probs = np.full((4, 3), 1 / 3)
+    table = PredictionTable(tuple("abcd"), np.zeros(4, np.int64), ("ok",) * 4, probs, probs[:, 0], columns)
+    assert table.ages().tolist() == pytest.approx([20, np.nan, np.nan, np.nan], nan_ok=True)

@@ -91,6 +91,7 @@ def _predict(
     """What the model predicts on the manifest, which must be the only input."""
     import numpy as np
 
+    from threeages.data.checks import check_age_groups
     from threeages.data.manifest import find_rows, read_manifest
     from threeages.errors import DataError, format_count
     from threeages.evaluation.collect import predict_table
@@ -100,7 +101,10 @@ def _predict(
             f"{format_count(inputs, 'input')} were given, and not all of them are predictions.",
             hint="Give one manifest, or predictions csv alone. To join manifests: threeages data merge.",
         )
-    rows, faults = _read_labelled(inputs[0]) if inputs[0].is_dir() else read_manifest(inputs[0], root=root)
+    if inputs[0].is_dir():
+        rows, faults = _read_labelled(inputs[0])
+    else:
+        rows, faults = read_manifest(inputs[0], root=root, allow_empty=True)
     if only:
         rows = rows.select(find_rows(rows.columns, *only, np.arange(len(rows))))
     _show_invalid(faults)
@@ -108,6 +112,7 @@ def _predict(
         raise DataError(
             f"{inputs[0]} has no row that can be used.", hint="At least one row needs a path and a label."
         )
+    check_age_groups(rows, np.arange(len(rows)), least=1)
     _show_missing(rows)
     return predict_table(open_predictor(model, no_detect), rows, faults, watch=watch)
 

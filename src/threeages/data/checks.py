@@ -16,7 +16,13 @@ MAX_SEED = 2**32 - 1  # of scikit-learn
 
 
 def check_split(
-    manifest: Manifest, mode: SplitMode = "identity", *, fold: int = 0, folds: int = 5, seed: int = 42
+    manifest: Manifest,
+    mode: SplitMode = "identity",
+    *,
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 42,
+    held_out: Sequence[str] = (),
 ) -> Split:
     """The split that `create_split` would make where no image were a duplicate; takes a moment.
 
@@ -32,7 +38,7 @@ def check_split(
             hint="Add images.",
         )
     different = np.arange(len(manifest), dtype=np.int64)[:, None].view(np.uint8)
-    return create_split(manifest, different, mode, fold=fold, folds=folds, seed=seed)
+    return create_split(manifest, different, mode, fold=fold, folds=folds, seed=seed, held_out=held_out)
 
 
 def check_age_groups(

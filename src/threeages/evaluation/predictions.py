@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from threeages.csvfiles import CsvTable, read_csv
 from threeages.data.ages import parse_years
-from threeages.data.columns import LABEL_NAMES, PATH_NAMES, pick_column
+from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.manifest import IDENTITY, find_rows, name_identity, rename_columns
 from threeages.errors import DataError
 from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
@@ -69,9 +69,11 @@ class PredictionTable:
         return np.asarray([_number(v) for v in self.columns.get(name, ("",) * len(self))], dtype=np.float64)
 
     def ages(self) -> NDArray[np.float64]:
-        """The true age of every row in years `(n,)`; NaN where there is none that is possible."""
-        found = (parse_years(cell) for cell in self.columns.get("age", ("",) * len(self)))
-        return np.asarray([math.nan if years is None else years for years in found], dtype=np.float64)
+        """Age in years float64 `(n,)`; NaN where it is not known, not possible, or a range of ages alone."""
+        found = (parse_years(cell) for cell in self.columns.get(AGE, ("",) * len(self)))
+        years = np.asarray([math.nan if age is None else age for age in found], dtype=np.float64)
+        ranges = np.isfinite([self.numbers(name) for name in (AGE_LOW, AGE_HIGH)]).any(axis=0)
+        return np.where(ranges, np.nan, years)
 
     def where(self, column: str, value: str) -> "PredictionTable":
         """The rows with a value in a column; DataError where no row has it."""

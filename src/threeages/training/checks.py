@@ -13,7 +13,7 @@ from threeages.data.split import Rows, Split
 from threeages.errors import ConfigError, DataError, ThreeAgesError, describe_cause, format_count
 from threeages.models.classifier import Classifier, create_classifier
 from threeages.training.config import TrainConfig
-from threeages.training.losses import create_heads, find_column, find_head_problem
+from threeages.training.losses import create_heads, find_head_problem, has_values
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def check_training(model: Classifier, config: TrainConfig) -> None:
 
 def plan_split(manifest: Manifest, config: TrainConfig) -> Split:
     """The split that the settings give where no image is a duplicate; raises as `check_split` does."""
-    return check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
+    return check_split(manifest, **config.split_options())
 
 
 def check_labels(manifest: Manifest, config: TrainConfig, split: Split | None = None) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ def check_sides(
     where a further head has nothing to learn; where no validation row has a label though they choose the
     epoch or the temperature; and where no test row has one.
     """
-    where = f" of fold {config.fold}" if config.split == "identity" else ""
+    where = _name_side(config)
     check_age_groups(manifest, split.train, "train row", where, least=_least_groups(config))
     for name in config.extra_heads:
         if problem := find_head_problem(name, manifest, split.train):
@@ -86,8 +86,15 @@ def _describe_sides(manifest: Manifest, split: Split, config: TrainConfig, where
         for sentence in describe_groups(manifest.labels[rows], f"{name} row{where}"):
             yield f"{sentence} The metrics of these rows say nothing of it."
         for head in config.extra_heads:
-            if not any(manifest.columns[find_column(head)][row] for row in rows):
+            if not has_values(head, manifest, rows):
                 yield f"No {name} row{where} has a value for {head}: its metric is not computed."
+
+
+def _name_side(config: TrainConfig) -> str:
+    """What follows the noun for a row of a split: which of its folds, or sources, are the test rows."""
+    if config.split == "source":
+        return f" beside the held-out {', '.join(config.held_out)}"
+    return f" of fold {config.fold}" if config.split == "identity" else ""
 
 
 def _least_groups(config: TrainConfig) -> int:
