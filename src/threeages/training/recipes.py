@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, describe_cause
 from threeages.training.config import TrainConfig
 
 CONFIG_FILE = "config.json"  # of a run folder
@@ -114,6 +114,6 @@ def read_config(path: Path) -> TrainConfig:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"Cannot read settings from {path}: {error}.",
+            f"Cannot read settings from {path}: {describe_cause(error)}.",
             hint="Give a run folder of threeages train, its config.json or a best.json of threeages tune.",
         ) from error
