@@ -82,7 +82,7 @@ def fit_model(
     task.model.load_state_dict(model.state_dict())
     task.load_state_dict(saved["task"], strict=False)
     # of a random split the validation rows are the test rows, which must not set the temperature
-    if config.calibrate and config.split == "identity":
+    if config.calibrate and config.split in ("identity", "source"):
         fabric = Fabric(accelerator="auto", devices=1)
         source = open_source(task.model, data, config.phases()[-1], config)
         outputs = compute_outputs(fabric, task.to(fabric.device), source, split.validation)
@@ -193,7 +193,7 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows) -> Epoch:
             if not np.isfinite(loss):
                 raise ThreeAgesError(
                     f"The loss became {loss} at step {step + 1} of epoch {epoch + 1}.",
-                    hint="Lower --lr, or use --precision 32-true; last.ckpt holds the epoch before.",
+                    hint="The file last.ckpt holds the epoch before. Lower --lr. Or use --precision 32-true.",
                 )
             total += loss * len(batch)
             correct += hits

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
+from threeages.data.terms import count_sources
 from threeages.errors import ConfigError
 from threeages.evaluation.collect import answer_table
 from threeages.evaluation.plots import plot_curves, save_figure
@@ -22,7 +23,7 @@ from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.training.batches import TrainingData, compute_outputs, open_source
 from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.checkpoint import LAST, load_checkpoint
-from threeages.training.checks import check_rows, check_training
+from threeages.training.checks import check_labels, check_rows, check_sides, check_training
 from threeages.training.config import TrainConfig
 from threeages.training.loop import Epoch, fit_model
 from threeages.training.recipes import CONFIG_FILE, read_config
@@ -42,14 +43,16 @@ def run_training(
     """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
     Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
-    every epoch. What can be checked is checked before an image is read, see `check_training`. Raises
+    every epoch. What can be checked is checked before an image is read, see `check_labels`. Raises
     DataError where an image cannot be read (`threeages data audit` finds them) and
     ConfigError where the folder holds another training.
     """
+    said = check_labels(manifest, config)
     model = create_model(config, manifest)
-    check_training(model, manifest, config)
+    check_training(model, config)
     cache, split = open_data(manifest, config, cache_dir)
-    check_rows(model, split.train, manifest.labels)
+    check_sides(manifest, split, config, said)  # duplicates may have moved identities
+    check_rows(model, split.train)
     _start_run(run, config, describe_split(manifest, split, config))
     data = create_data(manifest, model, cache, cache_dir)
     task, data = create_task(model, manifest, config, split, data, cache_dir)
@@ -63,7 +66,8 @@ def run_training(
 def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dict[str, Any]:
     """What `config.json` says of a split: its rows, and what of the test rows the training saw.
 
-    `shared_identities` are those with rows on both sides, None where the manifest has no identities.
+    `shared_identities` are those with rows on both sides, None where the manifest has no identities;
+    `sources` counts the train rows by source.
     """
     names = manifest.identities()
     shared = None if names is None else len(set(names[split.train]) & set(names[split.test]) - {""})
@@ -72,6 +76,7 @@ def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dic
         "train": len(split.train),
         "validation": len(split.validation),
         "test": len(split.test),
+        "sources": count_sources(manifest, split.train),
         "leaked_duplicates": split.leaked_duplicates,
         "leaked_near_duplicates": split.leaked_near_duplicates,
         "shared_identities": shared,
