@@ -19,6 +19,7 @@ LEFTOVER_SECONDS = (
     24 * 3600
 )  # no file is written for a day: an older part belongs to a process that was killed
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # Windows' "disk full" is mapped to ENOSPC by Python
+NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 BLOCK = 1 << 24  # bytes of a file that are read at once for its checksum
 
 
@@ -139,13 +140,33 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def allocate(path: Path) -> None:
+    """Give every byte of the file its place on the disk; its content stays.
+
+    A file that is only as long as it should be, memory-mapped and filled, ends the process on a full disk.
+    Raises OSError where the disk is full.
+    """
+    with path.open("rb+") as file:
+        size = path.stat().st_size
+        if size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+                return
+            except OSError as error:
+                if error.errno not in NOT_SUPPORTED:
+                    raise
+        while block := file.read(BLOCK):
+            file.seek(-len(block), os.SEEK_CUR)
+            file.write(block)
+
+
 def checksum(path: Path) -> str:
     """A digest of a file's content against damage, not against attackers: CRC-32 of its blocks, in order.
 
     The blocks are read by as many threads as there are processors, about as fast as they come from memory.
     """
     size = path.stat().st_size
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count() if size > BLOCK else 1) as pool:
         found = pool.map(lambda start: _checksum_block(path, start), range(0, size, BLOCK))
         whole = b"".join(crc.to_bytes(4, "big") for crc in found)
     return f"{zlib.crc32(whole):08x}-{size}"

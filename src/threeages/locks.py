@@ -1,7 +1,7 @@
 """Locks that keep two processes from writing one thing; a killed process leaves none behind."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -41,6 +41,22 @@ def hold_lock(path: Path, message: str, *, hint: str = "", wait: bool = False) -
         lock.release()
 
 
+def take_lock(path: Path) -> Callable[[], None]:
+    """Take the lock of that file until the function returned is called or the process ends, however.
+
+    Any thread may call it. Raises BusyError where another process holds the lock, DataError where the folder
+    cannot be written.
+    """
+    lock = _create(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BusyError(f"Another process holds {path}.") from error
+    except OSError as error:
+        raise write_error(path, error) from error
+    return lock.release
+
+
 def hold_folder(folder: Path) -> AbstractContextManager[None]:
     """The lock of a run's, a study's or a search's folder, for one process at a time."""
     return hold_lock(
@@ -59,9 +75,9 @@ def is_held(path: Path) -> bool:
         return True
 
 
-def _create(path: Path) -> FileLock:
+def _create(path: Path, *, thread_local: bool = True) -> FileLock:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
-    return FileLock(path)
+    return FileLock(path, thread_local=thread_local)

@@ -9,6 +9,7 @@ import pytest
 
 from threeages.data import archive
 from threeages.data.archive import extract_archive, is_archive
+from threeages.data.entries import LOCKS
 from threeages.data.sources import import_source
 from threeages.errors import DataError
 
@@ -20,16 +21,21 @@ def make_zip(path: Path, files: Mapping[str, str]) -> Path:
     return path
 
 
+def files_in(folder: Path) -> list[str]:
+    """What is in a cache folder but for its locks."""
+    return [path.name for path in folder.glob("*") if path.name != LOCKS]
+
+
 def test_extraction_is_reused_only_when_whole(tmp_path: Path) -> None:
     source = make_zip(tmp_path / "archive.zip", {"a.txt": "a"})
     target = extract_archive(source, cache_dir=tmp_path / "cache")
-    (target / "a.txt").write_text("kept")
+    (target / "more.txt").touch()
     assert extract_archive(source, cache_dir=tmp_path / "cache") == target
-    assert (target / "a.txt").read_text() == "kept"
-    (target / ".complete").unlink()
+    assert (target / "more.txt").exists()
+    (target / "a.txt").write_text("damaged")
     assert extract_archive(source, cache_dir=tmp_path / "cache") == target
     assert (target / "a.txt").read_text() == "a"
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [target.name]
+    assert files_in(tmp_path / "cache") == [target.name]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +62,7 @@ def test_a_huge_zip_is_refused_before_writing(tmp_path: Path, monkeypatch: pytes
     source = make_zip(tmp_path / "bomb.zip", {"a.txt": "0" * 1001})
     with pytest.raises(DataError, match="would unpack"):
         extract_archive(source, cache_dir=tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
+    assert not files_in(tmp_path / "cache")
 
 
 def make_tar(path: Path, members: Mapping[str, str | tuple[bytes, str]]) -> Path:
@@ -139,7 +145,7 @@ def test_a_huge_tar_is_refused_before_writing(tmp_path: Path, monkeypatch: pytes
     source = make_tar(tmp_path / "bomb.tar.gz", {"a.txt": "0" * 600, "b.txt": "0" * 600})
     with pytest.raises(DataError, match="would unpack"):
         extract_archive(source, cache_dir=tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
+    assert not files_in(tmp_path / "cache")
 
 
 @pytest.mark.parametrize("name", ["s.tar", "s.tar.gz", "s.tar.xz"])
@@ -154,4 +160,4 @@ def test_a_damaged_tar_leaves_nothing_behind(tmp_path: Path, name: str, damage: 
         return
     with pytest.raises(DataError, match="damaged tar"):
         extract_archive(source, cache_dir=tmp_path / "cache")
-    assert not list(tmp_path.glob("cache/*")) + list(tmp_path.glob("cache/.*"))
+    assert not files_in(tmp_path / "cache")
