@@ -1,15 +1,19 @@
 import io
+import os
+import signal
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from threeages.data import archive
 from threeages.data.archive import extract_archive, is_archive
-from threeages.data.entries import LOCKS
+from threeages.data.entries import CHECKSUMS, LOCKS
 from threeages.data.sources import import_source
 from threeages.errors import DataError
 
@@ -161,3 +165,60 @@ def test_a_damaged_tar_leaves_nothing_behind(tmp_path: Path, name: str, damage: 
     with pytest.raises(DataError, match="damaged tar"):
         extract_archive(source, cache_dir=tmp_path / "cache")
     assert not files_in(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["a/one.txt", "a/two.txt", CHECKSUMS])
+@pytest.mark.parametrize("damage", ["halved", "zeroed", "missing"])
+def test_damaged_extracted_files_are_said_and_extracted_again(
+    name: str, damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = make_zip(tmp_path / "s.zip", {"a/one.txt": "one one", "a/two.txt": "two two"})
+    file = extract_archive(source, cache_dir=tmp_path / "cache") / name
+    data = file.read_bytes()
+    file.unlink()
+    if damage != "missing":
+        file.write_bytes(data[: len(data) // 2] if damage == "halved" else bytes(len(data)))
+    target = extract_archive(source, cache_dir=tmp_path / "cache")
+    assert [(target / f"a/{n}.txt").read_text() for n in ("one", "two")] == ["one one", "two two"]
+    assert f"is damaged ({name})" in caplog.text
+
+
+KILL = """
+import os, signal, sys, zipfile
+from pathlib import Path
+from threeages.data.archive import extract_archive
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+zipfile.ZipFile.extractall = lambda self, part, members: (self.extract(members[0], part), stop())
+extract_archive(Path(sys.argv[1]), cache_dir=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
+def test_a_killed_extraction_is_done_again_and_leaves_nothing(tmp_path: Path) -> None:
+    source, cache = make_zip(tmp_path / "s.zip", {"a.txt": "a", "b.txt": "b"}), tmp_path / "cache"
+    command = [sys.executable, "-c", KILL, str(source), str(cache)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert [name.endswith(".part") for name in files_in(cache)] == [True]
+    target = extract_archive(source, cache_dir=cache)
+    assert sorted(path.name for path in target.glob("*.txt")) == ["a.txt", "b.txt"]
+    assert files_in(cache) == [target.name]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("room_is_checked", [True, False])
+def test_a_full_disk_is_said_with_the_space_needed(
+    kind: str,
+    room_is_checked: bool,
+    tmp_path: Path,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = make_zip if kind == "zip" else make_tar
+    source = make(tmp_path / f"s.{kind}", {"a.txt": "a" * 10**6, "b.txt": "b" * 10**6})
+    folder = small_disk(1)
+    if not room_is_checked:  # another program takes it just then
+        monkeypatch.setattr(archive, "check_room", lambda *_: None)
+    with pytest.raises(DataError, match=r"Cannot write .*: the disk is full; it needs 2 MB, .* free"):
+        extract_archive(source, cache_dir=folder)
+    assert not files_in(folder)

@@ -14,7 +14,7 @@ import pytest
 
 from threeages.data import stored
 from threeages.data.entries import CHECKSUMS, LOCKS, hold_entry, is_used, lock_file
-from threeages.data.partial import Rows, fill_rows
+from threeages.data.partial import PROGRESS, Rows, fill_rows
 from threeages.data.stored import find_entry, open_stored
 from threeages.errors import DataError
 from threeages.files import LEFTOVER_SECONDS
@@ -109,6 +109,13 @@ def test_what_is_no_entry_at_all_is_replaced(damage: str, tmp_path: Path) -> Non
     open_stored(place, never)
 
 
+def test_a_kill_after_the_last_step_leaves_a_whole_entry(tmp_path: Path) -> None:
+    open_stored(tmp_path / KEY, build)
+    (tmp_path / KEY / PROGRESS).touch()  # the record of a build goes last
+    open_stored(tmp_path / KEY, never)
+    assert not (tmp_path / KEY / PROGRESS).exists()
+
+
 def test_what_is_looked_for_is_found_only_if_whole(tmp_path: Path) -> None:
     place = tmp_path / KEY
     assert find_entry(place) is None
@@ -163,7 +170,7 @@ def test_finished_rows_of_another_entry_stay_for_a_day(tmp_path: Path) -> None:
     part = tmp_path / f"{OTHER}.part"
     open_stored(tmp_path / KEY, build)
     assert names(tmp_path) == [part.name, KEY]
-    os.utime(part / ".finished", (time.time() - LEFTOVER_SECONDS - 60,) * 2)
+    os.utime(part / PROGRESS, (time.time() - LEFTOVER_SECONDS - 60,) * 2)
     open_stored(tmp_path / KEY, never)
     assert names(tmp_path) == [KEY]
 
@@ -258,6 +265,11 @@ def test_a_killed_process_uses_nothing(tmp_path: Path) -> None:
         process.stdout.readline()
         assert _used(tmp_path / KEY)
         process.kill()
+    marks = tmp_path / LOCKS / f"{KEY}.used"
+    assert len(list(marks.iterdir())) == 1
+    entry = open_stored(tmp_path / KEY, never)  # takes the mark away
+    assert len(list(marks.iterdir())) == 1
+    del entry
     assert not _used(tmp_path / KEY)
 
 

@@ -92,6 +92,7 @@ def mark_used(place: Path) -> Callable[[], None]:
     """
     marks = _find_marks(place)
     try:
+        is_used(place)  # removes the marks of processes that were killed
         marks.mkdir(parents=True, exist_ok=True)
         number, name = tempfile.mkstemp(dir=marks, suffix=_LOCK)
         os.close(number)

@@ -141,7 +141,7 @@ def _read_finished(part: Path, rows: Rows) -> dict[int, Note] | None:
         if first != rows.describe():
             return None
         arrays = _open_arrays(part, rows)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, EOFError, AttributeError):
         return None
     for name in rows.arrays:  # a file that was copied or restored may have holes
         allocate(part / name)

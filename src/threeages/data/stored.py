@@ -49,6 +49,7 @@ def open_stored(place: Path, build: Build) -> OpenEntry:
         _remove_leftovers(place)
         if not _is_whole(place):
             _build(place, build)
+        _try_to_remove(place / PROGRESS)
         return OpenEntry(place, mark_used(place))
 
 
@@ -82,7 +83,6 @@ def _build(place: Path, build: Build) -> None:
         build(part)
         write_checksums(part)
         part.replace(place)
-        (place / PROGRESS).unlink(missing_ok=True)
     except BaseException as error:
         if not is_resumable(part) or not _leaves_part(error):
             _try_to_remove(part)
