@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from threeages.data import partial
 from threeages.data.entries import LOCKS
@@ -63,7 +63,11 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def model() -> Classifier:
+def model(monkeypatch: pytest.MonkeyPatch) -> Classifier:
+    """A small one that runs by torch: to trace it for ONNX Runtime takes seconds."""
+    cpu = torch.device("cpu")
+    runner = lambda module: lambda batch: module.compute(batch, cpu).numpy()  # noqa: E731
+    monkeypatch.setattr(frozen, "_create_runner", runner)
     return create_classifier(replace(SIGNATURES["attention_cnn"], input_size=32)).eval()
 
 
@@ -109,9 +113,8 @@ def test_damaged_features_are_said_and_computed_again(
         (entry / name).write_bytes(kinds[damage])
     assert find_features(model, b"", 1, tmp_path) is None
     assert (open_features(model, SOURCE, b"", 1, tmp_path, 1).values == expected).all()
-    assert [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()] == [
-        f"{entry} is damaged ({name}): it is built again when it is needed."
-    ]
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert f"{entry} is damaged" in said
 
 
 def test_what_was_computed_before_a_stop_is_used(
@@ -162,10 +165,9 @@ def test_a_full_disk_is_said_with_the_space_needed(
     small_disk: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = small_disk(1)
+    folder, many = small_disk(1), FeatureSource(np.zeros((200, 32, 32, 3), np.uint8))
     if not room_is_checked:  # another program takes it just then
         monkeypatch.setattr(partial, "check_room", lambda *_: None)
     with pytest.raises(DataError, match=r"features-\w+: the disk is full; it needs [\d.]+ MB, .* free"):
-        open_features(model, SOURCE, b"", 1, folder, 1)
+        open_features(model, many, b"", 1, folder, 1)
     assert names(folder) == []
-    shutil.rmtree(folder / LOCKS)
