@@ -194,8 +194,7 @@ def test_a_worker_that_the_system_ends_is_said(
 ) -> None:
     manifest = load_manifest(faces_csv)
     monkeypatch.setattr(cache, "CHUNK", 30)
-    submit = _submit_die
-    monkeypatch.setattr(cache, "start_processes", submit)
+    monkeypatch.setattr(cache, "_fill_chunk", _die)
     with pytest.raises(DataError, match="ended a process that read images") as failure:
         open_cache(manifest, 32, folder=tmp_path, workers=2)
     assert "what was finished is kept" in failure.value.hint
@@ -204,12 +203,3 @@ def test_a_worker_that_the_system_ends_is_said(
     monkeypatch.setattr(cache, "CHUNK", 30)
     found = open_cache(manifest, 32, folder=tmp_path, workers=1)
     assert (found.pixels == open_cache(manifest, 32, folder=tmp_path / "whole", workers=1).pixels).all()
-
-
-def _submit_die(number: int, module: str) -> object:
-    from threeages.data.processes import start_processes
-
-    pool = start_processes(number, module)
-    submit = pool.submit
-    pool.submit = lambda _, task: submit(_die, task)  # type: ignore[method-assign,misc,assignment]
-    return pool

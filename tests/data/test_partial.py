@@ -182,7 +182,8 @@ def test_a_disk_that_fills_meanwhile_is_said_with_what_is_needed(
 
 
 def test_nothing_to_fill_is_nothing_wrong(tmp_path: Path) -> None:
-    assert fill_rows(tmp_path, Rows(0, 3, {"a.npy": (np.uint8, (0, 4))}), lambda *_: iter(()), "x") == []
+    none = Rows(0, 3, {"a.npy": (np.uint8, (0, 4))})
+    assert fill_rows(tmp_path, none, lambda *_: (_ for _ in ()), "Filling") == []
 
 
 def test_notes_are_json(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from threeages.data.augment import create_copy
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
 from threeages.data.duplicates import SIDE, NearDuplicates, create_thumbnail, find_near_duplicates
 from threeages.data.manifest import Manifest
-from threeages.data.partial import Note, Rows, fill_rows
+from threeages.data.partial import Chunks, Note, Rows, fill_rows
 from threeages.data.processes import start_processes
 from threeages.data.stored import NEAR, PIXELS, PIXELS_FOLDER, open_stored
 from threeages.errors import DataError, ImageError
@@ -158,7 +158,7 @@ def _build(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:
         THUMBNAILS_FILE: (np.uint8, (n, SIDE, SIDE, 3)),
     }
 
-    def fill(part: Path, starts: Sequence[int]) -> Iterator[tuple[int, Note]]:
+    def fill(part: Path, starts: Sequence[int]) -> Chunks:
         return _map([(part, start, files[start : start + CHUNK], shape) for start in starts], workers)
 
     failed: Note = {}
@@ -170,7 +170,7 @@ def _build(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:
 Task = tuple[Path, int, list[Path], Shape]
 
 
-def _map(tasks: list[Task], workers: int) -> Iterator[tuple[int, Note]]:
+def _map(tasks: list[Task], workers: int) -> Chunks:
     """The first row of every task, once it is done, and the images of it that failed, by row."""
     if workers == 1 or len(tasks) <= 1:
         yield from map(_fill_chunk, tasks)

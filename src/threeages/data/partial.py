@@ -4,7 +4,8 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ PROGRESS = ".finished"  # in a part: a line of json for every chunk that is on t
 SAVE_SECONDS = 5.0  # at most so much work is lost, and the work on one chunk
 
 Note = dict[str, Any]  # what else json is to keep of a chunk
-Fill = Callable[[Path, Sequence[int]], Iterator[tuple[int, Note]]]
+Chunks = Generator[tuple[int, Note], None, None]  # first rows, and notes
+Fill = Callable[[Path, Sequence[int]], Chunks]
 Arrays = Mapping[str, tuple[DTypeLike, tuple[int, ...]]]
 
 
@@ -69,9 +71,10 @@ def fill_rows(part: Path, rows: Rows, fill: Fill, title: str) -> list[Note]:
         todo = [start for start in rows.starts if start not in finished]
         title += f", {len(finished) / len(rows.starts):.0%} kept" if finished else ""
         try:
-            for start, note in track_progress(fill(part, todo), title, len(todo)):
-                record.add(start, note)
-                finished[start] = note
+            with closing(fill(part, todo)) as chunks:  # an exception in the loop ends the processes at once
+                for start, note in track_progress(chunks, title, len(todo)):
+                    record.add(start, note)
+                    finished[start] = note
         finally:
             record.save()
     except OSError as error:

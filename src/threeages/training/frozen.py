@@ -1,7 +1,7 @@
 """The frozen-feature cache: what a network's frozen stages put out, computed once and kept in float16."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from threeages.data.cache import VERSION
-from threeages.data.partial import Note, Rows, fill_rows
+from threeages.data.partial import Chunks, Rows, fill_rows
 from threeages.data.stored import FEATURES, find_entry, open_stored
 from threeages.errors import DataError, ThreeAgesError
 from threeages.export.to_onnx import trace
@@ -103,7 +103,7 @@ def _find_place(model: Classifier, key: bytes, depth: int, folder: Path) -> Path
 
 
 def _compute(module: StageSlice, source: NDArray[Any], part: Path, rows: Rows) -> None:
-    def fill(part: Path, starts: Sequence[int]) -> Iterator[tuple[int, Note]]:
+    def fill(part: Path, starts: Sequence[int]) -> Chunks:
         run = _create_runner(module)
         out = np.load(part / FEATURES_FILE, mmap_mode="r+")
         for start in starts:
