@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 
 from threeages.data import stored
 from threeages.data.entries import CHECKSUMS, LOCKS, hold_entry, is_used, lock_file
+from threeages.data.listed import find_stored, remove_stored
 from threeages.data.partial import PROGRESS, Rows, fill_rows
 from threeages.data.stored import find_entry, open_stored
 from threeages.errors import DataError
@@ -277,3 +280,33 @@ def test_the_lock_is_beside_the_entry(tmp_path: Path) -> None:
     open_stored(tmp_path / KEY, build)
     assert lock_file(tmp_path / KEY).exists()
     assert stored.part_of(tmp_path / KEY).parent == tmp_path
+
+
+def _open_as_another_user(folder: Path) -> None:
+    os.setgid(65534)
+    os.setuid(65534)
+    open_stored(folder / "open" / KEY, never)
+    find_entry(folder / "open" / KEY)
+    assert find_entry(folder / "closed" / KEY) is None
+    for action, said in (
+        (lambda: open_stored(folder / "open" / OTHER, build), "Cannot write"),
+        (lambda: open_stored(folder / "closed" / KEY, build), "Cannot write"),
+        (lambda: find_stored(folder / "closed"), "Cannot read"),
+        (lambda: remove_stored(find_stored(folder / "open")), "Cannot write"),
+    ):
+        with pytest.raises(DataError, match=said):
+            action()
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root can become another user")
+def test_a_folder_of_another_user_is_read_or_said() -> None:
+    with tempfile.TemporaryDirectory() as name:  # one whose parents others may enter
+        folder = Path(name)
+        for place in ("open", "closed"):
+            open_stored(folder / place / KEY, build)
+        folder.chmod(0o755)
+        (folder / "closed").chmod(0o700)
+        process = get_context("fork").Process(target=_open_as_another_user, args=(folder,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0

@@ -82,7 +82,12 @@ def hold_entry(place: Path, *, wait: bool = False) -> AbstractContextManager[Non
 def can_lock(place: Path) -> bool:
     """Whether this process may hold the lock of an entry: not in a folder that it can only read."""
     lock = lock_file(place)
-    return os.access(next(p for p in (lock, *lock.absolute().parents) if p.exists()), os.W_OK)
+    return os.access(next(p for p in (lock, *lock.absolute().parents) if exists(p)), os.W_OK)
+
+
+def exists(path: Path) -> bool:
+    """Whether something has that name; False in a folder that this user may not look into."""
+    return os.path.lexists(path)
 
 
 def mark_used(place: Path) -> Callable[[], None]:
@@ -167,7 +172,7 @@ def remove_entry(place: Path) -> None:
     gone = place.with_name(place.name + REMOVED)
     try:
         remove_path(gone)
-        if place.exists() or place.is_symlink():
+        if exists(place):
             place.replace(gone)
             remove_path(gone)
     except OSError as error:

@@ -16,6 +16,7 @@ from threeages.data.entries import (
     REMOVED,
     OpenEntry,
     can_lock,
+    exists,
     find_damage,
     hold_entry,
     mark_used,
@@ -55,7 +56,7 @@ def open_stored(place: Path, build: Build) -> OpenEntry:
 
 def find_entry(place: Path) -> OpenEntry | None:
     """Open the entry at `place` where it is there; one that is damaged is deleted."""
-    if not place.exists():
+    if not exists(place):
         return None
     if not can_lock(place):
         return None if find_damage(place) else OpenEntry(place)
@@ -65,7 +66,7 @@ def find_entry(place: Path) -> OpenEntry | None:
 
 def _is_whole(place: Path) -> bool:
     """Whether the entry is there and undamaged; a damaged one is deleted."""
-    if not place.exists() and not place.is_symlink():
+    if not exists(place):
         return False
     damaged = find_damage(place)
     if damaged:
