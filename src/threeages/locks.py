@@ -19,15 +19,18 @@ class BusyError(DataError):
 
 
 @contextmanager
-def hold_lock(path: Path, message: str, *, hint: str = "", wait: bool = False) -> Iterator[None]:
+def hold_lock(
+    path: Path, message: str, *, hint: str = "", wait: bool = False, patience: float = 0.0
+) -> Iterator[None]:
     """Hold the lock of that file for the block; the system gives it free when the process ends, however.
 
-    Raises BusyError with `message` and `hint` where another process holds it; with `wait` it logs the
-    message and returns once that one is done. Raises DataError where the folder cannot be written.
+    Raises BusyError with `message` and `hint` where another process holds it. With `wait` it returns once
+    that one is done, and logs the message if that takes more than `patience` seconds. Raises DataError where
+    the folder cannot be written.
     """
     lock = _create(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience if wait else 0)
     except Timeout as error:
         if not wait:
             raise BusyError(message, hint=hint) from error

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from threeages.data import stored
+from threeages.data import entries, stored
 from threeages.data.entries import CHECKSUMS, LOCKS, hold_entry, is_used, lock_file
 from threeages.data.listed import find_stored, remove_stored
 from threeages.data.partial import PROGRESS, Rows, fill_rows
@@ -141,10 +142,22 @@ def test_a_killed_build_leaves_nothing_to_the_next_start_of_any(tmp_path: Path) 
     assert names(tmp_path) == ["mine.part", KEY]
 
 
+def test_who_waits_for_a_moment_only_is_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    open_stored(tmp_path / KEY, build)
+    with hold_entry(tmp_path / KEY):
+        thread = threading.Thread(target=open_stored, args=(tmp_path / KEY, never))
+        thread.start()
+        time.sleep(0.2)
+        assert thread.is_alive()
+    thread.join()
+    assert not caplog.records
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
 def test_who_needs_what_another_builds_waits_is_told_and_uses_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(entries, "PATIENCE", 0.1)
     with start(tmp_path / KEY, 1.0) as process:
         with caplog.at_level(logging.WARNING):
             entry = open_stored(tmp_path / KEY, never)

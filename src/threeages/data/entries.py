@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 LOCKS = ".locks"  # the folder of locks and marks, beside the entries
 CHECKSUMS = ".checksums.json"
 REMOVED = ".removed"  # ends the name of an entry that is being deleted
+PATIENCE = 2.0  # seconds in which another process may check an entry without a word of it
 _LOCK, _USED = ".lock", ".used"
 
 
@@ -76,7 +77,8 @@ def lock_file(place: Path) -> Path:
 
 def hold_entry(place: Path, *, wait: bool = False) -> AbstractContextManager[None]:
     """Hold the lock of an entry; raises BusyError where another process does, unless it is to `wait`."""
-    return hold_lock(lock_file(place), f"Another process is at work on {place}: waiting for it.", wait=wait)
+    message = f"Another process is at work on {place}: waiting for it."
+    return hold_lock(lock_file(place), message, wait=wait, patience=PATIENCE)
 
 
 def can_lock(place: Path) -> bool:
