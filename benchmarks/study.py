@@ -7,6 +7,7 @@ training.py. Weights are random on both sides: they do not change the speed.
 
 import argparse
 import json
+import shutil
 import subprocess
 import tempfile
 import time
@@ -21,7 +22,7 @@ from common import add_row, alternate, load_faces
 
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
-from threeages.data.stored import FEATURES_FILE
+from threeages.data.stored import FEATURES
 from threeages.studies.recipes import create_recipe
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
@@ -71,8 +72,8 @@ def measure(recipe: str, args: argparse.Namespace) -> tuple[float, float]:
         np.save(folder / "labels.npy", manifest.labels[rows])
 
         def ours() -> float:
-            for file in folder.glob(FEATURES_FILE.format("*")):
-                file.unlink()
+            for features in folder.glob(f"{FEATURES}*"):
+                shutil.rmtree(features)
             start = time.perf_counter()
             run_training(manifest, config, folder / f"run-{next(turn)}", cache_dir=folder)
             return time.perf_counter() - start

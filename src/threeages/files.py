@@ -37,6 +37,7 @@ HINTS = {
     ),
 }
 _PART_NAME = re.compile(rf"\.(?P<name>.+)\.(?P<process>\d+){re.escape(PART)}(\.\w+)?", re.DOTALL)
+NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 BLOCK = 1 << 24  # bytes of a file that are read at once for its checksum
 
 
@@ -282,6 +283,26 @@ def flush_to_disk(path: Path) -> None:
     """Return when the content of the file is on the disk and not in memory alone."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def allocate(path: Path) -> None:
+    """Give every byte of the file its place on the disk; its content stays.
+
+    A file that is only as long as it should be, memory-mapped and filled, ends the process on a full disk.
+    Raises OSError where the disk is full.
+    """
+    with path.open("rb+") as file:
+        size = path.stat().st_size
+        if size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+                return
+            except OSError as error:
+                if error.errno not in NOT_SUPPORTED:
+                    raise
+        while block := file.read(BLOCK):
+            file.seek(-len(block), os.SEEK_CUR)
+            file.write(block)
 
 
 def checksum(path: Path, size: int | None = None) -> str:

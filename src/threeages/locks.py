@@ -1,7 +1,7 @@
 """Locks that keep two processes from writing one thing; a killed process leaves none behind."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -19,15 +19,18 @@ class BusyError(DataError):
 
 
 @contextmanager
-def hold_lock(path: Path, message: str, *, hint: str = "", wait: bool = False) -> Iterator[None]:
+def hold_lock(
+    path: Path, message: str, *, hint: str = "", wait: bool = False, patience: float = 0.0
+) -> Iterator[None]:
     """Hold the lock of that file for the block; the system gives it free when the process ends, however.
 
-    Raises BusyError with `message` and `hint` where another process holds it; with `wait` it logs the
-    message and returns once that one is done. Raises DataError where the folder cannot be written.
+    Raises BusyError with `message` and `hint` where another process holds it. With `wait` it returns once
+    that one is done, and logs the message if that takes more than `patience` seconds. Raises DataError where
+    the folder cannot be written.
     """
     lock = _create(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience if wait else 0)
     except Timeout as error:
         if not wait:
             raise BusyError(message, hint=hint) from error
@@ -39,6 +42,22 @@ def hold_lock(path: Path, message: str, *, hint: str = "", wait: bool = False) -
         yield
     finally:
         lock.release()
+
+
+def take_lock(path: Path) -> Callable[[], None]:
+    """Take the lock of that file until the function returned is called or the process ends, however.
+
+    Any thread may call it. Raises BusyError where another process holds the lock, DataError where the folder
+    cannot be written.
+    """
+    lock = _create(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BusyError(f"Another process holds {path}.") from error
+    except OSError as error:
+        raise write_error(path, error) from error
+    return lock.release
 
 
 def hold_folder(folder: Path) -> AbstractContextManager[None]:
@@ -59,9 +78,9 @@ def is_held(path: Path) -> bool:
         return True
 
 
-def _create(path: Path) -> FileLock:
+def _create(path: Path, *, thread_local: bool = True) -> FileLock:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
-    return FileLock(path)
+    return FileLock(path, thread_local=thread_local)

@@ -1,16 +1,19 @@
 import io
+import os
+import signal
 import stat
 import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from threeages.data import archive
 from threeages.data.archive import extract_archive, is_archive
+from threeages.data.entries import CHECKSUMS, LOCKS
 from threeages.data.sources import import_source
 from threeages.errors import DataError
 
@@ -22,16 +25,21 @@ def make_zip(path: Path, files: Mapping[str, str]) -> Path:
     return path
 
 
+def files_in(folder: Path) -> list[str]:
+    """What is in a cache folder but for its locks."""
+    return [path.name for path in folder.glob("*") if path.name != LOCKS]
+
+
 def test_extraction_is_reused_only_when_whole(tmp_path: Path) -> None:
     source = make_zip(tmp_path / "archive.zip", {"a.txt": "a"})
     target = extract_archive(source, cache_dir=tmp_path / "cache")
-    (target / "a.txt").write_text("kept")
+    (target / "more.txt").touch()
     assert extract_archive(source, cache_dir=tmp_path / "cache") == target
-    assert (target / "a.txt").read_text() == "kept"
-    (target / ".complete").unlink()
+    assert (target / "more.txt").exists()
+    (target / "a.txt").write_text("damaged")
     assert extract_archive(source, cache_dir=tmp_path / "cache") == target
     assert (target / "a.txt").read_text() == "a"
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [target.name]
+    assert files_in(tmp_path / "cache") == [target.name]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_a_huge_zip_is_refused_before_writing(tmp_path: Path, monkeypatch: pytes
     source = make_zip(tmp_path / "bomb.zip", {"a.txt": "0" * 1001})
     with pytest.raises(DataError, match="would unpack"):
         extract_archive(source, cache_dir=tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
+    assert not files_in(tmp_path / "cache")
 
 
 def make_tar(path: Path, members: Mapping[str, str | tuple[bytes, str]]) -> Path:
@@ -141,7 +149,7 @@ def test_a_huge_tar_is_refused_before_writing(tmp_path: Path, monkeypatch: pytes
     source = make_tar(tmp_path / "bomb.tar.gz", {"a.txt": "0" * 600, "b.txt": "0" * 600})
     with pytest.raises(DataError, match="would unpack"):
         extract_archive(source, cache_dir=tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
+    assert not files_in(tmp_path / "cache")
 
 
 @pytest.mark.parametrize("name", ["s.tar", "s.tar.gz", "s.tar.xz"])
@@ -156,7 +164,7 @@ def test_a_damaged_tar_leaves_nothing_behind(tmp_path: Path, name: str, damage: 
         return
     with pytest.raises(DataError, match="damaged tar"):
         extract_archive(source, cache_dir=tmp_path / "cache")
-    assert not list(tmp_path.glob("cache/*")) + list(tmp_path.glob("cache/.*"))
+    assert not files_in(tmp_path / "cache")
 
 
 def test_the_good_members_of_a_damaged_zip_are_extracted_and_the_others_named(
@@ -181,15 +189,63 @@ def test_a_zip_without_a_whole_member_is_damaged(tmp_path: Path) -> None:
     source.write_bytes(source.read_bytes().replace(b"content", b"damaged"))
     with pytest.raises(DataError, match="is a damaged zip"):
         extract_archive(source, cache_dir=tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+    assert not files_in(tmp_path / "cache")
 
 
-def test_what_a_killed_extraction_left_goes_with_the_next(tmp_path: Path) -> None:
-    source = make_zip(tmp_path / "a.zip", {"a.txt": "a"})
-    place = extract_archive(source, cache_dir=tmp_path / "cache")
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    left = place.with_name(f".{place.name}.{dead.pid}.part")
-    place.rename(left)
-    assert extract_archive(source, cache_dir=tmp_path / "cache") == place
-    assert not left.exists()
+@pytest.mark.parametrize("name", ["a/one.txt", "a/two.txt", CHECKSUMS])
+@pytest.mark.parametrize("damage", ["halved", "zeroed", "missing"])
+def test_damaged_extracted_files_are_said_and_extracted_again(
+    name: str, damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = make_zip(tmp_path / "s.zip", {"a/one.txt": "one one", "a/two.txt": "two two"})
+    file = extract_archive(source, cache_dir=tmp_path / "cache") / name
+    data = file.read_bytes()
+    file.unlink()
+    if damage != "missing":
+        file.write_bytes(data[: len(data) // 2] if damage == "halved" else bytes(len(data)))
+    target = extract_archive(source, cache_dir=tmp_path / "cache")
+    assert [(target / f"a/{n}.txt").read_text() for n in ("one", "two")] == ["one one", "two two"]
+    assert f"is damaged ({name})" in caplog.text
+
+
+KILL = """
+import os, signal, sys, zipfile
+from pathlib import Path
+from threeages.data.archive import extract_archive
+extract = zipfile.ZipFile.extract
+def stop_after(self, member, part):
+    extract(self, member, part)
+    os.kill(os.getpid(), signal.SIGKILL)
+zipfile.ZipFile.extract = stop_after
+extract_archive(Path(sys.argv[1]), cache_dir=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
+def test_a_killed_extraction_is_done_again_and_leaves_nothing(tmp_path: Path) -> None:
+    source, cache = make_zip(tmp_path / "s.zip", {"a.txt": "a", "b.txt": "b"}), tmp_path / "cache"
+    command = [sys.executable, "-c", KILL, str(source), str(cache)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert [name.endswith(".part") for name in files_in(cache)] == [True]
+    target = extract_archive(source, cache_dir=cache)
+    assert sorted(path.name for path in target.glob("*.txt")) == ["a.txt", "b.txt"]
+    assert files_in(cache) == [target.name]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("room_is_checked", [True, False])
+def test_a_full_disk_is_said_with_the_space_needed(
+    kind: str,
+    room_is_checked: bool,
+    tmp_path: Path,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = make_zip if kind == "zip" else make_tar
+    source = make(tmp_path / f"s.{kind}", {"a.txt": "a" * 10**6, "b.txt": "b" * 10**6})
+    folder = small_disk(1)
+    if not room_is_checked:  # another program takes it just then
+        monkeypatch.setattr(archive, "check_room", lambda *_: None)
+    with pytest.raises(DataError, match=r"Cannot write .*: the disk is full; it needs 2 MB, .* free"):
+        extract_archive(source, cache_dir=folder)
+    assert not files_in(folder)

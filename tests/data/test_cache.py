@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from threeages import files
 from threeages.data import cache
 from threeages.data.augmentation import DEFAULT_AUGMENTATION as DEFAULT
 from threeages.data.augmentation import Augmentation
@@ -74,10 +75,10 @@ def test_a_full_disk_is_said_before_the_start(
     faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DataError, match="GB"):
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DataError, match="cache has 1 kB free"):
         cache.open_cache(load_manifest(faces_csv), 32, folder=tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+    assert not list((tmp_path / "cache").glob("[!.]*"))
 
 
 def test_copies_stand_behind_one_another(faces_csv: Path, tmp_path: Path) -> None:

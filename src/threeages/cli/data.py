@@ -15,6 +15,7 @@ from threeages.cli.options import (
 )
 from threeages.errors import MissingDependencyError, format_count
 
+LISTED = 20  # caches that are listed without --all
 DIGEST_SIDE = 32  # pixels of the cached images; a split needs only the digests of the full ones
 
 data_app = typer.Typer(no_args_is_help=True, help="Import, audit and split a data set.")
@@ -197,16 +198,33 @@ def split(
 
 @data_app.command("cache")
 def show_cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete all of it.")] = False,
+    clear: Annotated[
+        bool,
+        typer.Option("--clear", help="Delete all of it that no process uses, unfinished parts included."),
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"List all, not the {LISTED} largest alone.")] = False,
     cache_dir: CacheFolder = None,
 ) -> None:
     """Show the size of cached pixels and features, and delete them with --clear; both can be recomputed."""
-    from threeages.data.stored import find_stored, remove_stored
+    from threeages.data.listed import find_stored, remove_stored
 
     entries = find_stored(cache_dir)
-    for stored in entries:
-        typer.echo(f"{stored.size / 1e9:8.2f} GB  {stored.made}  {stored.path}")
-    if clear:
-        remove_stored(entries)
-    total = sum(stored.size for stored in entries) / 1e9
-    typer.echo(f"{total:8.2f} GB in all{', deleted' if clear else ''}")
+    listed = entries if every else entries[:LISTED]
+    for stored in listed:
+        note = "  (unfinished)" if stored.unfinished else ""
+        typer.echo(f"{_format_size(stored.size)}  {stored.made}  {stored.path}{note}")
+    if len(entries) > len(listed):
+        rest = entries[len(listed) :]
+        size = _format_size(sum(stored.size for stored in rest))
+        typer.echo(f"{size}  in {len(rest):,} smaller ones; --all lists them")
+    kept = remove_stored(entries) if clear else []
+    total, left = (sum(stored.size for stored in some) for some in (entries, kept))
+    typer.echo(f"{_format_size(total - left)} in all{', deleted' if clear else ''}")
+    if kept:
+        typer.echo(f"{_format_size(left)} kept, because other processes use it:")
+    for stored in kept:
+        typer.echo(f"{_format_size(stored.size)}  {stored.path}")
+
+
+def _format_size(size: int) -> str:
+    return f"{size / 1e9:8.2f} GB"

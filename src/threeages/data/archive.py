@@ -5,7 +5,6 @@ import hashlib
 import logging
 import lzma
 import posixpath
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -15,14 +14,14 @@ from pathlib import Path, PurePosixPath
 
 import platformdirs
 
+from threeages.data.stored import open_stored
 from threeages.errors import DataError, describe_cause
-from threeages.files import check_room, find_leftovers, name_part, write_error
+from threeages.files import check_room, write_error
 
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 20 * 10**9  # unpacked; more than the largest public set of faces with ages holds
 SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
-_COMPLETE = ".complete"
 _LEFT_OUT = ".damaged"  # names of the members that could not be read, a line each
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -53,21 +52,25 @@ def _has_content(path: Path) -> bool:
 def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
     """Extract a zip or tar, compressed or not, and return the folder.
 
-    It is reused while the archive's name, size and time stay the same.
+    It is reused while the archive's name, size and time, and the files extracted, stay the same.
 
-    The folder takes its name only when every member has been written. Members of a zip that are damaged are
-    left out, with a warning in the log. `cache_dir` defaults to the user's cache folder. Raises DataError
-    where a member would leave the folder or is a link (in a tar: a link that leaves it), where the archive is
-    encrypted, damaged or larger than MAX_BYTES, and where the disk is full.
+    The folder takes its name only when every member has been written (data.stored). Members of a zip that are
+    damaged are left out, with a warning in the log. `cache_dir` defaults to the user's cache folder. Raises
+    DataError where a member would leave the folder or is a link (in a tar: a link that leaves it), where the
+    archive is encrypted, damaged or larger than MAX_BYTES, and where the disk cannot hold it.
     """
     base = cache_dir or Path(platformdirs.user_cache_dir("threeages"))
     facts = source.stat()
     digest = hashlib.blake2b(f"{facts.st_size} {facts.st_mtime_ns} {source.name}".encode(), digest_size=6)
     target = base / f"{source.name.split('.')[0]}-{digest.hexdigest()}"
+    found = open_stored(target, lambda part: _build(source, part, target)).path
+    _warn_of_damaged(source, found)
+    return found
+
+
+def _build(source: Path, part: Path, target: Path) -> None:
     try:
-        if not (target / _COMPLETE).is_file():
-            _extract(source, target)
-        _warn_of_damaged(source, target)
+        _extract(source, part, target)
     except tarfile.FilterError as error:
         raise _unsafe(source, str(error)) from error
     except _DAMAGED as error:
@@ -75,8 +78,7 @@ def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
     except OSError as error:
         if error.errno is None:  # from a decompressor, not from the system
             raise _damaged(source, error) from error
-        raise write_error(target, error) from error
-    return target
+        raise
 
 
 def _is_tar(source: Path) -> bool:
@@ -84,19 +86,20 @@ def _is_tar(source: Path) -> bool:
     return not name.endswith(".zip") and (name.endswith(SUFFIXES[1:]) or not zipfile.is_zipfile(source))
 
 
-def _extract(source: Path, target: Path) -> None:
+def _extract(source: Path, part: Path, target: Path) -> None:
+    """Into the folder `part`, which becomes `target`."""
     if _is_tar(source):
         with tarfile.open(source) as tar:
             names = _check_tar(tar, source)
             if not names:
                 raise tarfile.ReadError("it has no members")
-            check_room(target, sum(member.size for member in names))
-            _write(target, lambda part: tar.extractall(part, members=names, filter="data"))
+            size = sum(member.size for member in names)
+            _write(target, size, lambda: tar.extractall(part, members=names, filter="data"))
     else:
         with zipfile.ZipFile(source) as archive:
             _check_zip(archive, source)
-            check_room(target, sum(member.file_size for member in archive.infolist()))
-            _write(target, lambda part: _extract_members(archive, part))
+            size = sum(member.file_size for member in archive.infolist())
+            _write(target, size, lambda: _extract_members(archive, part))
 
 
 def _extract_members(archive: zipfile.ZipFile, part: Path) -> None:
@@ -129,28 +132,14 @@ def _warn_of_damaged(source: Path, target: Path) -> None:
         )
 
 
-def _write(target: Path, extract_all: Callable[[Path], None]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in find_leftovers(target):
-        shutil.rmtree(left, ignore_errors=True)
-    part = name_part(target)
+def _write(target: Path, size: int, extract_all: Callable[[], None]) -> None:
+    check_room(target, size)
     try:
-        part.mkdir()
-        extract_all(part)
-        (part / _COMPLETE).touch()
-        _move(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _move(part: Path, target: Path) -> None:
-    if target.exists() and not (target / _COMPLETE).is_file():
-        shutil.rmtree(target)
-    try:
-        part.replace(target)
-    except OSError:
-        if not (target / _COMPLETE).is_file():  # else another process was first, with the same content
+        extract_all()
+    except OSError as error:
+        if error.errno is None:
             raise
+        raise write_error(target, error, need=size) from error
 
 
 def _check_zip(archive: zipfile.ZipFile, source: Path) -> None:

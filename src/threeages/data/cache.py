@@ -1,12 +1,12 @@
 """The pixel cache: every image decoded once, resized, uint8, memory-mapped."""
 
 import hashlib
-import json
 import os
-import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +16,23 @@ from threeages.data.augment import create_copy
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
 from threeages.data.duplicates import SIDE, NearDuplicates, create_thumbnail, find_near_duplicates
 from threeages.data.manifest import Manifest
+from threeages.data.partial import Chunks, Note, Rows, fill_rows
 from threeages.data.processes import start_processes
-from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
-from threeages.errors import DataError, ImageError, describe_cause
+from threeages.data.stored import NEAR, PIXELS, PIXELS_FOLDER, open_stored
+from threeages.errors import DataError, ImageError
 from threeages.faces.crop import whole_image
 from threeages.faces.detect import find_faces
-from threeages.faces.images import Pixels, load_image, pixel_digest
+from threeages.faces.images import load_image, pixel_digest
 from threeages.faces.yunet import YuNet
-from threeages.files import atomic_path
-from threeages.progress import track_progress
+from threeages.files import write_json
 from threeages.signature import Signature
 
 VERSION = 4  # raise it when decoding, resizing or an augmentation changes, so that no stale pixels are used
-CHUNK = 256  # images a task: long enough to hide its start, short enough for a smooth progress bar
+CHUNK = 64  # images a task: long enough to hide its start, short enough to lose little when it is stopped
 
-THUMBNAILS_FILE, NEAR_FILE = "thumbnails.npy", "near.npz"  # beside the pixels
-LEFTOVER_SECONDS = 24 * 3600
+PIXELS_FILE, DIGESTS_FILE, THUMBNAILS_FILE = "pixels.npy", "digests.npy", "thumbnails.npy"
+FAILED_FILE = "failed.json"
+PAIRS_FILE, LIKENESS_FILE = "pairs.npy", "likeness.npy"
 
 
 @dataclass(frozen=True)
@@ -79,22 +80,21 @@ def open_cache(
     image without a face is taken whole, and with 0 every image is. More than one of `copies` are for
     training: those behind the first follow `augmentation` (data.augment.create_copy).
 
-    The cache's folder is named by a digest of every path, file size and time of change, and of the settings.
-    It is written beside its final place and renamed when complete, by worker processes: a script that calls
-    this needs the usual `if __name__ == "__main__":`. Raises DataError when the disk cannot hold it.
+    The cache's folder is named by a digest of every path, file size and time of change, and of the settings
+    (data.stored). It is filled by worker processes: a script that calls this needs the usual
+    `if __name__ == "__main__":`. Raises DataError when the disk cannot hold it, and when the system ends a
+    worker; the images that were read by then are kept, and the next call resumes with the others.
     """
     shape = Shape(size, margin if alignment else 0.0, alignment, copies, augmentation if copies > 1 else None)
-    place = (folder or PIXELS_FOLDER) / _key(manifest, shape)
-    if not place.exists():
-        _build(manifest, shape, place, workers or os.cpu_count() or 1)
-    failed = json.loads((place / "failed.json").read_text(encoding="utf-8"))
-    digests = np.load(place / "digests.npy")
+    place = (folder or PIXELS_FOLDER) / f"{PIXELS}{_digest(manifest, shape)}"
+    entry = open_stored(place, lambda part: _build(manifest, shape, part, workers or os.cpu_count() or 1))
+    digests = entry.load_array(DIGESTS_FILE)
     key = digests.tobytes() * copies + (b"" if shape.augmentation is None else repr(augmentation).encode())
     return PixelCache(
         place / PIXELS_FILE,
-        np.load(place / PIXELS_FILE, mmap_mode="r"),
+        entry.map_array(PIXELS_FILE),
         digests,
-        {int(row): status for row, status in failed.items()},
+        {int(row): status for row, status in entry.load_json(FAILED_FILE).items()},
         key,
     )
 
@@ -124,17 +124,19 @@ def open_near_duplicates(cache: PixelCache) -> NearDuplicates:
 
     See data.duplicates.find_near_duplicates. Raises DataError when the cache's folder cannot be written.
     """
-    file = cache.file.parent / NEAR_FILE
-    if not file.exists():
-        thumbnails = np.load(cache.file.parent / THUMBNAILS_FILE)
-        found = find_near_duplicates(thumbnails, cache.digests, progress=True)
-        with atomic_path(file) as part, part.open("wb") as opened:
-            np.savez(opened, pairs=found.pairs, likeness=found.likeness)
-    with np.load(file) as stored:
-        return NearDuplicates(stored["pairs"], stored["likeness"])
+    key = hashlib.blake2b(f"{VERSION}:".encode() + cache.digests.tobytes(), digest_size=12).hexdigest()
+    entry = open_stored(cache.file.parent.with_name(NEAR + key), lambda part: _build_near(cache, part))
+    return NearDuplicates(entry.load_array(PAIRS_FILE), entry.load_array(LIKENESS_FILE))
 
 
-def _key(manifest: Manifest, shape: Shape) -> str:
+def _build_near(cache: PixelCache, part: Path) -> None:
+    thumbnails = np.load(cache.file.parent / THUMBNAILS_FILE)
+    found = find_near_duplicates(thumbnails, cache.digests, progress=True)
+    np.save(part / PAIRS_FILE, found.pairs)
+    np.save(part / LIKENESS_FILE, found.likeness)
+
+
+def _digest(manifest: Manifest, shape: Shape) -> str:
     settings = f"{VERSION}:{shape}:{manifest.root}"
     digest = hashlib.blake2b(settings.encode(), digest_size=12)
     for path, file in zip(manifest.paths, manifest.files(), strict=True):
@@ -147,95 +149,82 @@ def _key(manifest: Manifest, shape: Shape) -> str:
     return digest.hexdigest()
 
 
-def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
-    part = place.with_name(f"{place.name}.{os.getpid()}{PART}")
-    need = len(manifest) * shape.copies * shape.size**2 * 3
-    try:
-        part.mkdir(parents=True)
-        remove_leftovers(place.parent)
-        if (free := shutil.disk_usage(part).free) < need * 1.05:
-            raise DataError(
-                f"The pixel cache needs {need / 1e9:.2f} GB; {part.parent} has {free / 1e9:.2f} GB free.",
-                hint="Make room. Or name another folder with --cache-dir.",
-            )
-        _fill(manifest, shape, part, workers)
-        part.replace(place)
-    except OSError as error:
-        if place.exists():  # another process built the same cache first
-            return
-        raise DataError(
-            f"Cannot write the pixel cache in {place.parent}: {describe_cause(error)}.",
-            hint="Make it a folder you may write to. Or name another one with --cache-dir.",
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the parts that killed builds left: no build takes a day, so older parts have no process."""
-    for part in folder.glob(f"*{PART}"):
-        if time.time() - part.stat().st_mtime > LEFTOVER_SECONDS:
-            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
-
-
-def _fill(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:
-    n = len(manifest)
-    whole_shape = (shape.copies * n, shape.size, shape.size, 3)
-    np.lib.format.open_memmap(part / PIXELS_FILE, mode="w+", dtype=np.uint8, shape=whole_shape).flush()
+def _build(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:
     files = manifest.files()
-    tasks = [(part / PIXELS_FILE, start, files[start : start + CHUNK], shape) for start in range(0, n, CHUNK)]
-    digests: list[NDArray[np.uint8]] = []
-    thumbnails: list[Pixels] = []
-    failed: dict[int, str] = {}
-    for found, small, faults in track_progress(_map(tasks, workers), f"Caching {n:,} images", len(tasks)):
-        digests.append(found)
-        thumbnails.append(small)
-        failed |= faults
-    np.save(part / "digests.npy", np.concatenate(digests))
-    np.save(part / THUMBNAILS_FILE, np.concatenate(thumbnails))
-    (part / "failed.json").write_text(json.dumps(failed), encoding="utf-8")
+    n = len(files)
+    arrays = {
+        PIXELS_FILE: (np.uint8, (shape.copies * n, shape.size, shape.size, 3)),
+        DIGESTS_FILE: (np.uint8, (n, 16)),
+        THUMBNAILS_FILE: (np.uint8, (n, SIDE, SIDE, 3)),
+    }
+
+    def fill(part: Path, starts: Sequence[int]) -> Chunks:
+        return _map([(part, start, files[start : start + CHUNK], shape) for start in starts], workers)
+
+    failed: Note = {}
+    for note in fill_rows(part, Rows(n, CHUNK, arrays), fill, f"Caching {n:,} images"):
+        failed |= note
+    write_json(part / FAILED_FILE, failed)
 
 
 Task = tuple[Path, int, list[Path], Shape]
-Filled = tuple[NDArray[np.uint8], Pixels, dict[int, str]]
 
 
-def _map(tasks: list[Task], workers: int) -> Iterator[Filled]:
-    if workers == 1 or len(tasks) == 1:
+def _map(tasks: list[Task], workers: int) -> Chunks:
+    """The first row of every task, once it is done, and the images of it that failed, by row."""
+    if workers == 1 or len(tasks) <= 1:
         yield from map(_fill_chunk, tasks)
         return
     with start_processes(min(workers, len(tasks)), __name__) as pool:
-        yield from pool.map(_fill_chunk, tasks)
+        futures = [pool.submit(_fill_chunk, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except (BrokenProcessPool, MemoryError) as error:
+            raise DataError(
+                "The system ended a process that read images, most often for want of memory.",
+                hint="Close other programs and start the same command again: what was finished is kept.",
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
 
 
-def _fill_chunk(task: Task) -> Filled:
-    path, start, files, shape = task
-    pixels = np.load(path, mmap_mode="r+")
+def _fill_chunk(task: Task) -> tuple[int, Note]:
+    part, start, files, shape = task
+    pixels, digests, thumbnails = (
+        np.load(part / name, mmap_mode="r+") for name in (PIXELS_FILE, DIGESTS_FILE, THUMBNAILS_FILE)
+    )
     pixels = pixels.reshape(shape.copies, -1, *pixels.shape[1:])
-    detector = YuNet() if shape.alignment else None
-    digests = np.zeros((len(files), 16), dtype=np.uint8)
-    thumbnails = np.zeros((len(files), SIDE, SIDE, 3), dtype=np.uint8)  # a failed row stays black
-    failed: dict[int, str] = {}
-    for i, file in enumerate(files):
+    detector = _open_detector() if shape.alignment else None
+    failed: Note = {}
+    for row, file in enumerate(files, start):
         try:
             image = load_image(file)
         except ImageError as error:
-            failed[start + i] = error.status
-            digests[i] = np.frombuffer((start + i).to_bytes(16, "big"), dtype=np.uint8)  # unlike any other
+            failed[str(row)] = error.status
+            digests[row] = np.frombuffer(row.to_bytes(16, "big"), dtype=np.uint8)  # unlike any other
+            pixels[:, row] = thumbnails[row] = 0
             continue
         faces = find_faces(image, detector) if detector else []
         face = faces[0] if faces else whole_image(image)
         for copy in range(shape.copies):
-            pixels[copy, start + i] = create_copy(
+            pixels[copy, row] = create_copy(
                 image,
                 face,
                 copy,
-                start + i,
+                row,
                 shape.size,
                 margin=shape.margin,
                 alignment=shape.alignment,
                 augmentation=shape.augmentation or DEFAULT_AUGMENTATION,
             )
-        digests[i] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
-        thumbnails[i] = create_thumbnail(image)
-    return digests, thumbnails, failed
+        digests[row] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
+        thumbnails[row] = create_thumbnail(image)
+    return start, failed
+
+
+@cache
+def _open_detector() -> YuNet:
+    """One for all chunks of a process."""
+    return YuNet()

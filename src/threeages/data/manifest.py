@@ -290,6 +290,6 @@ def _read_sidecar(path: Path) -> Any:
         return None
     except ValueError as error:
         raise DataError(
-            f"{sidecar} is damaged, which says where the images of {path.name} are: {error}.",
+            f"{sidecar} is damaged, which says where the images of {path.name} are: {describe_cause(error)}.",
             hint=f"Make the manifest again, or delete {sidecar.name} where the images are beside it.",
         ) from error

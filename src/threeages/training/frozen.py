@@ -1,8 +1,7 @@
 """The frozen-feature cache: what a network's frozen stages put out, computed once and kept in float16."""
 
 import hashlib
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from threeages.data.cache import VERSION, remove_leftovers
-from threeages.data.stored import FEATURES_FILE
+from threeages.data.cache import VERSION
+from threeages.data.partial import Chunks, Rows, fill_rows
+from threeages.data.stored import FEATURES, find_entry, open_stored
 from threeages.errors import DataError, ThreeAgesError
 from threeages.export.to_onnx import trace
-from threeages.files import atomic_path
+from threeages.files import format_bytes
 from threeages.models.classifier import Classifier
-from threeages.progress import track_progress
 from threeages.sessions import create_session
 
+FEATURES_FILE = "features.npy"
 BATCH = 32
 FLOAT16_MAX = 65504.0
 
@@ -60,24 +60,27 @@ def open_features(
 ) -> FeatureSource:
     """float16 `(n, ...)` output of the first `depth` stages, memory-mapped; computed from `source` if new.
 
-    The file in `folder` is named by a digest of `key` (the images), the preprocessing and the weights of
-    those stages. Raises DataError, before computing, where the file would exceed `max_gb` or the free space
-    of the disk, and ThreeAgesError where a value leaves the range of float16.
+    The entry in `folder` (data.stored) is named by a digest of `key` (the images), the preprocessing and the
+    weights of those stages. Raises DataError, before computing, where it would exceed `max_gb` or the free
+    space of the disk, and ThreeAgesError where a value leaves the range of float16. The features computed
+    before a stop are kept, and the next call resumes with the others.
     """
-    path = _find_path(model, key, depth, folder)
-    if not path.exists():
+
+    def build(part: Path) -> None:
         module = StageSlice(model, source.depth, depth).eval()
         shape = (len(source.values), *_output_shape(module, source.values))
-        _check_room(folder, 2 * int(np.prod(shape)), max_gb)
-        with atomic_path(path) as part:
-            _compute(module, source.values, part, shape)
-    return FeatureSource(np.load(path, mmap_mode="r"), depth)
+        rows = Rows(len(source.values), BATCH, {FEATURES_FILE: (np.float16, shape)})
+        _check_limit(rows.size, max_gb)
+        _compute(module, source.values, part, rows)
+
+    entry = open_stored(_find_place(model, key, depth, folder), build)
+    return FeatureSource(entry.map_array(FEATURES_FILE), depth)
 
 
 def find_features(model: Classifier, key: bytes, depth: int, folder: Path) -> FeatureSource | None:
-    """The file that `open_features` would open; None where it is not computed yet."""
-    path = _find_path(model, key, depth, folder)
-    return FeatureSource(np.load(path, mmap_mode="r"), depth) if path.exists() else None
+    """The features that `open_features` would open; None where they are not computed yet, or damaged."""
+    entry = find_entry(_find_place(model, key, depth, folder))
+    return FeatureSource(entry.map_array(FEATURES_FILE), depth) if entry else None
 
 
 def gains_by_bfloat16(model: Classifier) -> bool:
@@ -95,23 +98,29 @@ def has_bfloat16() -> bool:
     return bool(supported()) if supported else False
 
 
-def _find_path(model: Classifier, key: bytes, depth: int, folder: Path) -> Path:
-    return folder / FEATURES_FILE.format(_digest(model, key, depth))
+def _find_place(model: Classifier, key: bytes, depth: int, folder: Path) -> Path:
+    return folder / f"{FEATURES}{_digest(model, key, depth)}"
 
 
-def _compute(module: StageSlice, source: NDArray[Any], path: Path, shape: tuple[int, ...]) -> None:
-    run = _create_runner(module)
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    starts = range(0, len(source), BATCH)
-    for start in track_progress(starts, f"Frozen stages of {len(source):,} images", len(starts)):
-        values = run(np.array(source[start : start + BATCH]))  # torch takes no read-only memory
-        if not np.abs(values).max() <= FLOAT16_MAX:
-            raise ThreeAgesError(
-                f"The frozen stages put out {np.abs(values).max():.3g}, which float16 cannot hold.",
-                hint="Train without the cache of frozen stages. That is --no-frozen-cache.",
-            )
-        out[start : start + BATCH] = values
-    out.flush()
+def _compute(module: StageSlice, source: NDArray[Any], part: Path, rows: Rows) -> None:
+    def fill(part: Path, starts: Sequence[int]) -> Chunks:
+        run = _create_runner(module)
+        out = np.load(part / FEATURES_FILE, mmap_mode="r+")
+        for start in starts:
+            values = run(np.array(source[start : start + BATCH]))  # torch takes no read-only memory
+            _check_range(values)
+            out[start : start + BATCH] = values
+            yield start, {}
+
+    fill_rows(part, rows, fill, f"Frozen stages of {len(source):,} images")
+
+
+def _check_range(values: NDArray[np.float32]) -> None:
+    if not np.abs(values).max() <= FLOAT16_MAX:
+        raise ThreeAgesError(
+            f"The frozen stages put out {np.abs(values).max():.3g}, which float16 cannot hold.",
+            hint="Train without the cache of frozen stages. That is --no-frozen-cache.",
+        )
 
 
 def _create_runner(module: StageSlice) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
@@ -134,16 +143,11 @@ def _output_shape(module: nn.Module, source: NDArray[Any]) -> tuple[int, ...]:
         return tuple(module(torch.from_numpy(np.array(source[:1])).to(device)).shape[1:])
 
 
-def _check_room(folder: Path, need: int, max_gb: float) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    free = shutil.disk_usage(folder).free
-    if need > 1e9 * max_gb or need * 1.05 > free:
+def _check_limit(need: int, max_gb: float) -> None:
+    if need > 1e9 * max_gb:
         raise DataError(
-            f"The frozen-feature cache needs {need / 1e9:.2f} GB; {max_gb:g} GB are allowed and {folder} "
-            f"has {free / 1e9:.2f} GB free.",
-            hint="Make room. Or name another folder with --cache-dir. Or raise --max-cache-gb. Or go without "
-            "the cache with --no-frozen-cache.",
+            f"The frozen-feature cache needs {format_bytes(need)}; {max_gb:g} GB are allowed.",
+            hint="Raise --max-cache-gb. Or go without the cache with --no-frozen-cache.",
         )
 
 
