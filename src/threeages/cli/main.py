@@ -10,6 +10,7 @@ import typer
 from threeages.cli.data import data_app
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.predict import demo, predict, serve, video
+from threeages.cli.signals import stop_on_signals
 from threeages.cli.studies import ensemble, study, tune
 from threeages.cli.train import distill, export, train
 from threeages.errors import MissingDependencyError, ThreeAgesError
@@ -43,13 +44,14 @@ EXTRAS = {  # module that a command needs, and the extra that installs it
 
 
 def main() -> None:
-    """Run the command line; the one place that turns errors into messages and exit codes."""
+    """Run the command line; the one place that turns errors and signals into messages and exit codes."""
     configure_process()
     for stream in (sys.stdout, sys.stderr):  # a file name need not be valid UTF-8
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with stop_on_signals():
+            app()
     except ThreeAgesError as error:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(2) from None

@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,10 +188,11 @@ def _fill(manifest: Manifest, shape: Shape, part: Path, workers: int) -> None:
     digests: list[NDArray[np.uint8]] = []
     thumbnails: list[Pixels] = []
     failed: dict[int, str] = {}
-    for found, small, faults in track_progress(_map(tasks, workers), f"Caching {n:,} images", len(tasks)):
-        digests.append(found)
-        thumbnails.append(small)
-        failed |= faults
+    with closing(_map(tasks, workers)) as chunks:  # an exception in the loop ends the processes at once
+        for found, small, faults in track_progress(chunks, f"Caching {n:,} images", len(tasks)):
+            digests.append(found)
+            thumbnails.append(small)
+            failed |= faults
     np.save(part / "digests.npy", np.concatenate(digests))
     np.save(part / THUMBNAILS_FILE, np.concatenate(thumbnails))
     (part / "failed.json").write_text(json.dumps(failed), encoding="utf-8")
@@ -200,7 +202,7 @@ Task = tuple[Path, int, list[Path], Shape]
 Filled = tuple[NDArray[np.uint8], Pixels, dict[int, str]]
 
 
-def _map(tasks: list[Task], workers: int) -> Iterator[Filled]:
+def _map(tasks: list[Task], workers: int) -> Generator[Filled, None, None]:
     if workers == 1 or len(tasks) == 1:
         yield from map(_fill_chunk, tasks)
         return

@@ -99,6 +99,7 @@ def serve(
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     for sig in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at the end: exit with code 0
         signal.signal(sig, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)  # the command line's, which would end the process before the last answer
     _Server(config, settings.drain, address).run([listener])
 
 
