@@ -76,15 +76,18 @@ def _connect(path: Path) -> optuna.storages.RDBStorage:
 
 
 def _check_file(path: Path) -> None:
-    """Raise DataError where the file is none of SQLite or lacks a part."""
+    """Raise DataError where the file lacks a part or is another program's, which Optuna would write into."""
     with _translate(path):
         with path.open("rb") as file:
             if file.read(len(HEADER)) != HEADER:
                 raise sqlite3.DatabaseError("it is no SQLite file")
         with closing(sqlite3.connect(path)) as connection:
             (found,) = connection.execute("PRAGMA integrity_check").fetchone()
+            tables = {name for (name,) in connection.execute("select name from sqlite_master")}
         if found != "ok":
             raise sqlite3.DatabaseError(str(found))
+        if "studies" not in tables:
+            raise sqlite3.DatabaseError("it is not Optuna's")
 
 
 def _check_identity(saved: dict[str, Any], identity: Mapping[str, Any], folder: Path) -> None:

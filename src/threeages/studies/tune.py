@@ -36,7 +36,8 @@ from threeages.training.tasks import ClassificationTask
 
 logger = logging.getLogger(__name__)
 
-FILTERS = ((32, 64), (64, 128), (128, 256), (128, 256))  # fewest and most filters of each block
+Filters = tuple[tuple[int, int], ...]
+FILTERS: Filters = ((32, 64), (64, 128), (128, 256), (128, 256))  # fewest and most filters of each block
 TRIALS_FILE = "search.db"
 Images = tuple[PixelCache, Split]
 _IMAGES: dict[Path, Images] = {}  # of the search that this process works for, by its folder
@@ -52,6 +53,7 @@ class Search:
     trials: int = 30
     processes: int = 1
     cache_dir: Path | None = None
+    filters: Filters = FILTERS
 
 
 def run_search(search: Search) -> TrainConfig:
@@ -76,7 +78,7 @@ def run_search(search: Search) -> TrainConfig:
         identity = {
             "data": describe_data(search.manifest, split, cache),
             "config": search.base.to_dict(),
-            "space": describe_space(),
+            "space": describe_space(search.filters),
         }
         fresh = not (search.out / TRIALS_FILE).exists()
         store = open_trials(search.out / TRIALS_FILE, identity)
@@ -93,7 +95,7 @@ def run_trial(search: Search, number: int, past: Sequence[FrozenTrial], images: 
     """
     study = _create_view(search, number, past)
     trial = study.ask()
-    settings = suggest(trial)
+    settings = suggest(trial, search.filters)
     trial.set_user_attr("settings", settings)
     try:
         accuracy = _train(search, trial, replace(search.base, **settings), images)
@@ -108,10 +110,10 @@ def run_trial(search: Search, number: int, past: Sequence[FrozenTrial], images: 
     return study.trials[number]
 
 
-def describe_space() -> dict[str, str]:
+def describe_space(filters: Filters = FILTERS) -> dict[str, str]:
     """The distribution of every setting that is searched, by its name."""
     trial = optuna.create_study().ask()
-    suggest(trial)
+    suggest(trial, filters)
     return {name: distribution_to_json(kind) for name, kind in trial.distributions.items()}
 
 
@@ -259,13 +261,13 @@ def _best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial:
     return max(complete, key=lambda trial: trial.value or 0.0)
 
 
-def suggest(trial: optuna.Trial) -> dict[str, Any]:
-    """Settings of one trial, sampled from the reference study's space."""
-    filters = [trial.suggest_int(f"filters_{i}", low, high, step=32) for i, (low, high) in enumerate(FILTERS)]
-    kernels = [trial.suggest_categorical(f"kernel_{i}", [3, 5]) for i in range(len(FILTERS))]
+def suggest(trial: optuna.Trial, filters: Filters = FILTERS) -> dict[str, Any]:
+    """Settings of one trial, sampled from the reference study's space or with other numbers of filters."""
+    numbers = [trial.suggest_int(f"filters_{i}", low, high, step=32) for i, (low, high) in enumerate(filters)]
+    kernels = [trial.suggest_categorical(f"kernel_{i}", [3, 5]) for i in range(len(filters))]
     dense = trial.suggest_int("dense", 256, 1024, step=256)
     optimizer = trial.suggest_categorical("optimizer", ["adam", "rmsprop"])
-    return {"options": {"filters": filters, "kernels": kernels, "dense": dense}, "optimizer": optimizer}
+    return {"options": {"filters": numbers, "kernels": kernels, "dense": dense}, "optimizer": optimizer}
 
 
 def _write_trials(trials: Sequence[FrozenTrial], path: Path) -> None:
