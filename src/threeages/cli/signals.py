@@ -158,7 +158,8 @@ def say_when_interrupted(ending: Callable[[], str]) -> None:
     _stop.ending = ending
 
 
-def _find_ending() -> str:
+def find_ending() -> str:
+    """What follows "Interrupted." for the command in the arguments of the process."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     name = " ".join(words[: 2 if words[:1] == ["data"] else 1])
     return ENDINGS.get(name, "")
@@ -170,9 +171,15 @@ def _watch(receiver: socket.socket, stop: _Stop) -> None:
     Python's handlers wait for the main thread, which may be inside a library; the byte that each signal
     writes into the socket does not.
     """
-    number = _receive(receiver)
-    if number is None:
-        return
+    with receiver:
+        number = _receive(receiver)
+        if number is not None:
+            _wait_for_end(receiver, stop)
+            _leave(number, stop)
+
+
+def _wait_for_end(receiver: socket.socket, stop: _Stop) -> None:
+    """Return once a stopped command has had its time, or is asked once more."""
     deadline = time.monotonic() + (KEEP_GRACE if stop.keeps else GRACE)
     tolerated = 1 if stop.keeps else 0
     last = time.monotonic()
@@ -184,7 +191,6 @@ def _watch(receiver: socket.socket, stop: _Stop) -> None:
             break
         tolerated, last = 0, time.monotonic()
         deadline = min(deadline, last + GRACE)
-    _leave(number, stop)
 
 
 def _receive(receiver: socket.socket) -> int | None:
@@ -200,7 +206,7 @@ def _receive(receiver: socket.socket) -> int | None:
 
 def _leave(number: int, stop: _Stop) -> None:
     """End without the interpreter's own clean-up, which waits for threads and would print after the line."""
-    text = f"Interrupted. {(stop.ending or _find_ending)()}".rstrip() + "\n"
+    text = f"Interrupted. {(stop.ending or find_ending)()}".rstrip() + "\n"
     with suppress(OSError, ValueError, AttributeError):  # stderr is closed
         terminal = sys.stderr.isatty() and os.name != "nt"
         if os.name == "nt" or select.select([], [2], [], 0)[1]:  # nobody may read a pipe that is full

@@ -71,7 +71,7 @@ def run_search(search: Search) -> TrainConfig:
     """
     if search.base.split == "none":
         raise ConfigError("A search needs validation rows.", hint="Give --split identity or --split random.")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # each trial is logged here
+    _quiet_libraries()
     with hold_folder(search.out):
         # the pixel cache is built here once; otherwise every process would build it
         cache, split = images = open_data(search.manifest, search.base, search.cache_dir)
@@ -226,11 +226,17 @@ def _work(search: Search, number: int, past: Sequence[FrozenTrial]) -> FrozenTri
     """One trial, in a process of its own."""
     if search.out not in _IMAGES:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - progress bars of several would mix
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        _quiet_libraries()
         keep_freed_memory()
         torch.set_num_threads(max(1, torch.get_num_threads() // search.processes))
         _IMAGES[search.out] = open_data(search.manifest, search.base, search.cache_dir)
     return run_trial(search, number, past, _IMAGES[search.out])
+
+
+def _quiet_libraries() -> None:
+    """Each trial is logged here, in one line; theirs would hide it."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def _format(trial: FrozenTrial, trials: int) -> str:
