@@ -21,7 +21,7 @@ from threeages.demo import find_portraits
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
-RESUMES = {"train", "distill", "study", "tune", "demo"}
+RESUMES = {"train", "distill", "study", "cross-source", "tune", "demo"}
 ANEW = {"predict", "data audit", "data split"}
 COMMAND = [sys.executable, "-m", "threeages"]
 

@@ -26,6 +26,7 @@ ENDINGS = {  # what follows "Interrupted." as the last line of a command; nothin
     "train": RESUMES,
     "distill": RESUMES,
     "study": RESUMES,
+    "cross-source": RESUMES,
     "tune": RESUMES,
     "demo": RESUMES,
     "predict": "No record is written; the same command starts anew.",

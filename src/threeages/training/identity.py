@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from threeages.data.cache import PixelCache
+from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
 from threeages.errors import ConfigError
 
 DataDigests = dict[str, str]  # by what they are of: images, labels, split
+RANGES = frozenset({AGE_LOW, AGE_HIGH})  # learned with the age
 NAMES = {"images": "other images", "labels": "other labels", "split": "another split"}
 
 
@@ -17,7 +19,8 @@ def describe_data(
     manifest: Manifest, split: Split, images: PixelCache, columns: Sequence[str] = ()
 ) -> DataDigests:
     """Digests of the images' pixels and paths, of the labels with the `columns` learned, and of the split."""
-    cells = [repr(manifest.columns.get(name, ())).encode() for name in sorted(columns)]
+    learned = {*columns, *(RANGES & manifest.columns.keys() if AGE in columns else ())}
+    cells = [repr(manifest.columns.get(name, ())).encode() for name in sorted(learned)]
     sides = (split.train, split.validation, split.test)
     return {
         "images": _digest(repr(manifest.paths).encode(), images.digests.tobytes()),

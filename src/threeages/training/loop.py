@@ -82,7 +82,7 @@ def fit_model(
     task.model.load_state_dict(model.state_dict())
     task.load_state_dict(saved["task"], strict=False)
     # of a random split the validation rows are the test rows, which must not set the temperature
-    if config.calibrate and config.split == "identity":
+    if config.calibrate and config.split in ("identity", "source"):
         fabric = Fabric(accelerator="auto", devices=1)
         source = open_source(task.model, data, config.phases()[-1], config)
         outputs = compute_outputs(fabric, task.to(fabric.device), source, split.validation)
