@@ -22,7 +22,7 @@ from threeages.demo import find_portraits
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 RESUMES = {"train", "distill", "study", "cross-source", "tune", "demo"}
-ANEW = {"predict", "data audit", "data split"}
+OVER = {"predict", "data audit", "data split"}
 COMMAND = [sys.executable, "-m", "threeages"]
 
 
@@ -32,8 +32,8 @@ def test_the_last_line_of_each_command(name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "argv", ["threeages", *words.split(), "a.csv", "--out", "x"])
     line = signals.find_ending()
     assert line.endswith("The same command resumes.") == (words in RESUMES)
-    assert line.endswith("he same command starts anew.") == (words in ANEW)
-    assert bool(line) == (words in RESUMES | ANEW | {"video"})
+    assert line.endswith("he same command starts over.") == (words in OVER)
+    assert bool(line) == (words in RESUMES | OVER | {"video"})
 
 
 SCRIPT = """
@@ -187,7 +187,7 @@ def test_no_process_of_a_cache_or_an_audit_is_left(
     if number == signal.SIGKILL:
         assert errors == ""
     else:
-        assert errors.splitlines()[-1] == "Interrupted. The same command starts anew."
+        assert errors.splitlines()[-1] == "Interrupted. The same command starts over."
         assert len(errors.splitlines()) == 2  # the progress bar
 
 
@@ -218,7 +218,7 @@ def test_predict_says_how_many_records_it_has_written(photos: Path, kind: str) -
     assert process.returncode == 143
     lines = [*first, *out.splitlines()][kind == "--csv" :]
     line = errors.splitlines()[-1]
-    assert line == f"Interrupted. {len(lines)} records are written and kept; the same command starts anew."
+    assert line == f"Interrupted. {len(lines)} records are written and kept; the same command starts over."
     assert len(lines) < 600
     assert kind == "--csv" or all(json.loads(text)["path"] for text in lines)
 
@@ -239,7 +239,7 @@ def test_a_terminal_shows_the_last_line_alone_after_the_bar(photos: Path) -> Non
     shown = b"".join(_read_terminal(mine)).decode()
     assert "images" in shown  # the bar
     assert shown.rsplit(signals.CLEAR_LINE, 1)[1].startswith("Interrupted. ")
-    assert shown.endswith("starts anew.\r\n")
+    assert shown.endswith("starts over.\r\n")
 
 
 def _read_terminal(file: int) -> Iterator[bytes]:

@@ -99,7 +99,7 @@ def predict(
 def _count_written(number: int) -> str:
     """What follows "Interrupted." once `number` records are written."""
     records = "1 record is" if number == 1 else f"{number:,} records are"
-    return f"{records} written and kept; the same command starts anew."
+    return f"{records} written and kept; the same command starts over."
 
 
 def video(

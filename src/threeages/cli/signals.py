@@ -29,10 +29,10 @@ ENDINGS = {  # what follows "Interrupted." as the last line of a command; nothin
     "cross-source": RESUMES,
     "tune": RESUMES,
     "demo": RESUMES,
-    "predict": "No record is written; the same command starts anew.",
+    "predict": "No record is written; the same command starts over.",
     "video": "What was written until then is kept.",
-    "data audit": "The same command starts anew.",
-    "data split": "The same command starts anew.",
+    "data audit": "The same command starts over.",
+    "data split": "The same command starts over.",
 }
 CLEAR_LINE = "\r\x1b[2K\x1b[?25h"  # the terminal's ^C or a progress bar, and the cursor that the bar hid
 
