@@ -153,6 +153,8 @@ def _end_within_5_s(process: subprocess.Popen[str], number: int, children: int) 
     """Stop a command that has started its processes; what it printed, once none of them is left."""
     parent = psutil.Process(process.pid)
     _wait(lambda: process.poll() is not None or len(parent.children(recursive=True)) >= children)
+    if number == signal.SIGKILL:  # what is killed while it starts a process leaves that with a traceback
+        time.sleep(0.3)
     tree = parent.children(recursive=True)
     process.send_signal(number)
     printed = process.communicate(timeout=60)
@@ -188,7 +190,7 @@ def test_no_process_of_a_cache_or_an_audit_is_left(
         assert errors == ""
     else:
         assert errors.splitlines()[-1] == "Interrupted. The same command starts over."
-        assert len(errors.splitlines()) == 2  # the progress bar
+        assert len(errors.splitlines()) <= 2  # the progress bar, where it was drawn
 
 
 @pytest.mark.slow
@@ -208,15 +210,18 @@ def test_no_process_of_a_search_is_left(faces_csv: Path, tmp_path: Path, number:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["--jsonl", "--csv"])
-def test_predict_says_how_many_records_it_has_written(photos: Path, kind: str) -> None:
-    process = _start([*COMMAND, "predict", str(photos), "--no-detect", kind])
-    with process:
-        assert process.stdout
-        first = [process.stdout.readline() for _ in range(4)]
+def test_predict_says_how_many_records_it_has_written(photos: Path, tmp_path: Path, kind: str) -> None:
+    command = [*COMMAND, "predict", str(photos), "--no-detect", kind]
+    written = tmp_path / "records"
+    with (
+        written.open("w") as file,
+        subprocess.Popen(command, stdout=file, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        _wait(lambda: process.poll() is not None or written.read_text().count("\n") > 3)
         process.send_signal(signal.SIGTERM)
-        out, errors = process.communicate(timeout=60)
+        errors = process.communicate(timeout=60)[1]
     assert process.returncode == 143
-    lines = [*first, *out.splitlines()][kind == "--csv" :]
+    lines = written.read_text().splitlines()[kind == "--csv" :]
     line = errors.splitlines()[-1]
     assert line == f"Interrupted. {len(lines)} records are written and kept; the same command starts over."
     assert len(lines) < 600

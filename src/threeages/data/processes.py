@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
-from threading import Thread
+from threading import Thread, current_thread, main_thread
+from typing import Any, TypeVar
 
 from threeages.errors import DataError
 from threeages.faces.process import configure_process
@@ -17,6 +18,7 @@ from threeages.faces.process import configure_process
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+T = TypeVar("T")
 WARNINGS = "PYTHONWARNINGS"  # read by an interpreter that starts
 
 
@@ -32,7 +34,7 @@ def start_processes(number: int, module: str | None = None) -> Iterator[ProcessP
     context = get_context("forkserver" if forks else "spawn")
     if forks:
         _start_fork_server(module)
-    pool = ProcessPoolExecutor(number, mp_context=context, initializer=_prepare)
+    pool = _Pool(number, mp_context=context, initializer=_prepare)
     try:
         yield pool
     except BaseException as error:
@@ -44,6 +46,31 @@ def start_processes(number: int, module: str | None = None) -> Iterator[ProcessP
             ) from error
         raise
     pool.shutdown()
+
+
+class _Pool(ProcessPoolExecutor):
+    """It starts its processes whole: one that a signal's exception leaves half started prints a traceback."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Submit a task, for which a process may be started."""
+        with _put_off_signals():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def _put_off_signals() -> Iterator[None]:
+    """Let the caller's handlers of signals run at the end of the block."""
+    came: list[int] = []
+    caught = STOP_SIGNALS if current_thread() is main_thread() else ()
+    handled = [number for number in caught if callable(signal.getsignal(number))]
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def follow_parent() -> None:
