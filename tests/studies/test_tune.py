@@ -316,3 +316,16 @@ def test_a_recipe_that_is_none_is_explained(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"model": "cnn", "colour": 1}')
     with pytest.raises(ConfigError, match="colour"):
         create_recipe(str(tmp_path / "r.json"))
+
+
+@pytest.mark.parametrize(
+    ("label", "words"), [(-1, "None of 120 rows has a label"), (0, "Every labelled row is YOUNG")]
+)
+def test_labels_are_checked_before_the_first_trial(
+    faces_csv: Path, tmp_path: Path, label: int, words: str
+) -> None:
+    manifest = load_manifest(faces_csv)
+    manifest = replace(manifest, labels=np.full(len(manifest), label))
+    with pytest.raises(DataError, match=words):
+        run_search(Search(manifest, tmp_path / "out", TrainConfig(input_size=96, epochs=1), 1))
+    assert not (tmp_path / "out").exists()

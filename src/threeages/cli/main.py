@@ -1,6 +1,5 @@
 """The command line: thin commands over the library; heavy parts are imported where they are used."""
 
-import io
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -9,6 +8,8 @@ import typer
 
 from threeages.cli.data import data_app
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
+from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
+from threeages.cli.hints import find_command, fit_error, list_options
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.signals import stop_on_signals
 from threeages.cli.studies import cross_source, ensemble, study, tune
@@ -47,24 +48,37 @@ EXTRAS = {  # module that a command needs, and the extra that installs it
 def main() -> None:
     """Run the command line; the one place that turns errors and signals into messages and exit codes."""
     configure_process()
-    for stream in (sys.stdout, sys.stderr):  # a file name need not be valid UTF-8
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     try:
         with stop_on_signals():
-            app()
+            _run()
     except ThreeAgesError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise SystemExit(2) from None
+        raise end_with(_fit_error(error)) from None
     except BrokenPipeError:  # `threeages predict ... | head`
         sys.stderr.close()
         raise SystemExit(1) from None
+    except (OSError, MemoryError) as error:
+        raise end_with(_fit_error(translate_error(error))) from None
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(error.name or "")
         if extra is None:
             raise
-        typer.echo(f"Error: {MissingDependencyError(error.name or '', extra)}", err=True)
-        raise SystemExit(2) from None
+        raise end_with(str(MissingDependencyError(error.name or "", extra))) from None
+
+
+def _run() -> None:
+    """Run the command until all that it printed is written out."""
+    try:
+        app()
+    except SystemExit:
+        flush_output()
+        raise
+
+
+def _fit_error(error: ThreeAgesError) -> str:
+    """The message of an error, whose hint names only options that the given command has."""
+    options = list_options(list_commands())
+    return fit_error(error, find_command(sys.argv[1:], options), options)
 
 
 def list_commands() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from threeages.cli.failures import WholeLines
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import Coverage, DeviceName, MaxError, ModelName, NoDetect, OutFolder
 from threeages.cli.output import (
@@ -19,6 +20,7 @@ from threeages.cli.output import (
     watch,
 )
 from threeages.cli.signals import hold_signals, keep_what_is_written, say_when_interrupted
+from threeages.errors import format_count
 
 if TYPE_CHECKING:
     from threeages.inference.video import TrackedFace
@@ -86,13 +88,13 @@ def predict(
 
     if jsonl or csv:
         say_when_interrupted(lambda: _count_written(written))
-        write_records(records(), sys.stdout, "jsonl" if jsonl else "csv")
+        write_records(records(), WholeLines(sys.stdout), "jsonl" if jsonl else "csv")
     else:
         print_records(records())
     for writer in pictures:
         typer.echo(writer.close(), err=True)
     if failed:
-        typer.echo(f"{failed} of {read} images could not be read.", err=True)
+        typer.echo(f"{failed} of {format_count(read, 'image')} could not be read.", err=True)
         raise typer.Exit(1)
 
 
@@ -141,7 +143,7 @@ def video(
         predictor = open_predictor(model, False, max_error, coverage, device)
         found = _write_tracks(track_faces(opened, predictor, name=hide_password(source), out=out), jsonl)
     if not found:
-        typer.echo(f"No face was found in {opened.read:,} frames.", err=True)
+        typer.echo(f"No face was found in {format_count(opened.read, 'frame')}.", err=True)
     if opened.problem:
         typer.echo(opened.problem, err=True)
         raise typer.Exit(1)
@@ -159,9 +161,11 @@ def _write_tracks(faces: "Iterable[TrackedFace]", jsonl: bool) -> bool:
             print_rows(["track", "seconds", "frames", "age group", "confidence"], rows)
         return bool(rows)
     found = False
+    out = WholeLines(sys.stdout)
     for face in faces:
         found = True
-        typer.echo(json.dumps(face.to_dict(), ensure_ascii=False))
+        out.write(json.dumps(face.to_dict(), ensure_ascii=False) + "\n")
+        out.flush()
     return found
 
 

@@ -1,5 +1,6 @@
 """From an evaluation to pictures; the only importer of matplotlib."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.errors import DataError, MissingDependencyError
-from threeages.files import atomic_path
+from threeages.files import write_bytes
 from threeages.labels import AGE_GROUP_COLORS, AGE_GROUPS
 
 if TYPE_CHECKING:
@@ -135,8 +136,9 @@ def save_figure(figure: "Figure", path: Path) -> None:
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in figure.canvas.get_supported_filetypes():
         raise DataError(f"A figure cannot be written as '{path.name}'.", hint="Allowed: .png, .svg or .pdf.")
-    with atomic_path(path) as part:
-        figure.savefig(part, format=suffix, dpi=DPI)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=suffix, dpi=DPI)
+    write_bytes(path, drawn.getbuffer())
 
 
 def _figure(

@@ -1,12 +1,15 @@
 """Where predictions come from: the split and the seed of their run, read from its config.json."""
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-ADVICE = "Expect lower metrics on new identities; measure them with --split identity."
+logger = logging.getLogger(__name__)
+
+ADVICE = "Expect lower metrics on new identities; measure them with: threeages train --split identity."
 T = TypeVar("T")
 
 
@@ -52,10 +55,16 @@ def _identities_note(shared: int | None) -> str:
 
 
 def read_provenance(folder: Path) -> Provenance:
-    """What the config.json of a run folder says; an empty Provenance where there is none to read."""
+    """What the config.json of a run folder says; an empty Provenance where there is none to read.
+
+    A damaged one is named by a warning in the log.
+    """
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads((folder / "config.json").read_bytes())
+    except OSError:
+        return Provenance()
+    except ValueError:
+        logger.warning("%s is damaged: how its rows were split is not known.", folder / "config.json")
         return Provenance()
     config, split = _mapping(content, "config"), _mapping(content, "split")
     last = False if config.get("keep_last") is True else None  # the last epoch was not chosen on anything

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from threeages.csvfiles import replace_rows
-from threeages.errors import MissingDependencyError
+from threeages.errors import MissingDependencyError, format_count
 from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
 from threeages.evaluation.predictions import PredictionTable, save_predictions
 from threeages.evaluation.provenance import Provenance, read_provenance
@@ -21,7 +21,7 @@ from threeages.evaluation.tables import (
     html_table,
     load_template,
 )
-from threeages.files import atomic_path
+from threeages.files import write_text
 from threeages.machine import describe_commit, describe_machine
 
 PICTURES = {"confusion.png": "Confusion matrix", "reliability.png": "Reliability diagram"}
@@ -37,7 +37,7 @@ def write_report(table: PredictionTable, out: Path) -> Evaluation:
     if table.provenance == Provenance():
         table = replace(table, provenance=read_provenance(out))
     result = evaluate_table(table)
-    _write(out / "metrics.json", json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
+    write_text(out / "metrics.json", json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
     save_predictions(table, out / "predictions.csv")
     try:
         _plot(result, out)
@@ -46,7 +46,7 @@ def write_report(table: PredictionTable, out: Path) -> Evaluation:
         missing = f"No pictures: {error.message} {error.hint}"
         for name in PICTURES:  # pictures of an earlier report would belong to other predictions
             (out / name).unlink(missing_ok=True)
-    _write(out / "report.html", _page(result, out, missing))
+    write_text(out / "report.html", _page(result, out, missing))
     return result
 
 
@@ -69,18 +69,14 @@ def _plot(result: Evaluation, out: Path) -> None:
     plots.save_figure(plots.plot_reliability(result.reliability), out / "reliability.png")
 
 
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
 def _page(result: Evaluation, out: Path, missing: str) -> str:
     unit = "images" if result.unit == "image" else "identities"
     return load_template("report.html").substitute(
         summary=escape(_summary(result)),
         warnings="\n".join(f'<p class="warning">{escape(note)}</p>' for note in result.notes),
         metrics=_metrics_table(result),
-        intervals=f"Intervals: bootstrap over {result.units:,} {unit}. Means over classes skip absent ones.",
+        intervals=f"Intervals: bootstrap over {result.units:,} {unit}. Means over classes skip absent "
+        "ones; of one class alone there is none.",
         classes=html_table(
             ("Class", "Precision", "Recall", "F1", "Images"),
             (
@@ -102,7 +98,7 @@ def _metrics_table(result: Evaluation) -> str:
 
 
 def _summary(result: Evaluation) -> str:
-    text = f"{result.n:,} images scored."
+    text = f"{format_count(result.n, 'image')} scored."
     if result.n_failed:
         text += f" {result.n_failed:,} were not, and count in no metric: "
         text += ", ".join(f"{status}: {n:,}" for status, n in result.failed.items()) + "."

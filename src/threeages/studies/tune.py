@@ -28,6 +28,7 @@ from threeages.locks import hold_folder
 from threeages.studies.trials import NAME, TrialStore, open_trials
 from threeages.training.build import create_data, create_model, open_data
 from threeages.training.checkpoint import LAST, load_checkpoint
+from threeages.training.checks import check_labels
 from threeages.training.config import TrainConfig
 from threeages.training.identity import describe_data
 from threeages.training.loop import Epoch, train_epochs
@@ -71,6 +72,7 @@ def run_search(search: Search) -> TrainConfig:
     """
     if search.base.split == "none":
         raise ConfigError("A search needs validation rows.", hint="Give --split identity or --split random.")
+    check_labels(search.manifest, search.base)
     _quiet_libraries()
     with hold_folder(search.out):
         # the pixel cache is built here once; otherwise every process would build it

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from threeages.errors import ModelError
+from threeages.errors import ModelError, describe_cause
 from threeages.files import atomic_path
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.heads import HeadSpec
@@ -42,12 +42,12 @@ def load_checkpoint(path: Path) -> tuple[Classifier, dict[str, Any]]:
         heads = tuple(HeadSpec(**head) for head in parts["heads"])
         weights = state.pop("model")
     except (KeyError, TypeError, AttributeError) as error:
-        raise _foreign(path, f"{type(error).__name__}: {error}") from error
+        raise _foreign(path, "it lacks a part of one") from error
     model = create_classifier(signature, Architecture(heads, parts["options"]))
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise _foreign(path, str(error)) from error
+        raise _foreign(path, describe_cause(error)) from error
     return model.eval(), state
 
 
@@ -59,7 +59,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"There is no checkpoint {path}.", hint="Give a run folder that holds best.ckpt."
         ) from error
     except Exception as error:  # torch raises pickle, zip, key and runtime errors on foreign files
-        raise _foreign(path, type(error).__name__) from error
+        raise _foreign(path, describe_cause(error)) from error
     return state
 
 

@@ -193,7 +193,7 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows) -> Epoch:
             if not np.isfinite(loss):
                 raise ThreeAgesError(
                     f"The loss became {loss} at step {step + 1} of epoch {epoch + 1}.",
-                    hint="Lower --lr, or use --precision 32-true; last.ckpt holds the epoch before.",
+                    hint="The file last.ckpt holds the epoch before. Lower --lr. Or use --precision 32-true.",
                 )
             total += loss * len(batch)
             correct += hits

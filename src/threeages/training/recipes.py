@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, describe_cause
 from threeages.training.config import TrainConfig
 
 CONFIG_FILE = "config.json"  # of a run folder
@@ -110,8 +110,10 @@ def read_config(path: Path) -> TrainConfig:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return TrainConfig.from_dict(content.get("config", content))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"Cannot read settings from {path}: {error}.",
+            f"Cannot read settings from {path}: {describe_cause(error)}.",
             hint="Give a run folder of threeages train, its config.json or a best.json of threeages tune.",
         ) from error

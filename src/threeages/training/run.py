@@ -23,7 +23,7 @@ from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.training.batches import TrainingData, compute_outputs, open_source
 from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.checkpoint import LAST, load_checkpoint
-from threeages.training.checks import check_rows, check_training
+from threeages.training.checks import check_labels, check_rows, check_sides, check_training
 from threeages.training.config import TrainConfig
 from threeages.training.loop import Epoch, fit_model
 from threeages.training.recipes import CONFIG_FILE, read_config
@@ -43,14 +43,16 @@ def run_training(
     """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
     Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
-    every epoch. What can be checked is checked before an image is read, see `check_training`. Raises
+    every epoch. What can be checked is checked before an image is read, see `check_labels`. Raises
     DataError where an image cannot be read (`threeages data audit` finds them) and
     ConfigError where the folder holds another training.
     """
+    said = check_labels(manifest, config)
     model = create_model(config, manifest)
-    check_training(model, manifest, config)
+    check_training(model, config)
     cache, split = open_data(manifest, config, cache_dir)
-    check_rows(model, split.train, manifest.labels)
+    check_sides(manifest, split, config, said)  # duplicates may have moved identities
+    check_rows(model, split.train)
     _start_run(run, config, describe_split(manifest, split, config))
     data = create_data(manifest, model, cache, cache_dir)
     task, data = create_task(model, manifest, config, split, data, cache_dir)
