@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,6 @@ class OnlineAugmenter:
         return AugmentedBatch(pixels, is_crop, transforms)
 
 
-def create_pool() -> Executor:
+def create_pool() -> AbstractContextManager[Executor]:
     """Processes for `OnlineAugmenter.augment_batches`."""
     return start_processes(min(WORKERS, os.cpu_count() or 1), __name__)
