@@ -153,8 +153,8 @@ def train_epochs(
 ) -> Iterator[Epoch]:
     """Train on `split.train`, yielding the metrics of each epoch; the caller may stop after any.
 
-    The state is `last.ckpt` in the folder `run`, written after every epoch and once a minute within one; from
-    it resumes what was stopped anywhere, to the same weights. After it come `best.ckpt`, `metrics.csv` and
+    The state is `last.ckpt` in the folder `run`, written after every epoch and once a minute within one, or as
+    often as takes a twentieth of the time; from it resumes what was stopped anywhere, to the same weights. After it come `best.ckpt`, `metrics.csv` and
     `config.json`, which hold nothing that it lacks. `notes` go into it: digests of the `data`, and what is
     said of the `split`. A loss that is not finite raises ThreeAgesError with its step.
     """
@@ -189,8 +189,9 @@ def train_epochs(
             if config.keep_last or is_best(row, history):
                 best = state.best = copy_best(state.evaluated(), row["epoch"])
             history.append(row)
-            save()
-            write_derived(run, state.content(phase, config, notes))
+            if timer.is_affordable() or next_phase(config, history) is None:
+                save()
+                write_derived(run, state.content(phase, config, notes))
             logger.info("%s", _format(row))
             yield row
 
