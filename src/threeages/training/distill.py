@@ -78,7 +78,7 @@ def run_distillation(
     Raises DataError where no row is left to train on, ConfigError where the progress beside `out` is of
     other settings.
     """
-    check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
+    check_split(manifest, **config.split_options())
     crops, split = open_data(manifest, replace(config, augmented_copies=1), cache_dir)
     wholes = open_cache(manifest, config.input_size, folder=cache_dir)
     rows = select_rows(manifest, split.train, only)
