@@ -34,7 +34,7 @@ def test_a_folder_without_a_config_says_nothing_and_a_damaged_one_is_named(
     for content in (b"{", b"", bytes(9), b"\xff"):
         (tmp_path / "config.json").write_bytes(content)
         assert read_provenance(tmp_path) == Provenance()
-        assert "how the rows were split is not known" in caplog.text
+        assert "how its rows were split is not known" in caplog.text
         caplog.clear()
 
 

@@ -14,7 +14,7 @@ from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
-from threeages.files import atomic_path
+from threeages.files import write_text
 from threeages.models.registry import find_model
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
@@ -195,5 +195,4 @@ def _write_markdown(rows: Sequence[Row], out: Path) -> None:
         if (out / curves).exists():  # the csv may hold rows of runs that were removed
             title = f"## {row['recipe']}, {row['split']}"
             text += ["", title, "", f"![accuracy and loss by epoch]({curves})"]
-    with atomic_path(out / "study.md") as part:
-        part.write_text("\n".join(text) + "\n", encoding="utf-8")
+    write_text(out / "study.md", "\n".join(text) + "\n")
