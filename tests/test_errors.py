@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from threeages import errors
-from threeages.errors import ImageError, MissingDependencyError, ThreeAgesError
+from threeages.errors import ImageError, MissingDependencyError, ThreeAgesError, describe_cause, format_count
 
 
 def test_hint_follows_on_its_own_line() -> None:
@@ -25,3 +25,48 @@ def test_missing_part_names_the_command() -> None:
 def test_image_error_carries_its_status() -> None:
     error = ImageError("truncated", "Half a file.", hint="Copy it again.")
     assert (error.status, error.message, error.hint) == ("truncated", "Half a file.", "Copy it again.")
+
+
+class _OwnError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (OSError("Truncated File Read"), "truncated file read"),  # Pillow's
+        (OSError(28, "No space left on device", "x.jpg"), "No space left on device"),
+        (FileNotFoundError(2, "No such file or directory"), "No such file or directory"),
+        (ValueError("It ended."), "It ended"),
+        (
+            RuntimeError("Error(s) in loading:\n\tsize mismatch for x."),
+            "Error(s) in loading: size mismatch for x",
+        ),
+        (KeyError("model"), "'model' is missing"),
+        (EOFError(), "it ends early"),
+        (MemoryError(), "there is not enough memory"),
+        (TimeoutError(), "it took too long"),
+        (ConnectionResetError(), "the connection was lost"),
+        (_OwnError(), "no reason was given (_OwnError)"),
+        (ValueError("broken PNG file (chunk b'IDAT')"), "broken PNG file (chunk b'IDAT')"),
+        ("", "no reason was given"),
+        ("Value error, at most 3 ...", "Value error, at most 3"),
+        ("x" * 400, "x" * 300),
+    ],
+)
+def test_a_cause_ends_a_sentence(cause: BaseException | str, text: str) -> None:
+    assert describe_cause(cause) == text
+
+
+@pytest.mark.parametrize(
+    ("things", "words", "text"),
+    [
+        (1, ("image",), "1 image"),
+        (0, ("image",), "0 images"),
+        ([1, 2], ("row",), "2 rows"),
+        (1200, ("identity", "identities"), "1,200 identities"),
+        ({"a"}, ("identity", "identities"), "1 identity"),
+    ],
+)
+def test_numbers_have_their_noun(things: int | list[int], words: tuple[str, ...], text: str) -> None:
+    assert format_count(things, *words) == text

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from threeages.errors import ConfigError, ImageError, MissingDependencyError, ServiceError
+from threeages.errors import (
+    ConfigError,
+    ImageError,
+    MissingDependencyError,
+    ServiceError,
+    describe_cause,
+    format_count,
+)
 from threeages.inference.records import NO_FACE_TOGETHER, TOGETHER, Record
 from threeages.inference.sources import Images, Source, open_sources
 
@@ -163,8 +170,9 @@ class Client:
         sizes = [len(image.data) + FORM_BYTES for image in images if image.failed is None]
         if len(sizes) > most or sum(sizes) > max_body:
             raise ServiceError(
-                f"{len(sizes)} images of {sum(sizes):,} bytes are more than a request may have.",
-                hint=f"It takes {most} of {max_body:,} bytes; --max-images and --max-body-mb change that.",
+                f"{format_count(sizes, 'image')} of {sum(sizes):,} bytes are too much for one request.",
+                hint=f"It takes {most} of {max_body:,} bytes. With 'threeages serve' "
+                "--max-images and --max-body-mb change that.",
                 status=413,
             )
         return images
@@ -230,7 +238,7 @@ class Client:
             raise reason
         through = f" through the proxy {_without_password(self._proxy)}" if self._proxy else ""
         raise ServiceError(
-            f"{self._http.base_url} cannot be reached{through}: {reason or type(reason).__name__}.",
+            f"{self._http.base_url} cannot be reached{through}: {describe_cause(reason)}.",
             hint=f"Is 'threeages serve' running there?{self._proxy_hint}",
         ) from reason
 
@@ -291,7 +299,7 @@ def _parse_address(url: str) -> httpx.URL:
     try:
         address = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
-        raise ServiceError(f"'{url}' is no address: {error}.", hint=ADDRESS_HINT) from None
+        raise ServiceError(f"'{url}' is no address: {describe_cause(error)}.", hint=ADDRESS_HINT) from None
     if address.scheme not in {"http", "https"} or not address.host:
         raise ServiceError(f"'{url}' is no address of HTTP.", hint=ADDRESS_HINT)
     return address
@@ -303,7 +311,7 @@ def _create_transport(proxy: str) -> httpx.HTTPTransport:
         return httpx.HTTPTransport(proxy=proxy or None)
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise ServiceError(
-            f"The proxy {_without_password(proxy)} cannot be used: {error}",
+            f"The proxy {_without_password(proxy)} cannot be used: {describe_cause(error)}.",
             hint="HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names it; NO_PROXY names hosts to reach without it.",
         ) from error
 
@@ -338,8 +346,7 @@ def _read(source: Source, bgr: bool) -> _Image:
     except ImageError as error:
         status, message = error.status, f"{error.message} {error.hint}".strip()
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        why = getattr(error, "strerror", None) or error
-        status, message = "missing", f"Cannot read it: {why}."
+        status, message = "missing", f"Cannot read it: {describe_cause(error)}."
     return _Image(source.name, failed=Record(source.name, status, message=message))
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from threeages.errors import DataError
+from threeages.errors import DataError, describe_cause
 from threeages.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,9 @@ def read_csv(path: Path) -> CsvTable:
         numbered = [(reader.line_num + before, row) for row in reader]
         names = [name for name in reader.fieldnames or [] if name.strip()]
     except csv.Error as error:
-        raise DataError(f"{path} is not a csv: {error}.", hint="Save it as 'CSV UTF-8'.") from error
+        raise DataError(
+            f"{path} is not a csv: {describe_cause(error)}.", hint="Save it as 'CSV UTF-8'."
+        ) from error
     table = CsvTable(
         columns=tuple(dict.fromkeys(name.strip() for name in names)),
         rows=tuple({name.strip(): (row[name] or "").strip() for name in names} for _, row in numbered),
@@ -98,7 +100,7 @@ def _read_bytes(path: Path) -> bytes:
         hint = "Check the path and its permissions."
         if path.is_dir():
             hint = f"Make a manifest of the folder first: threeages data import {path}"
-        raise DataError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error
+        raise DataError(f"Cannot read {path}: {describe_cause(error)}.", hint=hint) from error
 
 
 def _decode(path: Path, data: bytes) -> str:

@@ -1,5 +1,16 @@
 """Errors written for the user: what was given, what is allowed, what to do next."""
 
+from collections.abc import Sized
+
+LONGEST_CAUSE = 300  # characters of another library's text that a message of ours quotes
+_WITHOUT_TEXT: dict[type[BaseException], str] = {  # raised without a word by the libraries in use
+    MemoryError: "there is not enough memory",
+    EOFError: "it ends early",
+    TimeoutError: "it took too long",
+    ConnectionError: "the connection was lost",
+    RecursionError: "it is nested too deeply",
+}
+
 
 class ThreeAgesError(Exception):
     """Base of every error this package raises on purpose; `hint` says what to do next."""
@@ -49,3 +60,34 @@ class ServiceError(ThreeAgesError):
     def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+def describe_cause(cause: BaseException | str) -> str:
+    """What another library says went wrong, as the end of a sentence of ours: one line without its period.
+
+    Of an error of the system it is the system's own word, such as 'No space left on device'; an error
+    without a text is named in words. The sentence around it adds the period.
+    """
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.strip().rstrip(".")
+    if isinstance(cause, KeyError) and cause.args:  # whose text is the key alone
+        return f"{cause.args[0]!r} is missing"
+    text = " ".join(str(cause).split())
+    text = (text if len(text) <= LONGEST_CAUSE else f"{text[:LONGEST_CAUSE]} ...").rstrip(" .:;,!")
+    if text or isinstance(cause, str):
+        return _lower_title(text) or "no reason was given"
+    known = (words for kind, words in _WITHOUT_TEXT.items() if isinstance(cause, kind))
+    return next(known, f"no reason was given ({type(cause).__name__})")
+
+
+def format_count(things: int | Sized, one: str, several: str = "") -> str:
+    """A number with its noun: '1 image', '1,200 images'; `several` is the plural where it is irregular."""
+    number = things if isinstance(things, int) else len(things)
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def _lower_title(text: str) -> str:
+    """A text of Capitalized Words in lower case, as Pillow writes 'Truncated File Read'."""
+    words = text.split()
+    is_title = len(words) > 1 and all(word.isalpha() and word == word.capitalize() for word in words)
+    return text.lower() if is_title else text

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from threeages.errors import DataError
+from threeages.errors import DataError, describe_cause
 
 PART = ".part"  # ends the name of what is still being written
 LEFTOVER_SECONDS = (
@@ -203,7 +203,7 @@ def write_error(path: Path, error: OSError, *, need: int | None = None) -> DataE
     if error.errno in FULL:
         return full_disk_error(path, need, quota=error.errno == errno.EDQUOT)
     return DataError(
-        f"Cannot write {path}: {error.strerror or error}.", hint=HINTS.get(error.errno or 0, ELSEWHERE)
+        f"Cannot write {path}: {describe_cause(error)}.", hint=HINTS.get(error.errno or 0, ELSEWHERE)
     )
 
 

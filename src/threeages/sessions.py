@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import onnxruntime
 
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, describe_cause
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _try_device(model: Path | bytes, options: onnxruntime.SessionOptions, device
             raise RuntimeError("its driver or its libraries are missing")
         session.run(None, _blank_inputs(session))
     except Exception as error:  # onnxruntime raises its own unrelated classes
-        reason = str(error).strip().splitlines()[0]
+        reason = describe_cause(str(error).strip().partition("\n")[0])
         logger.warning("%s does not work here (%s): the CPU is used.", device.provider, reason)
         return None
     return session

@@ -54,7 +54,7 @@ class Signature:
             and _are_shares(self.set_thresholds)
         )
         if not sound or self.color != "RGB" or (len(self.mean), len(self.std)) != (3, 3):
-            raise ModelError(f"The model's signature is not valid: {self}.")
+            raise ModelError(f"The model's signature is not valid: {self}.", hint="Export it again.")
 
     def to_json(self) -> str:
         """One line of JSON with the format's version."""

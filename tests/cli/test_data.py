@@ -17,12 +17,13 @@ def _run(*args: str) -> tuple[str, str]:
 
 def test_split_prints_results_on_stdout_and_progress_on_stderr(faces_csv: Path, tmp_path: Path) -> None:
     stdout, stderr = _run("split", str(faces_csv), "--cache-dir", str(tmp_path))
-    lines = stdout.splitlines()
+    lines = [line for line in stdout.splitlines() if not line.startswith("Warning: ")]
     assert [line.split()[0] for line in lines] == ["train", "validation", "test", "0", "0"]
     assert sum(int(line.split()[1]) for line in lines[:3]) == 120
     assert "exact duplicates" in lines[3]
     assert "near duplicates" in lines[4]
     assert "Caching" in stderr
+    assert "Warning: No validation row of fold 0 is OLD." in stdout
 
 
 def test_a_random_split_says_what_it_shares(faces_csv: Path, tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_merge_names_the_identities_of_each_part(faces_csv: Path, tmp_path: Path
     (tmp_path / "more.csv").write_text("path,label\nx.jpg,OLD\n")
     stdout, _ = _run("merge", str(faces_csv), str(tmp_path / "more.csv"), "--out", str(tmp_path / "m.csv"))
     assert "faces 120 rows, 24 identities" in stdout
-    assert "more 1 rows, one identity per image" in stdout
+    assert "more 1 row, one identity per image" in stdout
 
 
 def test_audit_counts_findings_and_writes_them(faces_csv: Path, tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_bounds_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_folds_name_the_number_that_works(faces_csv: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Give --folds 24"):
+    with pytest.raises(DataError, match="Or give --folds 24"):
         _run("split", str(faces_csv), "--folds", "30", "--cache-dir", str(tmp_path))
 
 
@@ -85,9 +86,9 @@ def test_import_names_what_did_not_match_and_takes_options(tmp_path: Path) -> No
     columns = ("--path-column", "foto", "--label-column", "Gruppe", "--age-column", "jahre")
     out = tmp_path / "faces.csv"
     stdout, _ = _run("import", str(table), "--out", str(out), *columns)
-    assert "1 rows (csv): YOUNG 0, MIDDLE 0, OLD 1" in stdout
-    assert "'Adult' (1), 'child' (1); --map 'Adult=MIDDLE' gives it one" in stdout
-    assert "1 files are missing, first x.jpg" in stdout
+    assert "1 row (csv): YOUNG 0, MIDDLE 0, OLD 1" in stdout
+    assert "'Adult' (1), 'child' (1). Give it one with --map 'Adult=MIDDLE'" in stdout
+    assert "There is 1 missing file, first x.jpg" in stdout
     stdout, _ = _run(
         "import", str(table), "--out", str(out), *columns, "--map", "adult=MIDDLE", "--map", "child=0"
     )
@@ -134,5 +135,5 @@ def test_rows_without_a_label_are_audited_and_split(faces_csv: Path, tmp_path: P
 def test_merge_names_the_terms_of_every_source(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("path,label,source\nx.jpg,OLD,fairface\ny.jpg,OLD,\n")
     stdout, _ = _run("merge", str(tmp_path / "a.csv"), "--out", str(tmp_path / "m.csv"))
-    assert "source fairface 1 rows: permissive (CC BY 4.0)" in stdout
-    assert "source a 1 rows: unknown" in stdout
+    assert "source fairface 1 row: permissive (CC BY 4.0)" in stdout
+    assert "source a 1 row: unknown" in stdout

@@ -13,6 +13,7 @@ from threeages.data.sources import import_source
 from threeages.errors import DataError
 from threeages.evaluation.predictions import PredictionTable, load_predictions, save_predictions
 from threeages.evaluation.provenance import Provenance
+from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
 
 
@@ -187,3 +188,30 @@ def test_linked_images_and_folders_with_labels_are_evaluated(faces_csv: Path, tm
     import_source(str(tmp_path / "set"), out=tmp_path / "m.csv")
     again = _invoke("evaluate", tmp_path / "m.csv", "--out", tmp_path / "out", "--no-detect")
     assert again.stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("no_face", 0), ("uncertain", 0), ("no_answer", 0), ("missing", 1), ("truncated", 1), ("bad_label", 1)],
+)
+def test_the_exit_code_is_that_of_predict(tmp_path: Path, status: str, code: int) -> None:
+    rows = ["a.jpg,YOUNG,ok,0.8,0.1,0.1", "b.jpg,MIDDLE,ok,0.1,0.8,0.1", f"c.jpg,OLD,{status},,,"]
+    header = "path,label,status,prob_young,prob_middle,prob_old"
+    (tmp_path / "p.csv").write_text("\n".join([header, *rows]))
+    done = _invoke("evaluate", tmp_path / "p.csv", "--out", tmp_path / "out")
+    assert done.exit_code == code, done.output
+    assert "2 images scored, 1 not" in done.stdout
+    assert Record("c.jpg", status).failed == bool(code) or status == "no_answer"
+    assert ("1 of 3 images could not be read or used." in done.stderr) == bool(code)
+
+
+@pytest.mark.parametrize("text", ["path,label\n", "path,label\nx.jpg,\n", "path,label\nx.jpg,elder\n"])
+def test_a_manifest_without_a_usable_row_ends_before_the_model_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr("threeages.cli.evaluate.open_predictor", lambda *_: pytest.fail("read the model"))
+    (tmp_path / "m.csv").write_text(text)
+    done = _invoke("evaluate", tmp_path / "m.csv", "--out", tmp_path / "out")
+    assert isinstance(done.exception, DataError)
+    words = "None of 1 row has a label." if text.endswith(",\n") else "m.csv has no row that can be used."
+    assert words in str(done.exception)

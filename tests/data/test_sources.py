@@ -246,7 +246,7 @@ def test_kaggle_out_of_reach_points_to_the_zip(tmp_path: Path, monkeypatch: pyte
 
     fake_kagglehub(monkeypatch, fail)
     with pytest.raises(
-        DataError, match=r"no route\n.*by hand from https://www\.kaggle\.com/datasets/owner/set"
+        DataError, match=r"no route.\n.*by hand from https://www\.kaggle\.com/datasets/owner/set"
     ):
         load("kaggle:owner/set", tmp_path)
 
@@ -391,9 +391,9 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> Non
     table = write_table(tmp_path, "path,label\na.jpg,OLD\nx.jpg,OLD\ny.jpg,OLD\n")
     result = load(table, tmp_path)
     assert (rows_of(result), result.excluded) == ({"a.jpg": 2}, {"missing": 2})
-    assert "2 files are missing, first x.jpg" in result.notes[0]
+    assert "There are 2 missing files, first x.jpg" in result.notes[0]
     table = write_table(tmp_path / "elsewhere", "path,label\na.jpg,OLD\n", "z")
-    with pytest.raises(DataError, match=r"1 files are missing, first a.jpg .*--root"):
+    with pytest.raises(DataError, match=r"There is 1 missing file, first a.jpg .*--root"):
         load(table, tmp_path)
     assert rows_of(load(table, tmp_path, root=tmp_path)) == {"a.jpg": 2}
 

@@ -184,12 +184,12 @@ def test_few_identities_fill_all_three_sides(identities: int, folds: int) -> Non
 
 def test_too_few_identities_name_the_number_that_works() -> None:
     manifest = _manifest(4)
-    with pytest.raises(DataError, match=r"at most 4.\n  Give --folds 4"):
+    with pytest.raises(DataError, match=r"at most 4.\n  Add images of more identities. Or give --folds 4"):
         create_split(manifest, _number(len(manifest)), "identity", folds=5)
     create_split(manifest, _number(len(manifest)), "identity", folds=4)
     with pytest.raises(DataError, match="more identities"):
         create_split(_manifest(1), _number(6), "identity")
-    with pytest.raises(DataError, match="leaves 1 identities"):
+    with pytest.raises(DataError, match="leaves 1 identity in"):
         create_split(_manifest(2), _number(12), "identity", folds=2)
 
 

@@ -63,3 +63,10 @@ def test_a_run_is_a_folder_or_a_file(tmp_path: Path) -> None:
     assert load_run(tmp_path / "run").paths == load_run(tmp_path / "run" / "predictions.csv").paths
     with pytest.raises(DataError, match="Cannot read"):
         load_run(tmp_path / "none")
+
+
+def test_runs_on_other_labels_are_not_compared() -> None:
+    table = _table(0.7, 1)
+    other = replace(table, labels=(table.labels + (np.arange(N) == 3)) % 3)
+    with pytest.raises(DataError, match=r"b has another label than a for 1 image, first 3.jpg"):
+        compare_tables([("a", table), ("b", other)])

@@ -110,6 +110,47 @@ def test_a_random_split_is_noted_beside_the_metrics() -> None:
     assert evaluate_table(_table(), resamples=10).to_dict()["notes"] == []
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ((0,), "Every scored image is YOUNG: balanced accuracy, macro F1 and kappa are not defined"),
+        ((0, 1), "No scored image is OLD: balanced accuracy and macro F1 are means over the other two"),
+    ],
+)
+def test_absent_classes_are_said_and_give_no_zero(labels: tuple[int, ...], words: str) -> None:
+    table = _table()
+    table = table.take(np.flatnonzero(np.isin(table.labels, labels)))
+    result = evaluate_table(table, resamples=20)
+    assert any(words in note for note in result.notes)
+    plain = result.to_dict()
+    assert plain["per_class"]["OLD"]["recall"] is plain["per_class"]["OLD"]["f1"] is None
+    assert (plain["balanced_accuracy"] is None) == (plain["f1_macro"] is None) == (len(labels) == 1)
+    assert list(result.notes) == plain["notes"]
+
+
+def test_a_full_table_has_no_note() -> None:
+    assert evaluate_table(_table(age=("",) * 60), resamples=10).notes == ()
+
+
+def test_rows_twice_odd_ages_and_contradictions_are_said() -> None:
+    table = _table()
+    ages = tuple("" if label < 0 else str((20, 40, 70)[label]) for label in table.labels)
+    table = replace(table, columns={"age": ("abc", *ages[1:-1], "3" if table.labels[-1] else "99")})
+    twice = table.take([*range(len(table)), 5])
+    notes = " ".join(evaluate_table(twice, resamples=10).notes)
+    assert "1 row repeats the path of another row" in notes
+    assert "no number of years from 0 to 122 ('abc')" in notes
+    assert "contradicts the age" in notes
+
+
+def test_an_impossible_age_is_not_scored() -> None:
+    table = _table(4, age=("20", "20", "900", "-4"), predicted_age=("30",) * 4)
+    table = replace(table, labels=np.zeros(4, dtype=np.int64), status=("ok",) * 4, probs=np.eye(3)[[0] * 4])
+    result = evaluate_table(table, resamples=10)
+    assert result.years is not None
+    assert (result.years["n"], result.years["mae"]) == (2, 10)
+
+
 def test_an_age_known_as_a_range_alone_has_no_error() -> None:
     columns = {
         "age": ("20", "50", "60"), "age_low": ("", "40", ""), "age_high": ("", "60", ""),

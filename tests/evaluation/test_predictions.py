@@ -143,6 +143,24 @@ def test_a_folder_holds_no_predictions(tmp_path: Path) -> None:
     assert not is_predictions(tmp_path)
 
 
+@pytest.mark.parametrize("ages", ["40,50,30", "x,1,2", "nan,1,2", "40,-3,50", "40,3,inf"])
+def test_impossible_predicted_ages_are_refused(tmp_path: Path, ages: str) -> None:
+    header = HEADER.strip() + ",predicted_age,predicted_low,predicted_high\n"
+    (tmp_path / "p.csv").write_text(f"{header}a.jpg,OLD,0,0.6,0.4,{ages}\n")
+    with pytest.raises(DataError, match="line 2: The predicted ages are predicted_age"):
+        load_predictions(tmp_path / "p.csv")
+    (tmp_path / "p.csv").write_text(f"{header}a.jpg,OLD,0,0.6,0.4,40,,\nb.jpg,OLD,0,0.6,0.4,,30,30\n")
+    assert len(load_predictions(tmp_path / "p.csv")) == 2
+
+
+def test_only_possible_ages_are_read() -> None:
+    cells = ("20", "nan", "-1", "123", "x", "")
+    table = _table().take([0] * 6)
+    ages = replace(table, columns={"age": cells}).ages()
+    assert ages[0] == 20
+    assert np.isnan(ages[1:]).all()
+
+
 def test_an_age_known_as_a_range_is_no_age_to_measure_by() -> None:
     columns = {"age": ("20", "50", "", "x"), "age_low": ("", "40", "70", ""), "age_high": ("", "60", "", "")}
     probs = np.full((4, 3), 1 / 3)

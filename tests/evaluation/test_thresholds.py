@@ -53,7 +53,7 @@ def test_coverage_and_risk_are_cross_fitted_where_the_thresholds_were_chosen() -
     ):
         sure = others.confidence >= bound
         assert (coverage, risk) == (sure.mean(), wrong[sure].mean())
-    ((coverage, risk),) = measure_selective_risk(table, Signature("x", 8, error_thresholds=((0.1, 1.1),)))
+    ((coverage, risk),) = measure_selective_risk(table, Signature("x", 8, error_thresholds=((0.1, 1.0),)))
     assert coverage == 0
     assert np.isnan(risk)
 

@@ -8,12 +8,13 @@ import onnx
 import pytest
 import torch
 
+from threeages.data.manifest import Manifest
 from threeages.errors import DataError, ModelError
 from threeages.export import int8 as int8_module
 from threeages.export import to_onnx as export
 from threeages.export.graph import Constants, count_groups, find_convs, find_producers
 from threeages.export.int8 import equalize
-from threeages.export.to_onnx import Faces, Parity, create_int8, export_onnx
+from threeages.export.to_onnx import Faces, Parity, collect_faces, create_int8, export_onnx
 from threeages.faces.images import Pixels
 from threeages.inference.runtime import OnnxModel
 from threeages.labels import UNKNOWN
@@ -137,7 +138,9 @@ def test_one_wrong_weight_of_the_int8_form_trips_the_parity_gate(
     assert parity.agreement is not None
     assert parity.agreement < 1
     assert (
-        (parity.accuracy_loss == pytest.approx(1 - parity.agreement)) if known else not parity.accuracy_loss
+        (parity.accuracy_loss == pytest.approx(1 - parity.agreement))
+        if known
+        else (parity.accuracy_loss, parity.loss_error) == (None, None)
     )
 
     monkeypatch.setattr(export, "create_int8", lambda *_: perturb(int8, "head.bias", 2.0))
@@ -177,3 +180,25 @@ def test_weights_of_full_convolutions_have_seven_bits(int8: bytes) -> None:
         top = int(np.abs(stored[producers[name].input[0]].astype(int)).max())
         tops[min(groups, 2)] = max(tops[min(groups, 2)], top)
     assert tops == {1: 64, 2: 127}
+
+
+@pytest.mark.parametrize(
+    ("label", "n", "words"),
+    [
+        (UNKNOWN, 700, "No face that checks the int8 form has a label."),
+        (2, 700, "No face that checks the int8 form is YOUNG or MIDDLE."),
+    ],
+)
+def test_labels_that_measure_no_loss_are_said_before_any_image_is_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, label: int, n: int, words: str
+) -> None:
+    monkeypatch.setattr(export, "open_faces", lambda *_, **__: pytest.fail(caplog.text))
+    rows = Manifest(Path(), tuple(f"{i}.jpg" for i in range(n)), np.full(n, label))
+    with pytest.raises(pytest.fail.Exception, match=words):
+        collect_faces(rows, SIGNATURES["cnn"])
+
+
+def test_too_few_faces_are_said_before_any_image_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "open_faces", lambda *_, **__: pytest.fail("read an image"))
+    with pytest.raises(DataError, match="1 face is too few"):
+        collect_faces(Manifest(Path(), ("a.jpg",), np.zeros(1, dtype=np.int64)), SIGNATURES["cnn"])

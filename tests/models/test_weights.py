@@ -115,7 +115,7 @@ def test_unknown_models_and_options_are_explained() -> None:
         create_classifier(
             replace(SIGNATURES["cnn"], input_size=32), Architecture(options={"kernels": (9,) * 4})
         )
-    with pytest.raises(ConfigError, match="1 dropouts"):
+    with pytest.raises(ConfigError, match="1 dropout"):
         create_classifier(SIGNATURES["attention_cnn"], Architecture(options={"dropouts": (0.1,)}))
 
 

@@ -2,10 +2,11 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from threeages.data.manifest import load_manifest
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, DataError
 from threeages.studies import reference as studying
 from threeages.studies.recipes import RECIPES, create_recipe
 from threeages.studies.reference import Study, add_rows, run_study, summarize
@@ -100,3 +101,45 @@ def test_pretrained_weights_go_to_the_models_that_have_them(plan: Study) -> None
     assert {name for name, weights in found.items() if weights == "weights"} == {
         name for name in studying.RECIPES if "resnet50" in name or "mobilenet" in name
     }
+
+
+@pytest.mark.parametrize(
+    ("labels", "only", "words"),
+    [
+        (-1, None, "None of 120 rows has a label"),
+        (2, None, "Every labelled row is OLD"),
+        (None, ("source", "film"), "No row has source=film"),
+    ],
+)
+def test_labels_are_checked_before_the_first_training(
+    plan: Study,
+    monkeypatch: pytest.MonkeyPatch,
+    labels: int | None,
+    only: tuple[str, str] | None,
+    words: str,
+) -> None:
+    monkeypatch.setattr(studying, "run_training", lambda *_, **__: pytest.fail("trained"))
+    manifest = plan.manifest
+    if labels is not None:
+        manifest = replace(manifest, labels=np.full(len(manifest), labels))
+    with pytest.raises(DataError, match=words):
+        run_study(replace(plan, manifest=manifest, only=only))
+
+
+def test_too_few_identities_for_a_study_name_no_number_of_folds(
+    plan: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studying, "run_training", lambda *_, **__: pytest.fail("trained"))
+    few = plan.manifest.select(range(20))  # four identities
+    with pytest.raises(DataError, match="A study needs identities for 5 folds") as raised:
+        run_study(replace(plan, manifest=few, splits=("identity",)))
+    assert "--folds" not in str(raised.value)
+
+
+def test_rows_that_only_are_evaluated_need_a_label(plan: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studying, "run_training", lambda *_, **__: pytest.fail("trained"))
+    sets = tuple("film" if i % 3 else "other" for i in range(len(plan.manifest)))
+    labels = np.where(np.asarray(sets) == "other", -1, plan.manifest.labels)
+    manifest = replace(plan.manifest, labels=labels, columns=plan.manifest.columns | {"source": sets})
+    with pytest.raises(DataError, match=r"None of .* of the random split has a label"):
+        run_study(replace(plan, manifest=manifest, only=("source", "other")))

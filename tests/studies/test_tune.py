@@ -1,12 +1,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from PIL import Image
 
 from threeages.data.manifest import load_manifest
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, DataError
 from threeages.studies.recipes import create_recipe
 from threeages.studies.tune import FILTERS, Search, run_search, suggest
 from threeages.training.config import TrainConfig
@@ -50,3 +51,16 @@ def test_a_recipe_that_is_none_is_explained(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"model": "cnn", "colour": 1}')
     with pytest.raises(ConfigError, match="colour"):
         create_recipe(str(tmp_path / "r.json"))
+
+
+@pytest.mark.parametrize(
+    ("label", "words"), [(-1, "None of 120 rows has a label"), (0, "Every labelled row is YOUNG")]
+)
+def test_labels_are_checked_before_the_first_trial(
+    faces_csv: Path, tmp_path: Path, label: int, words: str
+) -> None:
+    manifest = load_manifest(faces_csv)
+    manifest = replace(manifest, labels=np.full(len(manifest), label))
+    with pytest.raises(DataError, match=words):
+        run_search(Search(manifest, tmp_path / "out", TrainConfig(input_size=96, epochs=1), 1))
+    assert not (tmp_path / "out").exists()

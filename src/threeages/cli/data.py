@@ -13,7 +13,7 @@ from threeages.cli.options import (
     RootFolder,
     name_value_option,
 )
-from threeages.errors import MissingDependencyError
+from threeages.errors import MissingDependencyError, format_count
 
 DIGEST_SIDE = 32  # pixels of the cached images; a split needs only the digests of the full ones
 
@@ -90,7 +90,7 @@ def import_(
     counts = ", ".join(f"{name} {int((rows == i).sum()):,}" for i, name in enumerate(AGE_GROUPS))
     unlabelled = int((rows == UNKNOWN).sum())
     counts += f", no label {unlabelled:,}" if unlabelled else ""
-    typer.echo(f"{out}: {len(result.manifest):,} rows ({result.kind}): {counts}")
+    typer.echo(f"{out}: {format_count(len(result.manifest), 'row')} ({result.kind}): {counts}")
     for reason, count in result.excluded.items():
         typer.echo(f"  excluded: {reason} {count:,}")
     for note in result.notes:
@@ -115,14 +115,16 @@ def merge(
     parts = {path.stem: load_manifest(path, need_label=False) for path in manifests}
     merged = merge_manifests(parts)
     save_manifest(merged, out, provenance={"sources": [str(path) for path in manifests]})
-    typer.echo(f"{out}: {len(merged):,} rows")
+    typer.echo(f"{out}: {format_count(len(merged), 'row')}")
     for name, part in parts.items():
         found = part.identities()
-        known = "one identity per image" if found is None else f"{len(set(found.tolist())):,} identities"
-        typer.echo(f"  {name} {len(part):,} rows, {known}")
+        known = "one identity per image"
+        if found is not None:
+            known = format_count(set(found.tolist()), "identity", "identities")
+        typer.echo(f"  {name} {format_count(len(part), 'row')}, {known}")
     for source, count in count_sources(merged).items():
         terms = find_terms(source)
-        typer.echo(f"  source {source} {count:,} rows: {terms.use} ({terms.terms})")
+        typer.echo(f"  source {source} {format_count(count, 'row')}: {terms.use} ({terms.terms})")
 
 
 @data_app.command()
@@ -163,14 +165,16 @@ def split(
 
     Near duplicates are compressed, resized, brightened, grey, mirrored or cropped copies.
     """
+    from threeages.cli.output import print_notes
     from threeages.data.cache import open_cache, open_near_duplicates
-    from threeages.data.checks import check_split
+    from threeages.data.checks import check_split, describe_ages, describe_groups
     from threeages.data.manifest import load_manifest
     from threeages.data.split import create_split
     from threeages.labels import AGE_GROUPS
 
     rows = load_manifest(manifest, root=root, allow_empty=True)
     check_split(rows, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
+    print_notes(describe_ages(rows))
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
     parts = create_split(
         rows, cache.digests, mode, fold=fold, folds=folds, seed=seed,  # type: ignore[arg-type]
@@ -181,6 +185,10 @@ def split(
         shares = ((labels == i).sum() / max(len(labels), 1) for i in range(len(AGE_GROUPS)))
         text = "  ".join(f"{group} {share:.4f}" for group, share in zip(AGE_GROUPS, shares, strict=True))
         typer.echo(f"{name:10} {len(labels):>7,} rows  {text}")
+    for name in ("train", "validation", "test") if mode == "identity" else ("train", "test"):
+        if len(side := getattr(parts, name)):
+            where = f" of fold {fold}" if mode == "identity" else ""
+            print_notes(describe_groups(rows.labels[side], f"{name} row{where}"))
     typer.echo(f"{parts.leaked_duplicates:,} test images are exact duplicates of train images (leakage)")
     typer.echo(f"{parts.leaked_near_duplicates:,} more are near duplicates of train images")
     if mode == "random":

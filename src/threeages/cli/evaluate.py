@@ -1,11 +1,13 @@
 """Commands that evaluate: evaluate, compare, thresholds and card."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from threeages.cli.hints import Options, fit_text, list_options
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import (
     ModelName,
@@ -45,13 +47,13 @@ def evaluate(
     name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
     table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
 ) -> None:
-    """Evaluate a model on a manifest, or predictions on disk; exit code 1 when an image failed.
+    """Evaluate a model on a manifest, or predictions on disk; exit code 1 where an image cannot be read.
 
     Writes metrics with intervals, predictions, pictures and report.html to a folder.
     """
-    from threeages.evaluation.predictions import is_predictions
+    from threeages.errors import format_count
+    from threeages.evaluation.predictions import ANSWERED, is_predictions
     from threeages.evaluation.report import add_result, write_report
-    from threeages.inference.records import OK
 
     inputs = [run if (run := path / "predictions.csv").is_file() else path for path in inputs]
     if all(map(is_predictions, inputs)):
@@ -63,7 +65,9 @@ def evaluate(
     if table:
         add_result(result, table, name or out.name)
     print_evaluation(result, out)
-    if any(status != OK for status in found.status):
+    failed = sum(status not in ANSWERED for status in found.status)
+    if failed:
+        typer.echo(f"{failed:,} of {format_count(len(found), 'image')} could not be read or used.", err=True)
         raise typer.Exit(1)
 
 
@@ -87,16 +91,17 @@ def _predict(
     """What the model predicts on the manifest, which must be the only input."""
     import numpy as np
 
+    from threeages.data.checks import check_age_groups
     from threeages.data.manifest import find_rows, read_manifest
-    from threeages.errors import DataError
+    from threeages.errors import DataError, format_count
     from threeages.evaluation.collect import predict_table
     from threeages.evaluation.predictions import is_predictions
 
     if len(inputs) > 1:
         other = next(path for path in inputs if not is_predictions(path))
         raise DataError(
-            f"{len(inputs)} inputs were given, and not all of them are predictions: {other} has no columns "
-            "of probabilities.",
+            f"{format_count(inputs, 'input')} were given, and not all of them are predictions: {other} has "
+            "no columns of probabilities.",
             hint="Give one manifest, or predictions csv alone. To join manifests: threeages data merge.",
         )
     if inputs[0].is_dir():
@@ -106,6 +111,11 @@ def _predict(
     if only:
         rows = rows.select(find_rows(rows.columns, *only, np.arange(len(rows))))
     _show_invalid(faults)
+    if not len(rows):
+        raise DataError(
+            f"{inputs[0]} has no row that can be used.", hint="At least one row needs a path and a label."
+        )
+    check_age_groups(rows, np.arange(len(rows)), least=1)
     _show_missing(rows)
     return predict_table(open_predictor(model, no_detect), rows, faults, watch=watch)
 
@@ -116,9 +126,15 @@ def _read_labelled(folder: Path) -> "tuple[Manifest, list[InvalidRow]]":
     from threeages.data.sources import read_source
 
     found = read_source(str(folder))
-    print_notes(found.notes)
+    print_notes(fit_text(note, "threeages evaluate", _list_options()) for note in found.notes)
     show_passed_over(found.passed_over)
     return found.manifest, []
+
+
+def _list_options() -> Options:
+    from threeages.cli.main import list_commands
+
+    return list_options(list_commands())
 
 
 def _show_invalid(invalid: Sequence["InvalidRow"]) -> None:
@@ -142,7 +158,7 @@ def _show_missing(rows: "Manifest") -> None:
     if not missing:
         return
     message = f"{len(missing):,} of {len(rows):,} images are missing, first {missing[0]}."
-    hint = f"Paths are relative to {rows.root}; --root names another folder."
+    hint = f"Paths are relative to {rows.root}. Name another folder with --root."
     if len(missing) == len(rows):
         raise DataError(message, hint=hint)
     typer.echo(f"{message} {hint}", err=True)
@@ -156,6 +172,7 @@ def thresholds(
     """Measure the confidence for each target error rate, and the size of prediction sets by coverage."""
     from dataclasses import asdict
 
+    from threeages.evaluation.evaluate import describe_labels
     from threeages.evaluation.thresholds import measure_thresholds
     from threeages.files import write_json
     from threeages.inference.runtime import OnnxModel, replace_signature
@@ -169,7 +186,7 @@ def thresholds(
     typer.echo(
         f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over identities"
     )
-    print_notes(table.provenance.notes())
+    print_notes((*table.provenance.notes(), *describe_labels(table)))
     print_rows(
         ["target error rate", "confidence threshold", "coverage", "selective risk"],
         [
@@ -238,7 +255,15 @@ def compare(
     print_notes(join_provenance(table.provenance for _, table in tables).notes())
     rows = []
     for item in found:
-        cells = [f"{item.metrics[name]:.4f}  {d:+.4f} [{low:+.4f}, {high:+.4f}]"
-                 for name in METRICS for d, low, high in [item.differences[name]]]  # fmt: skip
+        cells = [_format_difference(item.metrics[name], *item.differences[name]) for name in METRICS]
         rows.append([item.name, *cells])
     print_rows(["run", *METRICS], rows)
+
+
+def _format_difference(value: float, difference: float, low: float, high: float) -> str:
+    """A metric, and its difference from the baseline with the interval where there is one."""
+    if not math.isfinite(value):
+        return "not defined"
+    if not math.isfinite(low):
+        return f"{value:.4f}  {difference:+.4f}"
+    return f"{value:.4f}  {difference:+.4f} [{low:+.4f}, {high:+.4f}]"

@@ -81,11 +81,11 @@ def flush_output() -> None:
     sys.stdout.flush()
 
 
-def end_with(error: ThreeAgesError) -> SystemExit:
+def end_with(message: str) -> SystemExit:
     """Say on stderr what went wrong, and return the exit that belongs to it."""
     _release(sys.stdout)
     with suppress(OSError):  # it may go into a file on the same disk
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"Error: {message}", err=True)
     _release(sys.stderr)
     return SystemExit(2)
 

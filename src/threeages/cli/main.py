@@ -9,6 +9,7 @@ import typer
 from threeages.cli.data import data_app
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
+from threeages.cli.hints import find_command, fit_error, list_options
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.studies import cross_source, ensemble, study, tune
 from threeages.cli.train import distill, export, train
@@ -50,17 +51,17 @@ def main() -> None:
     try:
         _run()
     except ThreeAgesError as error:
-        raise end_with(error) from None
+        raise end_with(_fit_error(error)) from None
     except BrokenPipeError:  # `threeages predict ... | head`
         sys.stderr.close()
         raise SystemExit(1) from None
     except (OSError, MemoryError) as error:
-        raise end_with(translate_error(error)) from None
+        raise end_with(_fit_error(translate_error(error))) from None
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(error.name or "")
         if extra is None:
             raise
-        raise end_with(MissingDependencyError(error.name or "", extra)) from None
+        raise end_with(str(MissingDependencyError(error.name or "", extra))) from None
 
 
 def _run() -> None:
@@ -70,6 +71,12 @@ def _run() -> None:
     except SystemExit:
         flush_output()
         raise
+
+
+def _fit_error(error: ThreeAgesError) -> str:
+    """The message of an error, whose hint names only options that the given command has."""
+    options = list_options(list_commands())
+    return fit_error(error, find_command(sys.argv[1:], options), options)
 
 
 def list_commands() -> dict[str, Any]:

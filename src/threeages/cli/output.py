@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from threeages.errors import format_count
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -106,7 +108,9 @@ def _console() -> "Console":
 def print_evaluation(result: "Evaluation", out: Path) -> None:
     """Every metric with its interval, the warnings that belong beside them, and where the report is."""
     failed = ", ".join(f"{status} {count:,}" for status, count in result.failed.items())
-    typer.echo(f"{result.n:,} images scored, {result.n_failed:,} not{f' ({failed})' if failed else ''}")
+    typer.echo(
+        f"{format_count(result.n, 'image')} scored, {result.n_failed:,} not{f' ({failed})' if failed else ''}"
+    )
     print_notes(result.notes)
     for name, value in result.metrics.items():
         bounds = result.intervals.get(name)

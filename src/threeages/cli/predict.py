@@ -21,6 +21,7 @@ from threeages.cli.output import (
     start_training,
     watch,
 )
+from threeages.errors import format_count
 
 if TYPE_CHECKING:
     from threeages.inference.video import TrackedFace
@@ -91,7 +92,7 @@ def predict(
     for writer in pictures:
         typer.echo(writer.close(), err=True)
     if failed:
-        typer.echo(f"{failed} of {read} images could not be read.", err=True)
+        typer.echo(f"{failed} of {format_count(read, 'image')} could not be read.", err=True)
         raise typer.Exit(1)
 
 
@@ -134,7 +135,7 @@ def video(
         predictor = open_predictor(model, False, max_error, coverage, device)
         found = _write_tracks(track_faces(opened, predictor, name=hide_password(source), out=out), jsonl)
     if not found:
-        typer.echo(f"No face was found in {opened.read:,} frames.", err=True)
+        typer.echo(f"No face was found in {format_count(opened.read, 'frame')}.", err=True)
     if opened.problem:
         typer.echo(opened.problem, err=True)
         raise typer.Exit(1)

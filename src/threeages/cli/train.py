@@ -18,7 +18,7 @@ from threeages.cli.options import (
     Terms,
     parse_weighted,
 )
-from threeages.cli.output import print_evaluation, start_training
+from threeages.cli.output import print_evaluation, show_log, start_training
 from threeages.cli.settings import with_settings
 from threeages.training.config import DistillConfig, TrainConfig
 
@@ -163,6 +163,7 @@ def export(
         model.signature = replace(model.signature, temperature=temperature)
     faces = None
     if int8:
+        show_log()
         rows = load_manifest(int8, root=root, need_label=False)
         faces = collect_faces(rows, model.signature, cache_dir)
     parity = export_onnx(model, out, faces)
@@ -170,7 +171,7 @@ def export(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB, largest difference from torch {parity.difference:.1e}"
     )
     if parity.agreement is not None:
-        typer.echo(
-            f"In int8 {parity.agreement:.2%} of the predictions are torch's; accuracy lost: "
-            f"{parity.accuracy_loss:.2%} (error {parity.loss_error:.2%})."
-        )
+        lost = "not measured, as no face has a label"
+        if parity.accuracy_loss is not None:
+            lost = f"{parity.accuracy_loss:.2%} (error {parity.loss_error:.2%})"
+        typer.echo(f"In int8 {parity.agreement:.2%} of the predictions are torch's; accuracy lost: {lost}.")

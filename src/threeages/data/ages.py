@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-MAX_AGE = 130.0  # years; a larger number is no age
+MAX_AGE = 122.0  # years, the oldest age on record; a larger number is no age
+NOT_GIVEN = frozenset({"", "-", "?", "na", "n/a", "nan", "none", "null", "unknown"})  # cells without an age
 
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _POINT = re.compile(r"\d+(\.\d+)?")
@@ -48,6 +49,20 @@ def parse_ages(text: str) -> Ages | None:
     plain = re.sub(r"(?<=\d)_(?=\d)", "-", text.casefold()).replace("_", " ")
     ages = _parse(re.sub(r"^age[sd]?[ :=-]*", "", " ".join(plain.split())))
     return ages if ages and 0 <= ages.low <= ages.high <= MAX_AGE else None
+
+
+def parse_years(text: str) -> float | None:
+    """A single age in years, a number with a decimal point; None for any other text and beyond MAX_AGE."""
+    try:
+        years = float(text)
+    except ValueError:
+        return None
+    return years if 0 <= years <= MAX_AGE else None  # NaN is not
+
+
+def is_no_age(text: str) -> bool:
+    """Whether a cell of ages holds something that is no single age, such as '-3', 'inf', '150' or 'old'."""
+    return text.casefold() not in NOT_GIVEN and parse_years(text) is None
 
 
 def read_interval(low: str, high: str) -> Ages | None:

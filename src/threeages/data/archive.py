@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import platformdirs
 
-from threeages.errors import DataError
+from threeages.errors import DataError, describe_cause
 from threeages.files import check_room, find_leftovers, name_part, write_error
 
 logger = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ def _check_size(source: Path, size: int) -> None:
 
 def _damaged(source: Path, error: Exception) -> DataError:
     kind = "tar" if _is_tar(source) else "zip"
-    return DataError(f"{source} is a damaged {kind}: {error}.", hint="Download it again.")
+    return DataError(f"{source} is a damaged {kind}: {describe_cause(error)}.", hint="Download it again.")
 
 
 def _unsafe(source: Path, what: str) -> DataError:

@@ -18,7 +18,7 @@ from threeages.data.duplicates import SIDE, NearDuplicates, create_thumbnail, fi
 from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.data.stored import PART, PIXELS_FILE, PIXELS_FOLDER
-from threeages.errors import DataError, ImageError
+from threeages.errors import DataError, ImageError, describe_cause
 from threeages.faces.crop import whole_image
 from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image, pixel_digest
@@ -156,7 +156,7 @@ def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
         if (free := shutil.disk_usage(part).free) < need * 1.05:
             raise DataError(
                 f"The pixel cache needs {need / 1e9:.2f} GB; {part.parent} has {free / 1e9:.2f} GB free.",
-                hint="Make room, or name another folder with --cache-dir.",
+                hint="Make room. Or name another folder with --cache-dir.",
             )
         _fill(manifest, shape, part, workers)
         part.replace(place)
@@ -164,8 +164,8 @@ def _build(manifest: Manifest, shape: Shape, place: Path, workers: int) -> None:
         if place.exists():  # another process built the same cache first
             return
         raise DataError(
-            f"Cannot write the pixel cache in {place.parent}: {error.strerror or error}.",
-            hint="Name another folder with --cache-dir.",
+            f"Cannot write the pixel cache in {place.parent}: {describe_cause(error)}.",
+            hint="Make it a folder you may write to. Or name another one with --cache-dir.",
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

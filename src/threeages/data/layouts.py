@@ -13,7 +13,7 @@ from threeages.data.manifest import manifest_root, read_table
 from threeages.data.sets.layout import Files
 from threeages.data.sets.registry import SETS, find_layout
 from threeages.data.sourcerows import SourceRows
-from threeages.errors import DataError
+from threeages.errors import DataError, format_count
 from threeages.faces.folders import FoundFiles, find_images
 
 ALLOWED = (
@@ -65,7 +65,8 @@ def _read_plain(
     if numbered:
         return _with_passed_over(_read_age_folders(walked.images, folder, numbered), walked)
     raise DataError(
-        f"{folder} has no known layout; it holds {len(walked.images)} images and {len(tables)} csv files.",
+        f"{folder} has no known layout; it holds {format_count(walked.images, 'image')} and "
+        f"{format_count(tables, 'csv file')}.",
         hint=_name_folders(walked.images, folder) + ALLOWED,
     )
 
@@ -109,8 +110,8 @@ def _read_kaggle(table: Path, images: list[Path]) -> SourceRows:
     missing = [row["ID"] for row in raw if row["ID"] not in names]
     if missing:
         raise DataError(
-            f"{folder.parent} is half-downloaded: {len(missing)} of {len(raw)} images that {table.name} "
-            f"lists are missing, such as {', '.join(missing[:3])}.",
+            f"{folder.parent} is half-downloaded: {len(missing)} of {format_count(raw, 'image')} that "
+            f"{table.name} lists are missing, such as {', '.join(missing[:3])}.",
             hint="Download or extract the set again.",
         )
     rows = [

@@ -14,7 +14,7 @@ from threeages.csvfiles import CsvTable, Row, format_rows, read_csv
 from threeages.data.ages import plain_age
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.paths import path_inside, root_hint
-from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
+from threeages.errors import DataError, MissingDependencyError, ThreeAgesError, describe_cause, format_count
 from threeages.files import format_json, write_together
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
@@ -144,7 +144,7 @@ def load_manifest(
         lines = "\n".join(f"  line {f.line}: {f.path!r}: {f.status}: {f.message}" for f in invalid[:5])
         more = f"\n  and {len(invalid) - 5} more" if len(invalid) > 5 else ""
         raise DataError(
-            f"{path} has {len(invalid)} rows that cannot be used:\n{lines}{more}",
+            f"{path} has {format_count(invalid, 'row')} that cannot be used:\n{lines}{more}",
             hint=_correct_hint([row.path for row in invalid if row.status == "outside_root"]),
         )
     if not len(manifest):
@@ -229,10 +229,12 @@ def _read_parquet(path: Path) -> CsvTable:
         table = parquet.read_table(path, page_checksum_verification=True)
     except OSError as error:
         raise DataError(
-            f"Cannot read {path}: {error}.", hint="Check the path and its permissions."
+            f"Cannot read {path}: {describe_cause(error)}.", hint="Check the path and its permissions."
         ) from error
     except arrow.ArrowException as error:
-        raise DataError(f"{path} is not a parquet file: {error}.", hint="Write it again.") from error
+        raise DataError(
+            f"{path} is not a parquet file: {describe_cause(error)}.", hint="Write it again."
+        ) from error
     rows = [{k: "" if v is None else str(v).strip() for k, v in row.items()} for row in table.to_pylist()]
     return CsvTable(tuple(table.column_names), tuple(rows), tuple(range(2, len(rows) + 2)))
 
@@ -266,7 +268,7 @@ def _check_path(name: str, inside: str | None, base: Path, seen: set[str]) -> Re
     if inside is None:
         return (
             "outside_root",
-            f"The path leaves {base}. Allowed: paths inside it; --root names another folder.",
+            f"The path leaves {base}. Allowed: paths inside it.",
         )
     if inside in seen:
         return "duplicate_row", "The path stands in an earlier row too; that one counts."

@@ -52,8 +52,11 @@ def root_hint(outside: Sequence[str]) -> str:
     if folder and Path(folder).is_dir():
         return f"If the images lie there, give --root '{folder}'."
     if folder:
-        return f"They lie below '{folder}', which is not here: make them relative, and give --root."
-    return "Paths are relative to the root; --root names another folder."
+        return (
+            f"They lie below '{folder}', which is not here. Make them relative. Name the folder of the "
+            "images with --root."
+        )
+    return "Paths are relative to the root. Name another folder with --root."
 
 
 class FileFinder:

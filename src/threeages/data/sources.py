@@ -29,7 +29,7 @@ from threeages.data.layouts import ALLOWED, MAX_NAMED, read_faces_csv, read_fold
 from threeages.data.manifest import IDENTITY, IDENTITY_ALIASES, Manifest, name_identity, save_manifest
 from threeages.data.paths import FileFinder, path_inside, root_hint
 from threeages.data.sourcerows import BOX, SourceRows
-from threeages.errors import DataError, MissingDependencyError
+from threeages.errors import DataError, MissingDependencyError, describe_cause, format_count
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
 
 _KAGGLE = re.compile(r"kaggle:(?P<handle>[\w.-]+/[\w.-]+(/versions/\d+)?)")
@@ -135,7 +135,7 @@ def read_source(
     usable = _cut_faces(list(rows), found, crops)
     if not usable:
         raise DataError(
-            f"No usable row in {source}; excluded: {dict(found.excluded) or 'nothing'}.",
+            f"No usable row in {source}; excluded: {_list_counts(found.excluded)}.",
             hint=" ".join(rows.notes()) or ALLOWED,
         )
     if identities is not None:
@@ -193,7 +193,7 @@ def _download(handle: str) -> Path:
         return Path(kagglehub.dataset_download(handle)).resolve()
     except Exception as error:  # network, login, quota and disk errors come as many unrelated types
         raise DataError(
-            f"Kaggle did not deliver '{handle}': {error}",
+            f"Kaggle did not deliver '{handle}': {describe_cause(error)}.",
             hint=f"Download the zip by hand from https://www.kaggle.com/datasets/{handle} and give its path.",
         ) from error
 
@@ -278,20 +278,26 @@ class _UsableRows:
         if self.found.unmatched:
             first = next(name for name, _ in self.found.unmatched.most_common())
             notes.append(
-                f"No group has the name {_counts(self.found.unmatched)}; --map '{first}=MIDDLE' gives it one."
+                f"No group has the name {_counts(self.found.unmatched)}. Give it one with "
+                f"--map '{first}=MIDDLE'."
             )
         if self.ranges:
             notes.append(
-                f"More than one group is in {_counts(self.ranges)}: no label, but years to learn from; "
-                "--bounds sets where groups begin."
+                f"More than one group is in {_counts(self.ranges)}: no label, but years to learn from. "
+                "Set where groups begin with --bounds."
             )
         if self.missing:
-            elsewhere = "--root names another folder" if self.finder else "the set is not whole there"
-            notes.append(f"{len(self.missing):,} files are missing, first {self.missing[0]} in "
-                         f"{self.found.root}; {elsewhere}.")  # fmt: skip
+            what = format_count(self.missing, "missing file")
+            elsewhere = "Name another folder with --root." if self.finder else "The set is not whole there."
+            notes.append(
+                f"There {'is' if len(self.missing) == 1 else 'are'} {what}, first {self.missing[0]} in "
+                f"{self.found.root}. {elsewhere}"
+            )
         if self.outside:
-            notes.append(f"{len(self.outside):,} paths leave {self.found.root}, first {self.outside[0]}. "
-                         f"{root_hint(self.outside)}")  # fmt: skip
+            notes.append(
+                f"{format_count(self.outside, 'path leaves', 'paths leave')} {self.found.root}, first "
+                f"{self.outside[0]}. {root_hint(self.outside)}"
+            )
         return notes
 
 
@@ -312,6 +318,10 @@ def _age_cells(row: Row, grouped: Grouped, text: str) -> Row:
 
 def _interval(ages: Ages) -> Row:
     return dict(zip((AGE_LOW, AGE_HIGH), interval_cells(ages), strict=True))
+
+
+def _list_counts(excluded: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in excluded.items()) or "nothing"
 
 
 def _counts(names: Counter[str]) -> str:
@@ -335,7 +345,7 @@ def _join_identities(rows: list[Row], path: Path) -> None:
         known.get(name, known.get(Path(name).stem)) for name in (Path(row["path"]).name for row in rows)
     ]
     if not any(matches):
-        raise DataError(f"{path} names none of the {len(rows)} images.", hint="Its ID is a file name.")
+        raise DataError(f"{path} names none of {format_count(rows, 'image')}.", hint="Its ID is a file name.")
     for row, match in zip(rows, matches, strict=True):
         cells = {name: (match or {}).get(name, "") for name in table.columns}
         row |= rename_reserved(cells, key, who) | {IDENTITY: cells[who]}

@@ -1,5 +1,6 @@
 """Train, validation and test rows: random as in the reference study, by identity or by source."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from threeages.data.columns import SOURCE
 from threeages.data.duplicates import NearDuplicates, Pairs, link_rows
 from threeages.data.manifest import IDENTITY, Manifest
-from threeages.errors import ConfigError, DataError, MissingDependencyError
+from threeages.errors import ConfigError, DataError, MissingDependencyError, format_count
 
 Rows = NDArray[np.int64]
 SplitMode = Literal["random", "identity", "source", "none"]
@@ -110,9 +111,14 @@ def _split_identities(
     if most < folds:
         raise DataError(
             f"The manifest is too small for {folds} folds by identity: it allows at most {most}.",
-            hint=f"Give --folds {most}." if most > 1 else "Add images of more identities.",
+            hint=f"Add images of more identities.{f' Or give --folds {most}.' if most > 1 else ''}",
         )
     rest, test = _take_part(labels, members, everything, fold, folds, seed)
+    if not len(test):
+        raise DataError(
+            f"Fold {fold} of {folds} has no test row.",
+            hint="Add images of more identities. Fewer --folds may do. Another --seed may do.",
+        )
     return *_split_validation(labels, members, rest, f"Fold {fold} of {folds}", seed), test
 
 
@@ -145,11 +151,19 @@ def _split_validation(labels: Rows, members: Rows, rest: Rows, name: str, seed: 
     parts = min(VALIDATION_PARTS, _count_parts(labels, linked, rest)) if len(rest) else 0
     if parts < 2:
         raise DataError(
-            f"{name} leaves {len(np.unique(linked[rest]))} identities in {len(rest)} "
-            "images; train and validation rows need at least 2 identities, and 2 images of one age group.",
-            hint="Add images of more identities, or give more --folds.",
+            f"{name} leaves {format_count(len(np.unique(linked[rest])), 'identity', 'identities')} in "
+            f"{format_count(len(rest), 'image')}; train and validation rows need at least 2 identities, and "
+            "2 images of one age group.",
+            hint="Add images of more identities. Or give more --folds.",
         )
-    return _take_part(labels, members, rest, 0, parts, seed)
+    train, validation = _take_part(labels, members, rest, 0, parts, seed)
+    for side, rows in {"train": train, "validation": validation}.items():
+        if not len(rows):
+            raise DataError(
+                f"{name} leaves no {side} row.",
+                hint="Add images of more identities. Fewer --folds may do. Another --seed may do.",
+            )
+    return train, validation
 
 
 def _count_parts(labels: Rows, identities: Rows, rows: Rows) -> int:
@@ -189,8 +203,10 @@ def _assign_parts(labels: Rows, identities: Rows, parts: int, seed: int) -> Rows
         raise MissingDependencyError("scikit-learn", "train") from error
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     chosen = np.empty(len(labels), dtype=np.int64)
-    for part, (_, taken) in enumerate(splitter.split(labels, labels, identities)):
-        chosen[taken] = part
+    with warnings.catch_warnings():  # of a rare label; the checks of the split say what a side lacks
+        warnings.simplefilter("ignore", UserWarning)
+        for part, (_, taken) in enumerate(splitter.split(labels, labels, identities)):
+            chosen[taken] = part
     return chosen
 
 
@@ -201,9 +217,9 @@ def _merged_identities(manifest: Manifest, images: Rows) -> Rows:
         known = 0 if names is None else int((names != "").sum())
         raise DataError(
             f"A split by identity needs an identity in every row; "
-            f"the column {IDENTITY} has one in {known} of {len(manifest)} rows.",
-            hint="Import with --identities FILE or add the column. A random split (train --split random) "
-            "needs no identities, but its score is too high for new ones.",
+            f"the column {IDENTITY} has one in {known} of {format_count(len(manifest), 'row')}.",
+            hint="Add the column, or run 'threeages data import' with --identities FILE. A random split "
+            "needs no identities, but its score is too high for new ones. Give --split random for that.",
         )
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

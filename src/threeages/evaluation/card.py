@@ -1,5 +1,6 @@
 """A model card in Markdown: what the model is for, and how it scores on which identities."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -138,14 +139,14 @@ def _details(name: str, result: Evaluation) -> Iterator[str]:
     yield _classes(result)
     if result.failed:
         yield "Not scored: " + ", ".join(f"{status} {n:,}" for status, n in result.failed.items()) + "."
-    if result.years:
+    if result.years and math.isfinite(result.years["interval_coverage"]):
         yield f"The 90 % intervals hold the age of {result.years['interval_coverage']:.1%} of the faces."
     yield from (_slice(result, column) for column in SLICES if column in result.slices)
 
 
 def _classes(result: Evaluation) -> str:
     rows = (
-        (name, *(f"{row[k]:.3f}" for k in ("precision", "recall", "f1")), f"{row['support']:,}")
+        (name, *(format_number(row[k]) for k in ("precision", "recall", "f1")), f"{row['support']:,}")
         for name, row in result.per_class.items()
     )
     return markdown_table(("Class", "Precision", "Recall", "F1", "Images"), rows)

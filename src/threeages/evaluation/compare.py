@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from threeages.errors import DataError
+from threeages.errors import DataError, format_count
 from threeages.evaluation import metrics
 from threeages.evaluation.predictions import PredictionTable, load_predictions
 
@@ -45,6 +45,13 @@ def compare_tables(tables: Sequence[tuple[str, PredictionTable]]) -> list[Compar
     base = tables[0][1]
     picked = [np.asarray([found[path] for path in shared]) for found in rows]
     labels, first = base.labels[picked[0]], base.probs[picked[0]]
+    for (name, table), at in zip(tables[1:], picked[1:], strict=True):
+        if differing := np.flatnonzero(table.labels[at] != labels).tolist():
+            raise DataError(
+                f"{name} has another label than {tables[0][0]} for {format_count(differing, 'image')}, first "
+                f"{shared[differing[0]]}.",
+                hint="Compare predictions on one manifest.",
+            )
     known = base.identities()
     identities = None if known is None else known[picked[0]]
     return [

@@ -2,22 +2,24 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.checks import describe_ages, find_groups
 from threeages.data.columns import AGE_HIGH, AGE_LOW
-from threeages.data.manifest import IDENTITY
-from threeages.errors import DataError
+from threeages.data.manifest import IDENTITY, Manifest
+from threeages.errors import DataError, format_count
 from threeages.evaluation import metrics
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.selective import compute_risk_coverage
 from threeages.inference.records import OK
-from threeages.labels import UNKNOWN
+from threeages.labels import AGE_GROUPS, UNKNOWN
 
 NO_LABEL = "no_label"  # counted with the failed rows: the model answered, but no label is known
 NOT_GIVEN = "(not given)"
@@ -52,11 +54,12 @@ class Evaluation:
     risk_coverage: list[dict[str, float]]
     years: dict[str, float] | None
     provenance: Provenance = field(default_factory=Provenance)
+    label_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Warnings to show wherever a metric is shown, such as that of a random split."""
-        return self.provenance.notes()
+        """Warnings to show wherever a metric is shown, such as that of a random split or an absent class."""
+        return (*self.provenance.notes(), *self.label_notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the metrics at top level; None where a metric is not defined."""
@@ -90,7 +93,7 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
     if not len(rows):
         counts = ", ".join(f"{k}: {v}" for k, v in failed.items()) or "the table is empty"
         raise DataError(
-            f"None of the {len(table)} predictions can be scored ({counts}).",
+            f"None of {format_count(len(table), 'prediction')} can be scored ({counts}).",
             hint=f"At least one row needs a label and the status '{OK}'.",
         )
     labels, probs = table.labels[rows], table.probs[rows]
@@ -111,7 +114,27 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
         risk_coverage=compute_risk_coverage(labels, probs),
         years=_evaluate_years(table, rows, identities, resamples, seed),
         provenance=table.provenance,
+        label_notes=tuple(describe_labels(table)),
     )
+
+
+def describe_labels(table: PredictionTable) -> Iterator[str]:
+    """What the labels of a table leave open, a sentence each: absent classes, images twice, odd ages."""
+    rows = np.flatnonzero(table.scored())
+    groups = find_groups(table.labels[rows])
+    if len(groups) == 1:
+        yield (
+            f"Every scored image is {groups[0]}: balanced accuracy, macro F1 and kappa are not defined, "
+            "and no other age group is measured."
+        )
+    elif len(groups) < len(AGE_GROUPS):
+        absent = next(name for name in AGE_GROUPS if name not in groups)
+        yield f"No scored image is {absent}: balanced accuracy and macro F1 are means over the other two."
+    twice = len(table) - len(set(table.paths))
+    if twice:
+        verb = "repeats" if twice == 1 else "repeat"
+        yield f"{format_count(twice, 'row')} {verb} the path of another row, and every row counts."
+    yield from describe_ages(Manifest(Path(), table.paths, table.labels, table.columns))
 
 
 def _evaluate_years(

@@ -23,11 +23,11 @@ def summarize(labels: ArrayLike, probs: ArrayLike) -> dict[str, float]:
     """Every metric by name, of labels `(n,)` and probs `(n, 3)`.
 
     - `accuracy`: share of rows whose most probable class is the label
-    - `balanced_accuracy`, `f1_macro`: mean recall and mean F1 over the classes that occur among the labels
+    - `balanced_accuracy`, `f1_macro`: mean recall and mean F1 over the classes that occur among the labels;
+      NaN where that is one class alone
     - `mae_bins`: mean distance between prediction and label in age groups, 0 to 2
     - `within_one`: share of rows at most one age group off
-    - `qwk`: quadratic weighted kappa (Cohen 1968), -1 to 1; NaN where labels and predictions are all of one
-      and the same class
+    - `qwk`: quadratic weighted kappa (Cohen 1968), -1 to 1; NaN where the labels are all of one class
     - `nll`: mean negative log-likelihood of the labels in nats, probabilities clipped at 1e-7
     - `brier`: mean squared distance to the one-hot label, summed over the classes (Brier 1950), 0 to 2
     - `ece`: expected calibration error, the mean |confidence - accuracy| over 15 bins of confidence of equal
@@ -52,13 +52,21 @@ def confusion_matrix(labels: ArrayLike, probs: ArrayLike) -> NDArray[np.int64]:
 
 
 def per_class(labels: ArrayLike, probs: ArrayLike) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and support of each class by name; 0 where a metric has no rows."""
+    """Precision, recall, F1 and support of each class by name.
+
+    NaN where a metric is not defined: recall and F1 of a class without a label, precision of one that is
+    never predicted.
+    """
     confusion = confusion_matrix(labels, probs).astype(np.float64)
     hits, actual, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    nothing = np.full(CLASSES, np.nan)
     precision, recall, f1 = (
-        _ratio(hits, predicted),
-        _ratio(hits, actual),
-        _ratio(2 * hits, actual + predicted),
+        np.divide(part, whole, out=nothing.copy(), where=known > 0)
+        for part, whole, known in (
+            (hits, predicted, predicted),
+            (hits, actual, actual),
+            (2 * hits, actual + predicted, actual),
+        )
     )
     return {
         name: {
@@ -199,13 +207,14 @@ def _from_sums(sums: Floats) -> dict[str, Floats]:
     observed = (confusion * distance**2).sum(axis=(1, 2))
     kappa = 1 - np.divide(observed, by_chance, out=np.full_like(count, np.nan), where=by_chance > 0)
     present = actual > 0
+    classes = np.where(present.sum(axis=1) > 1, present.sum(axis=1), np.nan)  # one alone is no mean
     return {
         "accuracy": hits.sum(axis=1) / count,
-        "balanced_accuracy": _ratio(hits, actual).sum(axis=1) / present.sum(axis=1),
-        "f1_macro": (_ratio(2 * hits, actual + predicted) * present).sum(axis=1) / present.sum(axis=1),
+        "balanced_accuracy": _ratio(hits, actual).sum(axis=1) / classes,
+        "f1_macro": (_ratio(2 * hits, actual + predicted) * present).sum(axis=1) / classes,
         "mae_bins": (confusion * distance).sum(axis=(1, 2)) / count,
         "within_one": (confusion * (distance <= 1)).sum(axis=(1, 2)) / count,
-        "qwk": kappa,
+        "qwk": np.where(np.isfinite(classes), kappa, np.nan),
         "nll": sums[:, _CELLS] / count,
         "brier": sums[:, _CELLS + 1] / count,
         "ece": np.abs(sums[:, _CELLS + 2 :]).sum(axis=1) / count,

@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.csvfiles import CsvTable, read_csv
+from threeages.data.ages import parse_years
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.manifest import IDENTITY, find_rows, name_identity, rename_columns
 from threeages.errors import DataError
 from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
 from threeages.files import write_text
-from threeages.inference.records import OK
+from threeages.inference.records import ABSTAINED, OK
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
 NO_ANSWER = "no_answer"  # status of a row that has no probabilities in a file without a status column
+ANSWERED = frozenset({OK, NO_ANSWER, *ABSTAINED})  # statuses of an image that could be read
 PROB_COLUMNS = tuple(f"prob_{name.lower()}" for name in AGE_GROUPS)
 OWN_COLUMNS = ("path", "label", "status", "age_group", *PROB_COLUMNS, "confidence")
 AGE_COLUMNS = {  # column and the field of a record that it holds
@@ -68,9 +70,11 @@ class PredictionTable:
         return np.asarray([_number(v) for v in self.columns.get(name, ("",) * len(self))], dtype=np.float64)
 
     def ages(self) -> NDArray[np.float64]:
-        """Age in years float64 `(n,)`; NaN where it is not known, or as a range of ages alone."""
+        """Age in years float64 `(n,)`; NaN where it is not known, not possible, or a range of ages alone."""
+        found = (parse_years(cell) for cell in self.columns.get(AGE, ("",) * len(self)))
+        years = np.asarray([math.nan if age is None else age for age in found], dtype=np.float64)
         ranges = np.isfinite([self.numbers(name) for name in (AGE_LOW, AGE_HIGH)]).any(axis=0)
-        return np.where(ranges, np.nan, self.numbers(AGE))
+        return np.where(ranges, np.nan, years)
 
     def where(self, column: str, value: str) -> "PredictionTable":
         """The rows with a value in a column; DataError where no row has it."""
@@ -140,6 +144,7 @@ def load_predictions(path: Path) -> PredictionTable:
                 raise DataError(f"{row['path']!r} is in line {seen[row['path']]} too.", hint="Keep one.")
             labels.append(label_index(row["label"]) if row["label"] else UNKNOWN)
             status.append(_status(row))
+            _check_years(row)
             probs.append(_probs(row) if status[-1] == OK else (np.nan,) * len(AGE_GROUPS))
         except DataError as error:
             raise DataError(f"{path}, line {line}: {error.message}", hint=error.hint) from error
@@ -197,6 +202,23 @@ def _read_table(path: Path) -> CsvTable:
 
 def _status(row: dict[str, str]) -> str:
     return row.get("status", "") or (OK if any(row[n] for n in PROB_COLUMNS) else NO_ANSWER)
+
+
+def _check_years(row: dict[str, str]) -> None:
+    """Raise DataError where the predicted ages of a row are no numbers, or its interval is reversed.
+
+    The age itself may lie outside: a point and an interval may come from different models.
+    """
+    cells = {name: row[name] for name in AGE_COLUMNS if row.get(name)}
+    values = {name: _number(cell) for name, cell in cells.items()}
+    wrong = [name for name, value in values.items() if not 0 <= value < math.inf]
+    low, high = (values.get(name, math.nan) for name in list(AGE_COLUMNS)[1:])
+    if wrong or low > high:
+        given = ", ".join(f"{name} {cell!r}" for name, cell in cells.items())
+        raise DataError(
+            f"The predicted ages are {given}.",
+            hint="Give years from 0 up, and a low end that is not above the high one, or no ages.",
+        )
 
 
 def _probs(row: dict[str, str]) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
 
-ADVICE = "Expect lower metrics on new identities; measure them with --split identity."
+ADVICE = "Expect lower metrics on new identities; measure them with: threeages train --split identity."
 T = TypeVar("T")
 
 

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from threeages.csvfiles import replace_rows
-from threeages.errors import MissingDependencyError
+from threeages.errors import MissingDependencyError, format_count
 from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
 from threeages.evaluation.predictions import PredictionTable, save_predictions
 from threeages.evaluation.provenance import Provenance, read_provenance
@@ -75,7 +75,8 @@ def _page(result: Evaluation, out: Path, missing: str) -> str:
         summary=escape(_summary(result)),
         warnings="\n".join(f'<p class="warning">{escape(note)}</p>' for note in result.notes),
         metrics=_metrics_table(result),
-        intervals=f"Intervals: bootstrap over {result.units:,} {unit}. Means over classes skip absent ones.",
+        intervals=f"Intervals: bootstrap over {result.units:,} {unit}. Means over classes skip absent "
+        "ones; of one class alone there is none.",
         classes=html_table(
             ("Class", "Precision", "Recall", "F1", "Images"),
             (
@@ -97,7 +98,7 @@ def _metrics_table(result: Evaluation) -> str:
 
 
 def _summary(result: Evaluation) -> str:
-    text = f"{result.n:,} images scored."
+    text = f"{format_count(result.n, 'image')} scored."
     if result.n_failed:
         text += f" {result.n_failed:,} were not, and count in no metric: "
         text += ", ".join(f"{status}: {n:,}" for status, n in result.failed.items()) + "."

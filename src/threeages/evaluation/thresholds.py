@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.errors import DataError
+from threeages.errors import DataError, format_count
 from threeages.evaluation.conformal import (
     compute_interval_margin,
     find_set_threshold,
@@ -100,7 +100,8 @@ def measure_thresholds(table: PredictionTable, *, seed: int = 0) -> ThresholdRep
     count = int(identities.max(initial=-1)) + 1
     if count < MIN_IDENTITIES:
         raise DataError(
-            f"The predictions hold {count} identities with a label and an answer.",
+            f"The predictions hold {format_count(count, 'identity', 'identities')} with a label and an "
+            "answer.",
             hint=f"Thresholds need {MIN_IDENTITIES} or more, named in the column identity.",
         )
     folds = (np.random.default_rng(seed).permutation(count) % FOLDS)[identities]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from threeages.errors import ImageError
+from threeages.errors import ImageError, describe_cause
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[Any]
@@ -111,5 +111,7 @@ def _to_rgb(image: Array, bgr: bool) -> Pixels:
 
 
 def _bad(array: Array, reason: str) -> ImageError:
-    message = f"The array of shape {array.shape} and dtype {array.dtype} cannot be used: {reason}."
+    message = (
+        f"The array of shape {array.shape} and dtype {array.dtype} cannot be used: {describe_cause(reason)}."
+    )
     return ImageError("bad_array", message, hint=f"Give {LAYOUTS}.")

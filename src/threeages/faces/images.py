@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from threeages.errors import ImageError
+from threeages.errors import ImageError, describe_cause
 from threeages.faces.arrays import Array, convert_array, lay_over_white, scale_depth
 from threeages.faces.arrays import Pixels as Pixels
 from threeages.faces.formats import FORMATS, clean_values, open_image, read_deep_colors
@@ -160,9 +160,8 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise ImageError("missing", f"There is no file {path}.", hint="Check the path.") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        why = getattr(error, "strerror", None) or error
         raise ImageError(
-            "missing", f"Cannot read {path}: {why}.", hint="Check its name and rights."
+            "missing", f"Cannot read {path}: {describe_cause(error)}.", hint="Check its name and rights."
         ) from error
 
 
@@ -177,13 +176,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large("too many", max_pixels) from error
     except Exception as error:  # Pillow's parsers raise SyntaxError, struct.error and more on hostile headers
-        message = f"The image header is damaged: {_clause(error)}."
+        message = f"The image header is damaged: {describe_cause(error)}."
         raise ImageError("corrupt", message, hint="Save it again.") from error
-
-
-def _clause(error: Exception) -> str:
-    """The decoder's message, to end a sentence with."""
-    return str(error).strip().rstrip(".") or type(error).__name__
 
 
 def _too_large(size: str, max_pixels: int) -> ImageError:
@@ -215,7 +209,7 @@ def _convert(image: Image.Image, tags: Mapping[int, Any]) -> Pixels:
 def _damaged(error: Exception) -> ImageError:
     status = "truncated" if "truncated" in str(error).lower() else "corrupt"
     hint = "Copy or download it again."
-    return ImageError(status, f"The image data is damaged: {_clause(error)}.", hint=hint)
+    return ImageError(status, f"The image data is damaged: {describe_cause(error)}.", hint=hint)
 
 
 def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
@@ -239,6 +233,6 @@ def _scale(values: Array, tags: Mapping[int, Any]) -> Pixels:
     try:
         scaled = scale_depth(clean_values(values))
     except ValueError as error:
-        message = f"The depth of the image is not known: {error}."
+        message = f"The depth of the image is not known: {describe_cause(error)}."
         raise ImageError("unsupported", message, hint="Save it with 8 bits a channel.") from error
     return 255 - scaled if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else scaled

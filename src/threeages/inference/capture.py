@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import cv2
 import numpy as np
 
-from threeages.errors import DataError
+from threeages.errors import DataError, describe_cause
 from threeages.faces.images import Pixels
 from threeages.inference.container import is_cut_off, lacks_index
 from threeages.inference.live import LiveReader, TimedPixels
@@ -272,7 +272,7 @@ def _check_file(path: Path, source: str) -> None:
     try:
         exists, folder = path.exists(), path.is_dir()
     except (OSError, ValueError) as error:  # a name that is too long, or with a null character
-        raise DataError(f"There is no video {source}: {error}.", hint=HINT) from error
+        raise DataError(f"There is no video {source}: {describe_cause(error)}.", hint=HINT) from error
     if not exists and source.startswith("/dev/"):
         raise DataError(f"There is no device {source}.", hint="On Linux, 'ls /dev/video*' lists cameras.")
     if not exists:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.bundled import ASSETS, check_bundled
-from threeages.errors import ModelError, ThreeAgesError
+from threeages.errors import ModelError, ThreeAgesError, describe_cause
 from threeages.faces.images import Pixels
 from threeages.files import write_bytes
 from threeages.inference.seal import HINT, check_model, seal_model
@@ -41,8 +41,9 @@ class OnnxModel:
         except ThreeAgesError:
             raise
         except Exception as error:  # onnxruntime raises its own unrelated classes
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{path} is no ONNX model, or a damaged one: {reason}", hint=HINT) from error
+            raise ModelError(
+                f"{path} is no ONNX model, or a damaged one: {describe_cause(error)}.", hint=HINT
+            ) from error
         if METADATA_KEY not in metadata:
             raise ModelError(f"{path} carries no threeages signature.", hint=HINT)
         if not checked:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-from threeages.errors import ImageError
+from threeages.errors import ImageError, describe_cause
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -154,8 +154,9 @@ def _read(file: IO[bytes]) -> bytes | ImageError:
             file.seek(0)
         data: Any = file.read()
     except (OSError, ValueError) as error:  # ValueError: it is closed
-        why = str(getattr(error, "strerror", None) or error).rstrip(".")
-        return ImageError("missing", f"Cannot read the file: {why}.", hint="Give an open file.")
+        return ImageError(
+            "missing", f"Cannot read the file: {describe_cause(error)}.", hint="Give an open file."
+        )
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"The read() of a {type(file).__name__} gives {type(data).__name__}, not bytes.")
     return bytes(data)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, format_count
 from threeages.models.heads import DEFAULT_HEADS, HeadSpec
 from threeages.models.network import Backbone, Network, global_pool, init_as_keras
 
@@ -25,7 +25,8 @@ def attention_cnn(
     """
     if len(dropouts) != len(FILTERS):
         raise ConfigError(
-            f"attention_cnn was given {len(dropouts)} dropouts.", hint=f"Give {len(FILTERS)}, one a block."
+            f"attention_cnn was given {format_count(dropouts, 'dropout')}.",
+            hint=f"Give {len(FILTERS)}, one a block.",
         )
     channels = 3
     blocks: list[nn.Module] = []

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, format_count
 from threeages.models.heads import DEFAULT_HEADS, HeadSpec
 from threeages.models.network import Backbone, Network, init_as_keras
 
@@ -30,7 +30,7 @@ def cnn(
     """
     if len(filters) != len(kernels):
         raise ConfigError(
-            f"cnn was given {len(filters)} filters and {len(kernels)} kernels.",
+            f"cnn was given {format_count(filters, 'filter')} and {format_count(kernels, 'kernel')}.",
             hint="Give one of each a block.",
         )
     features, side = _blocks(input_size, filters, kernels)

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from threeages.bundled import ASSETS, check_bundled
-from threeages.errors import ModelError, ThreeAgesError
+from threeages.errors import ModelError, ThreeAgesError, describe_cause, format_count
 from threeages.files import checksum, write_bytes
 from threeages.models.classifier import Classifier
 from threeages.models.registry import Pretrained, find_model
@@ -39,7 +39,7 @@ def load_pretrained(model: Classifier, weights: str | None = None) -> None:
         return
     if pretrained is None:
         raise ModelError(
-            f"{name} is trained from scratch, but --weights was '{weights}'.", hint="Leave --weights out."
+            f"{name} is trained from scratch, but the weights were '{weights}'.", hint="Leave --weights out."
         )
     published = read_weights(find_file(name, Path(weights))) if weights else fetch_weights(name, pretrained)
     own = model.net.features.state_dict()
@@ -48,12 +48,13 @@ def load_pretrained(model: Classifier, weights: str | None = None) -> None:
         _check_values(found, weights or f"of {name}")
         missing, unexpected = model.net.features.load_state_dict(found, strict=False)
     except (RuntimeError, KeyError) as error:  # shapes differ, or what is to be converted is missing
-        raise ModelError(f"The weights do not fit {name}: {error}", hint=HINT) from error
+        raise ModelError(f"The weights do not fit {name}: {describe_cause(error)}.", hint=HINT) from error
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise ModelError(
-            f"The weights are of another architecture than {name}: {len(missing)} are missing, "
-            f"{len(unexpected)} not known ({', '.join([*missing, *unexpected][:3])} ...).",
+            f"The weights are of another architecture than {name}: "
+            f"{format_count(missing, 'tensor')} missing, {len(unexpected)} not known "
+            f"({', '.join([*missing, *unexpected][:3])} ...).",
             hint=HINT,
         )
 
@@ -87,7 +88,8 @@ def find_file(name: str, weights: Path) -> Path:
     if len(found) != 1:
         names = ", ".join(path.name for path in found)
         raise ModelError(
-            f"{weights} holds {len(found)} files {own}*.safetensors{f': {names}' if names else ''}.",
+            f"{weights} holds {format_count(found, 'file')} {own}*.safetensors"
+            f"{f': {names}' if names else ''}.",
             hint=f"One is needed. {HINT}",
         )
     return found[0]
@@ -146,7 +148,7 @@ def digest_weights(name: str, weights: str | None) -> str:
     try:
         return checksum(file)
     except OSError as error:
-        raise ModelError(f"Cannot load the weights {file}: {error.strerror or error}", hint=HINT) from error
+        raise ModelError(f"Cannot load the weights {file}: {describe_cause(error)}.", hint=HINT) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -155,7 +157,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
             note = (file.metadata() or {}).get(ABOUT)
     except Exception as error:  # safetensors raises its own error, OSError or FileNotFoundError
-        raise ModelError(f"Cannot load the weights {path}: {error}", hint=HINT) from error
+        raise ModelError(f"Cannot load the weights {path}: {describe_cause(error)}.", hint=HINT) from error
     return tensors, None if note is None else _check_note(path, tensors, note)
 
 
@@ -198,7 +200,9 @@ def fetch_weights(name: str, pretrained: Pretrained) -> Weights:
     except ThreeAgesError:
         raise
     except Exception as error:  # whatever the hub's client raises without a network
-        raise ModelError(f"Cannot fetch the weights of {name} from the hub: {error}", hint=HINT) from error
+        raise ModelError(
+            f"Cannot fetch the weights of {name} from the hub: {describe_cause(error)}.", hint=HINT
+        ) from error
 
 
 def _fetch_hub(hub: str) -> Weights:

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from threeages import __version__
-from threeages.errors import ThreeAgesError
+from threeages.errors import ThreeAgesError, format_count
 from threeages.inference.occlusion import to_png
 from threeages.inference.records import REJECTION_REASONS, Record
 from threeages.inference.writers import COLUMNS, SET_SEPARATOR, format_records
@@ -154,7 +154,9 @@ def _add_occlusion(app: FastAPI, engine: Engine, reader: Reader) -> None:
         """Covers 64 patches of the face, one at a time, and runs the model on each copy; takes one image."""
         async with reader.images(request) as uploads:
             if len(uploads) > 1:
-                raise RequestError(422, f"The request has {len(uploads)} images.", hint="Send one.")
+                raise RequestError(
+                    422, f"The request has {format_count(uploads, 'image')}.", hint="Send one."
+                )
             found = await engine.explain(uploads[0], face, detect=detect)
         return OcclusionResponse(
             age_group=found.age_group,

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from threeages.errors import describe_cause
 from threeages.server.engine import Upload
 from threeages.server.problems import BusyError, RequestError
 from threeages.server.schemas import MAX_NAME, PredictRequest
@@ -122,7 +123,7 @@ class Reader:
         except MultiPartException as error:
             limits = f"{settings.max_images} files and {settings.max_fields} fields of {FIELD_BYTES} bytes"
             raise RequestError(
-                400, f"The form cannot be used: {error.message}", hint=f"At most {limits}."
+                400, f"The form cannot be used: {describe_cause(error.message)}.", hint=f"At most {limits}."
             ) from None
         return uploads
 
@@ -133,7 +134,9 @@ class Reader:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             where = ".".join(map(str, first["loc"])) or "body"
             hint = 'Send {"images": [{"name": "a.jpg", "data": "<base64>"}]}.'
-            raise RequestError(422, f"The JSON cannot be used: {where}: {first['msg']}.", hint=hint) from None
+            raise RequestError(
+                422, f"The JSON cannot be used: {where}: {describe_cause(first['msg'])}.", hint=hint
+            ) from None
         return [Upload(_clean(item.name, i), _decoded(item.data, i)) for i, item in enumerate(items)]
 
 

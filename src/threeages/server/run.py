@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, describe_cause
 from threeages.server.app import create_app
 from threeages.server.settings import MIB, Settings, count_cores
 from threeages.sessions import AUTO
@@ -138,7 +138,9 @@ def _read_keys(path: Path | None) -> tuple[str, ...]:
     try:
         keys = _split(path.read_text(encoding="utf-8"), "\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Cannot read the API keys in {path}.", hint="Give a text file.") from error
+        raise ConfigError(
+            f"Cannot read the API keys in {path}: {describe_cause(error)}.", hint="Give a text file."
+        ) from error
     if not keys:
         raise ConfigError(f"{path} holds no API key.", hint="Write one a line, at least 16 characters.")
     return keys
@@ -154,5 +156,6 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"Cannot listen on {host} port {port}: {error}.", hint="Give another --host or --port."
+            f"Cannot listen on {host} port {port}: {describe_cause(error)}.",
+            hint="Give another --host or --port.",
         ) from error

@@ -65,4 +65,6 @@ class Settings:
         if "*" in self.cors_origins and self.api_keys:
             errors.append("CORS was opened to every origin although API keys are in use")
         if errors:
-            raise ConfigError("The service's settings are not valid: " + "; ".join(errors) + ".")
+            raise ConfigError(
+                "The service's settings are not valid: " + "; ".join(errors) + ".", hint="Change them."
+            )

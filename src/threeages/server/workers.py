@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from threeages.errors import ModelError
+from threeages.errors import ModelError, describe_cause
 from threeages.faces.process import configure_process
 from threeages.faces.yunet import YuNet
 from threeages.inference.prepare import FacePreparer, PreparedImage
@@ -154,7 +154,7 @@ def _prepare(preparer: FacePreparer, job: Job) -> PreparedImage:
     try:
         return preparer.prepare(job.key, job.data)
     except (MemoryError, Exception) as error:  # OpenCV raises its own class where memory ends
-        message = f"The image cannot be used: {type(error).__name__}. Save it again."
+        message = f"The image cannot be used: {describe_cause(error)}. Save it again."
         return PreparedImage(job.key, status="corrupt", message=message)
 
 

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from threeages.data.cache import PixelCache, open_cache
+from threeages.data.checks import check_age_groups
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.split import Rows
 from threeages.errors import ConfigError
@@ -25,6 +26,7 @@ from threeages.models.classifier import Classifier
 from threeages.training.batches import compute_outputs
 from threeages.training.build import create_data, open_data
 from threeages.training.checkpoint import load_checkpoint
+from threeages.training.checks import plan_split
 from threeages.training.frozen import find_features, gains_by_bfloat16
 from threeages.training.recipes import read_config
 
@@ -52,12 +54,20 @@ def predict_ensemble(
         raise ConfigError(
             f"There is no test-time augmentation '{', '.join(unknown)}'.", hint=f"Allowed: {', '.join(TTA)}."
         )
+    _check_labels(manifest, runs, only)
     caches, rows = _common_rows(manifest, runs, only, cache_dir)
     by_output: dict[str, list[NDArray[np.float32]]] = {}
     for run, cache in zip(runs, caches, strict=True):
         for name, values in _predict_run(manifest, run, cache, tta, rows, cache_dir).items():
             by_output.setdefault(name, []).append(values)
     return answer_table(manifest, rows, {name: np.mean(v, axis=0) for name, v in by_output.items()})
+
+
+def _check_labels(manifest: Manifest, runs: Sequence[Path], only: tuple[str, str] | None) -> None:
+    """Raise DataError, before any image is read, where no test row that is evaluated has a label."""
+    split = plan_split(manifest, read_config(runs[0]))
+    rows = find_rows(manifest.columns, *only, split.test) if only else split.test
+    check_age_groups(manifest, rows, "test row", least=1)
 
 
 def _common_rows(

@@ -137,6 +137,6 @@ def _apply(config: TrainConfig, part: str) -> TrainConfig:
         return replace(config, extra_heads={})
     raise ConfigError(
         f"A recipe has no part '+{part}'.",
-        hint=f"Allowed: {', '.join((*AGE_GROUP_HEADS, *COLUMNS, 'alone', 'frozen'))}; "
-        "for another column give --extra-head COLUMN=WEIGHT.",
+        hint=f"Allowed: {', '.join((*AGE_GROUP_HEADS, *COLUMNS, 'alone', 'frozen'))}. "
+        "For another column give --extra-head COLUMN=WEIGHT.",
     )

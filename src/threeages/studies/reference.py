@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from threeages.csvfiles import replace_rows
-from threeages.data.manifest import Manifest
-from threeages.data.split import SplitMode
-from threeages.errors import ConfigError
+from threeages.data.checks import check_age_groups
+from threeages.data.manifest import Manifest, find_rows
+from threeages.data.split import Split, SplitMode
+from threeages.errors import ConfigError, DataError
 from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
@@ -19,6 +22,7 @@ from threeages.models.registry import find_model
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
 from threeages.training.checkpoint import load_checkpoint
+from threeages.training.checks import check_labels, plan_split
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
 
@@ -68,6 +72,7 @@ def run_study(study: Study) -> list[Row]:
     repeated, an unfinished one continues at its epoch. Raises ConfigError where a recipe is unknown.
     """
     configs = [(name, split, _config(study, name, split)) for name in study.recipes for split in study.splits]
+    _check_labels(study, configs)
     rows: list[Row] = []
     for name, split, config in configs:
         runs = list(_runs(study, name, config))
@@ -136,6 +141,31 @@ def _config(study: Study, name: str, split: SplitMode) -> TrainConfig:
     if study.epochs is not None:
         config = replace(config, epochs=study.epochs, head_epochs=min(config.head_epochs, study.epochs))
     return config
+
+
+def _check_labels(study: Study, configs: Sequence[tuple[str, SplitMode, TrainConfig]]) -> None:
+    """Raise before any training where one of the runs could not train or be evaluated."""
+    splits: dict[tuple[str, int], Split] = {}
+    for name, mode, config in configs:
+        for _, part in _runs(study, name, config):
+            if (mode, part.fold) not in splits:
+                splits[mode, part.fold] = _plan_split(study.manifest, part)
+            check_labels(study.manifest, part, splits[mode, part.fold])
+    for mode in study.splits if study.only else ():
+        tests = [split.test for (of, _), split in splits.items() if of == mode]
+        rows = find_rows(study.manifest.columns, *(study.only or ("", "")), np.unique(np.concatenate(tests)))
+        check_age_groups(study.manifest, rows, "test row", f" of the {mode} split", least=1)
+
+
+def _plan_split(manifest: Manifest, config: TrainConfig) -> Split:
+    """The split of a run; here --folds says how many of the five folds run, so no hint names it."""
+    try:
+        return plan_split(manifest, config)
+    except DataError as error:
+        if "--folds" not in error.hint:
+            raise
+        hint = f"A study needs identities for {config.folds} folds. Add images, or give --splits random."
+        raise DataError(error.message, hint=hint) from error
 
 
 def _runs(study: Study, name: str, config: TrainConfig) -> Iterator[tuple[Path, TrainConfig]]:

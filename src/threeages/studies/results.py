@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -39,9 +40,13 @@ def save_rows(path: Path, rows: Sequence[Row], key: Sequence[str] = ()) -> None:
 
 
 def with_interval(name: str, value: float, interval: Sequence[float]) -> Row:
-    """Cells of a metric: itself, its lower and its upper bound, such as `ece`, `ece_low`, `ece_high`."""
+    """Cells of a metric: itself, its lower and its upper bound, such as `ece`, `ece_low`, `ece_high`.
+
+    A cell is empty where the value is not defined.
+    """
     names = (name, f"{name}_low", f"{name}_high")
-    return {key: f"{v:.4f}" for key, v in zip(names, (value, *interval), strict=True)}
+    values = zip(names, (value, *interval), strict=True)
+    return {key: f"{v:.4f}" if math.isfinite(v) else "" for key, v in values}
 
 
 def create_parser(description: str | None, out: Path) -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.evaluation.plots import Trial, plot_search, save_figure
 from threeages.files import write_json
 from threeages.training.build import create_data, create_model, open_data
+from threeages.training.checks import check_labels
 from threeages.training.config import TrainConfig
 from threeages.training.loop import train_epochs
 from threeages.training.malloc import keep_freed_memory
@@ -51,6 +52,7 @@ def run_search(search: Search) -> TrainConfig:
     """
     if search.base.split == "none":
         raise ConfigError("A search needs validation rows.", hint="Give --split identity or --split random.")
+    check_labels(search.manifest, search.base)
     search.out.mkdir(parents=True, exist_ok=True)
     study = _open_study(search, 0)
     # the pixel cache is built here once; otherwise every process would build it

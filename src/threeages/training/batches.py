@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from threeages.data.split import Rows
 from threeages.data.stored import FEATURES_FOLDER
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, format_count
 from threeages.models.classifier import Classifier
 from threeages.training.config import Phase, TrainConfig
 from threeages.training.frozen import FeatureSource, open_features
@@ -57,7 +57,8 @@ def frozen_stages(model: Classifier, phase: Phase) -> int:
         return blocks + 1
     if phase.unfreeze > blocks:
         raise ConfigError(
-            f"unfreeze is {phase.unfreeze}; {model.signature.name} has {blocks} stages.", hint="Give fewer."
+            f"unfreeze is {phase.unfreeze}; {model.signature.name} has {format_count(blocks, 'stage')}.",
+            hint="Give fewer.",
         )
     return blocks - phase.unfreeze
 

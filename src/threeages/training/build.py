@@ -1,7 +1,6 @@
 """What a training is built of: the data, the split, the model and the task."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +10,14 @@ from threeages.data.cache import PixelCache, open_faces, open_near_duplicates
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split, create_split
 from threeages.data.stored import FEATURES_FOLDER
-from threeages.errors import DataError
+from threeages.errors import DataError, format_count
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.signature import Signature
 from threeages.training.batches import TrainingData
 from threeages.training.config import TrainConfig
-from threeages.training.losses import collect_targets, create_heads, find_column
+from threeages.training.losses import collect_targets, create_heads, find_head_problem
 from threeages.training.tasks import TEACHER, ClassificationTask, DistillationTask
 from threeages.training.teachers import open_encoder_features
 
@@ -37,7 +36,8 @@ def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -
     if cache.failed:
         first = next(iter(cache.failed))
         raise DataError(
-            f"{len(cache.failed)} images cannot be read: {manifest.paths[first]} ({cache.failed[first]}) ...",
+            f"{format_count(cache.failed, 'image')} cannot be read, first {manifest.paths[first]} "
+            f"({cache.failed[first]}).",
             hint="Run: threeages data audit MANIFEST, then remove their rows.",
         )
     near = None if config.split == "none" else open_near_duplicates(cache)
@@ -96,12 +96,10 @@ def configured_signature(config: TrainConfig) -> Signature:
 
 
 def drop_missing_heads(config: TrainConfig, manifest: Manifest) -> TrainConfig:
-    """The settings without the heads whose column the manifest lacks; each is logged as a warning."""
-    kept: Mapping[str, float] = {
-        name: weight for name, weight in config.extra_heads.items() if find_column(name) in manifest.columns
-    }
-    for name in config.extra_heads.keys() - kept.keys():
-        logger.warning(
-            "The manifest has no column %s: the model gets no head for %s.", find_column(name), name
-        )
-    return replace(config, extra_heads=dict(kept))
+    """The settings without the heads that have nothing to learn; each is logged as a warning."""
+    problems = {name: find_head_problem(name, manifest) for name in config.extra_heads}
+    for name, problem in problems.items():
+        if problem:
+            logger.warning("%s The model gets no head for %s.", problem, name)
+    kept = {name: weight for name, weight in config.extra_heads.items() if not problems[name]}
+    return replace(config, extra_heads=kept)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from threeages.errors import describe_cause
 from threeages.files import write_bytes
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.heads import HeadSpec
@@ -52,8 +53,10 @@ def create_from_content(path: Path, state: dict[str, Any], hint: str) -> Classif
         weights = state.pop("model")
         model = create_classifier(signature, Architecture(heads, parts["options"]))
         model.load_state_dict(weights)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise foreign_error(path, f"{type(error).__name__}: {error}", hint) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise foreign_error(path, "it lacks a part of one", hint) from error
+    except RuntimeError as error:
+        raise foreign_error(path, describe_cause(error), hint) from error
     return model.eval()
 
 

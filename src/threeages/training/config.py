@@ -94,7 +94,7 @@ class TrainConfig:
     ] = "identity"
     held_out: Annotated[str, Setting("Sources that a split by source tests on: A,B.", SPLIT)] = ""
     fold: Annotated[int, Setting("Fold of identities held out.", SPLIT, at_least=0)] = 0
-    folds: Annotated[int, Setting("Number of folds.", SPLIT, at_least=3)] = 5
+    folds: Annotated[int, Setting("Number of folds.", SPLIT, at_least=2)] = 5
     flip: Annotated[bool, Setting("Mirror at random; needs pixels.", AUGMENTATION)] = (
         False  # rules out the frozen-feature cache
     )

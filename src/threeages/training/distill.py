@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from threeages.data.cache import open_cache
-from threeages.data.checks import check_split
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.online_augment import AugmentedBatch, OnlineAugmenter, create_pool
 from threeages.data.split import Rows
@@ -24,6 +23,7 @@ from threeages.models.classifier import Classifier
 from threeages.progress import track_progress
 from threeages.training.batches import split_rows
 from threeages.training.build import create_model, open_data
+from threeages.training.checks import plan_split
 from threeages.training.config import DistillConfig, TrainConfig
 from threeages.training.distill_losses import FeatureLoss, TokenLoss
 from threeages.training.frozen import StageSlice
@@ -78,7 +78,7 @@ def run_distillation(
     Raises DataError where no row is left to train on, ConfigError where the progress beside `out` is of
     other settings.
     """
-    check_split(manifest, **config.split_options())
+    select_rows(manifest, plan_split(manifest, config).train, only)
     crops, split = open_data(manifest, replace(config, augmented_copies=1), cache_dir)
     wholes = open_cache(manifest, config.input_size, folder=cache_dir)
     rows = select_rows(manifest, split.train, only)

@@ -108,7 +108,7 @@ def _compute(module: StageSlice, source: NDArray[Any], path: Path, shape: tuple[
         if not np.abs(values).max() <= FLOAT16_MAX:
             raise ThreeAgesError(
                 f"The frozen stages put out {np.abs(values).max():.3g}, which float16 cannot hold.",
-                hint="Train without their cache: --no-frozen-cache.",
+                hint="Train without the cache of frozen stages. That is --no-frozen-cache.",
             )
         out[start : start + BATCH] = values
     out.flush()
@@ -142,7 +142,7 @@ def _check_room(folder: Path, need: int, max_gb: float) -> None:
         raise DataError(
             f"The frozen-feature cache needs {need / 1e9:.2f} GB; {max_gb:g} GB are allowed and {folder} "
             f"has {free / 1e9:.2f} GB free.",
-            hint="Make room, name another folder with --cache-dir, raise --max-cache-gb, or go without "
+            hint="Make room. Or name another folder with --cache-dir. Or raise --max-cache-gb. Or go without "
             "the cache with --no-frozen-cache.",
         )
 

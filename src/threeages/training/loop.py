@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from threeages.data.split import Rows, Split
-from threeages.errors import ModelError, ThreeAgesError
+from threeages.errors import ModelError, ThreeAgesError, describe_cause
 from threeages.models.heads import MAIN
 from threeages.training.autosave import SaveTimer, capture_random, restore_random
 from threeages.training.batches import (
@@ -312,10 +312,10 @@ def _summarize(sums: EpochSums, seconds: float) -> Epoch:
 
 def _loss_error(loss: float, step: int, epoch: int, phase: Phase, config: TrainConfig) -> ThreeAgesError:
     option = "--head-lr" if phase.name == "head" else "--lr"
-    other = "" if choose_precision(config.precision) == "32-true" else " or --precision 32-true"
+    other = "" if choose_precision(config.precision) == "32-true" else " Or use --precision 32-true."
     return ThreeAgesError(
         f"The loss became {loss} at step {step + 1} of epoch {epoch + 1}.",
-        hint=f"Give a lower {option}{other}, and another --out.",
+        hint=f"Give a lower {option}.{other} Give another --out as well.",
     )
 
 
@@ -382,7 +382,9 @@ def _load(run: Path, task: ClassificationTask) -> Mapping[str, Any]:
         task.model.load_state_dict(content["model"])
         task.load_state_dict(content["task"], strict=False)
     except RuntimeError as error:
-        raise ModelError(f"{run / LAST} is of another network: {error}", hint=START_OVER) from error
+        raise ModelError(
+            f"{run / LAST} is of another network: {describe_cause(error)}.", hint=START_OVER
+        ) from error
     return content
 
 

@@ -1,6 +1,6 @@
 """Heads, targets and the joint loss of several labels, which skips what a row does not know."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from threeages.data.ages import read_interval
+from threeages.data.ages import parse_years, read_interval
 from threeages.data.columns import AGE_HIGH, AGE_LOW
 from threeages.data.manifest import Manifest
+from threeages.data.split import Rows
 from threeages.errors import ConfigError
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.heads import MAIN, MAX_AGE, Head, HeadSpec, years_spec
@@ -18,13 +19,16 @@ from threeages.models.heads import MAIN, MAX_AGE, Head, HeadSpec, years_spec
 Targets = dict[str, NDArray[Any]]
 MAX_CLASSES = 50  # a column of more distinct values holds names or numbers, not classes
 YEARS_COLUMN = "age"
+HINT = (
+    f"A head needs a column of 2 to {MAX_CLASSES} distinct values; that for '{YEARS}' reads the column age."
+)
 
 
 def create_heads(head: str, extra: Iterable[str], manifest: Manifest) -> tuple[HeadSpec, ...]:
     """The age groups' head of kind `head`, and one for each further name.
 
     `years` reads the column `age`; any other name is a column whose distinct values are its classes. Raises
-    ConfigError where the manifest lacks the column or it holds no classes.
+    ConfigError where the manifest lacks the column or it holds nothing to learn.
     """
     return (HeadSpec(kind=head), *(_create_spec(name, manifest) for name in extra))
 
@@ -35,7 +39,7 @@ def find_column(head: str) -> str:
 
 
 def collect_targets(manifest: Manifest, heads: Iterable[HeadSpec]) -> Targets:
-    """Class index int64 `(n,)` by head, UNKNOWN (-1) where the row has no label for it.
+    """Class index int64 `(n,)` by head, UNKNOWN (-1) where the row has no label or no possible age.
 
     Years are `(n, 2)`, the first and the last year that an age may be, where a row has a range of ages
     (`age_low`, `age_high`); the range goes before the age. `find_known` says which rows have a label.
@@ -83,11 +87,13 @@ def head_metrics(
 ) -> dict[str, float]:
     """Loss and accuracy of the age groups, and of every further head its metric, such as `years_mae`.
 
-    Each over the rows that have a label for it; NaN where there is none.
+    Each over the rows that have a label for it; a metric without such a row is absent, never 0.
     """
     found: dict[str, float] = {}
     for name, head in heads.items():
         known = find_known(targets[name])
+        if not known.any():
+            continue
         scores, labels = logits[name][known], targets[name][known]
         metric, value = head.metric(scores, labels)
         if name == MAIN:
@@ -98,16 +104,43 @@ def head_metrics(
 
 
 def _create_spec(name: str, manifest: Manifest) -> HeadSpec:
-    values = _read_column(manifest, find_column(name))
+    if problem := find_head_problem(name, manifest):
+        raise ConfigError(problem, hint=f"It has the columns {', '.join(manifest.columns) or 'none'}. {HINT}")
     if name == YEARS:
         return years_spec()
-    classes = tuple(sorted({value for value in values if value}))
-    if not 2 <= len(classes) <= MAX_CLASSES:
-        raise ConfigError(
-            f"The column {name} has {len(classes)} distinct values, which are no classes to learn.",
-            hint=f"A head needs 2 to {MAX_CLASSES}; that of the apparent age is '{YEARS}'.",
-        )
-    return HeadSpec(name, "softmax", classes)
+    return HeadSpec(name, "softmax", tuple(sorted(_find_values(name, manifest, range(len(manifest))))))
+
+
+def find_head_problem(name: str, manifest: Manifest, rows: Sequence[int] | Rows | None = None) -> str | None:
+    """Why a further head has nothing to learn from these rows (all by default), in a sentence; else None."""
+    column = find_column(name)
+    if column not in manifest.columns:
+        return f"The manifest has no column {column}."
+    values = _find_values(name, manifest, range(len(manifest)) if rows is None else rows)
+    where = f"The column {column}" if rows is None else f"In the train rows the column {column}"
+    kind = "ages in years" if name == YEARS else "values"
+    if not values:
+        return f"{where} holds no {kind}; a head for {name} has nothing to learn."
+    if len(values) == 1:
+        return f"{where} holds nothing but {next(iter(values))}; a head for {name} has nothing to learn."
+    if len(values) > MAX_CLASSES and name != YEARS:
+        return f"{where} has {len(values)} distinct values, which are no classes to learn."
+    return None
+
+
+def _find_values(name: str, manifest: Manifest, rows: Sequence[int] | Rows) -> set[str]:
+    """The distinct classes, or ages, that some rows have for a further head."""
+    if name == YEARS:
+        years = _collect_years(manifest)[np.asarray(rows, dtype=np.int64)]
+        found = {tuple(np.atleast_1d(row).tolist()) for row in years}
+        return {"-".join(map(str, dict.fromkeys(ends))) for ends in found if ends[0] != UNKNOWN}
+    cells = manifest.columns[find_column(name)]
+    return {cells[row] for row in rows} - {""}
+
+
+def has_values(name: str, manifest: Manifest, rows: Sequence[int] | Rows) -> bool:
+    """Whether one of these rows has a class, or an age, for a further head."""
+    return bool(_find_values(name, manifest, rows))
 
 
 def _read_column(manifest: Manifest, name: str) -> tuple[str, ...]:
@@ -133,8 +166,5 @@ def _collect_years(manifest: Manifest) -> NDArray[np.int64]:
 
 
 def _parse_age(text: str) -> int:
-    try:
-        age = round(float(text))
-    except (ValueError, OverflowError):
-        return UNKNOWN
-    return min(age, MAX_AGE) if age >= 0 else UNKNOWN
+    years = parse_years(text)
+    return UNKNOWN if years is None else min(round(years), MAX_AGE)

@@ -21,7 +21,7 @@ def explain_memory(batch_size: int, input_size: int) -> Iterator[None]:
         place = "GPU" if isinstance(error, torch.cuda.OutOfMemoryError) else "machine"
         raise ThreeAgesError(
             f"The {place} has too little memory to train on {batch_size} images of {input_size} px at once.",
-            hint="Give a smaller --batch-size or --input-size, and another --out.",
+            hint="Give a smaller --batch-size or --input-size. Give another --out as well.",
         ) from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, describe_cause
 from threeages.training.config import TrainConfig
 
 CONFIG_FILE = "config.json"  # of a run folder
@@ -113,7 +113,9 @@ def read_config(path: Path) -> TrainConfig:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"Cannot read settings from {path}: {error}.", hint=_choose_hint(path)) from error
+        raise ConfigError(
+            f"Cannot read settings from {path}: {describe_cause(error)}.", hint=_choose_hint(path)
+        ) from error
 
 
 def _choose_hint(path: Path) -> str:

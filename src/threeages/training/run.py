@@ -22,7 +22,7 @@ from threeages.locks import hold_folder
 from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.training.batches import TrainingData, compute_outputs, open_source
 from threeages.training.build import create_data, create_model, create_task, open_data
-from threeages.training.checks import check_rows, check_training
+from threeages.training.checks import check_labels, check_rows, check_sides, check_training
 from threeages.training.config import TrainConfig
 from threeages.training.identity import DataDigests, check_data, describe_data, describe_files
 from threeages.training.loop import Epoch, fit_model
@@ -46,19 +46,21 @@ def run_training(
     """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
     Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
-    every epoch. What can be checked is checked before an image is read, see `check_training`. Raises
+    every epoch. What can be checked is checked before an image is read, see `check_labels`. Raises
     DataError where an image cannot be read (`threeages data audit` finds them), BusyError where another
     process trains into the folder, and ConfigError where it holds a training of other settings, images,
     labels, weights or of another split.
     """
+    said = check_labels(manifest, config)
     model = create_model(config, manifest)
-    check_training(model, manifest, config)
+    check_training(model, config)
     with hold_folder(run):
         saved = read_run(run)
         if saved:
             check_config(saved, config, run)
         cache, split = open_data(manifest, config, cache_dir)
-        check_rows(model, split.train, manifest.labels)
+        check_sides(manifest, split, config, said)  # duplicates may have moved identities
+        check_rows(model, split.train)
         notes = {
             "data": describe_run_data(manifest, config, split, cache),
             "split": describe_split(manifest, split, config),
