@@ -16,11 +16,34 @@ def test_rows_of_results_take_the_place_of_those_alike(tmp_path: Path) -> None:
     found = replace_rows(path, [{**first, "accuracy": "0.7"}], ("model", "split"))
     assert found == [{**first, "model": "b"}, {**first, "accuracy": "0.7"}]
     assert path.read_text() == "model,split,accuracy\nb,identity,0.6\na,identity,0.7\n"
-    with pytest.raises(ValueError, match="split"):
+    with pytest.raises(DataError, match="split"):
         replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",))
     assert len(path.read_text().splitlines()) == 3
     replace_rows(path, [{"model": "c", "accuracy": "0.8"}], ("model",), extras="ignore")
     assert path.read_text() == "model,accuracy\nb,0.6\na,0.7\nc,0.8\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no column model"),
+        (bytes(60), "no column model"),
+        (b"other,table\n1,2\n", "no column model"),
+        (b"model,split,accuracy\na,random,0.5\nb,ran", "line 3 ends before its last column"),
+        (b"model,split,accuracy,n\na,random,0.5,3\n", "columns that the new rows lack: n"),
+    ],
+    ids=["empty", "zeroed", "foreign", "halved", "further columns"],
+)
+def test_a_damaged_table_of_results_is_refused_and_left_as_it_is(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as raised:
+        replace_rows(path, [{"model": "a", "split": "random", "accuracy": "0.6"}], ("model",))
+    assert str(path) in raised.value.message
+    assert raised.value.hint
+    assert path.read_bytes() == content
 
 
 def test_every_dialect_of_a_spreadsheet_is_read(tmp_path: Path) -> None:

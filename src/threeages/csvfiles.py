@@ -25,12 +25,14 @@ _HEADER_LENGTH = 100_000  # characters; a longer first line is no header
 class CsvTable:
     """The content of a csv file: its columns, its rows and the line of the file on which each row ends.
 
-    Every row has all columns. Names and cells carry no white space around them.
+    Every row has all columns. Names and cells carry no white space around them. `short` are the lines of
+    rows that lacked cells, as the last one of a file does that was cut off.
     """
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     lines: tuple[int, ...]
+    short: tuple[int, ...] = ()
 
 
 def read_csv(path: Path) -> CsvTable:
@@ -43,7 +45,7 @@ def read_csv(path: Path) -> CsvTable:
     text = read_text(path)
     try:
         skipped, separator = _dialect(text)
-        reader = csv.DictReader(io.StringIO(text[skipped:], newline=""), restval="", delimiter=separator)
+        reader = csv.DictReader(io.StringIO(text[skipped:], newline=""), delimiter=separator)
         before = len(re.findall(r"\r\n|\r|\n", text[:skipped]))
         numbered = [(reader.line_num + before, row) for row in reader]
         names = [name for name in reader.fieldnames or [] if name.strip()]
@@ -51,8 +53,9 @@ def read_csv(path: Path) -> CsvTable:
         raise DataError(f"{path} is not a csv: {error}.", hint="Save it as 'CSV UTF-8'.") from error
     return CsvTable(
         columns=tuple(dict.fromkeys(name.strip() for name in names)),
-        rows=tuple({name.strip(): row[name].strip() for name in names} for _, row in numbered),
+        rows=tuple({name.strip(): (row[name] or "").strip() for name in names} for _, row in numbered),
         lines=tuple(line for line, _ in numbered),
+        short=tuple(line for line, row in numbered if None in row.values()),
     )
 
 
@@ -142,10 +145,28 @@ def replace_rows(
     """Write rows into a csv of results in place of those with the same cells in the columns `key`.
 
     Returns all rows of the file: older ones first, then those given. The columns are those of the rows given;
-    an older row with a column beyond them is a ValueError, or loses it with `extras="ignore"`.
+    an older row loses one beyond them with `extras="ignore"`. Raises DataError, and leaves the file as it is,
+    where it is no such table: without the columns `key`, cut off within a row, or with further columns.
     """
     new = {tuple(row[name] for name in key) for row in rows}
-    older = read_csv(path).rows if path.exists() else ()
+    older = _read_results(path, key, None if extras == "ignore" else set(rows[0])) if path.exists() else ()
     kept: list[Mapping[str, str]] = [row for row in older if tuple(row[name] for name in key) not in new]
     write_rows(path, [*kept, *rows], list(rows[0]), extras=extras)
     return [*kept, *rows]
+
+
+def _read_results(path: Path, key: Sequence[str], allowed: set[str] | None) -> tuple[Row, ...]:
+    """The rows of a csv of results; DataError where it is damaged, or has columns beyond those allowed."""
+    table = read_csv(path)
+    hint = "Restore it from a copy, or move it away and start the same command again."
+    if missing := [name for name in key if name not in table.columns]:
+        raise DataError(
+            f"{path} is no table of results, or is damaged: it has no column {', '.join(missing)}.", hint=hint
+        )
+    if table.short:
+        raise DataError(f"{path} is damaged: line {table.short[0]} ends before its last column.", hint=hint)
+    if further := [name for name in table.columns if allowed is not None and name not in allowed]:
+        raise DataError(
+            f"{path} has columns that the new rows lack: {', '.join(further)}.", hint="Name another file."
+        )
+    return table.rows
