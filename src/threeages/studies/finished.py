@@ -1,33 +1,78 @@
 """Finished runs of a study: a mark with the digests of their data and the checksums of their files."""
 
+import json
+import logging
 from pathlib import Path
 from typing import Any
 
+from threeages.data.manifest import Manifest
+from threeages.errors import ConfigError
 from threeages.files import checksum, read_checked_json, write_checked_json
-from threeages.training.checkpoint import BEST
+from threeages.training.build import open_data
+from threeages.training.checkpoint import BEST, LAST
+from threeages.training.config import TrainConfig
+from threeages.training.identity import check_data, describe_data
+from threeages.training.losses import find_column
 from threeages.training.recipes import CONFIG_FILE
 
+logger = logging.getLogger(__name__)
+
 MARK = "finished.json"
-METRICS, PREDICTIONS = "metrics.csv", "predictions.csv"
-FILES = (BEST, CONFIG_FILE, METRICS, PREDICTIONS, "metrics.json", "test_metrics.json", "report.html")
+EPOCHS, PREDICTIONS = "metrics.csv", "predictions.csv"
+FILES = (BEST, CONFIG_FILE, EPOCHS, PREDICTIONS, "metrics.json", "test_metrics.json", "report.html")
 
 
-def mark_finished(run: Path, made_of: dict[str, Any]) -> None:
-    """Write the mark of a run folder, whose files are all written; `made_of` names its data and settings."""
+def mark_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> None:
+    """Write the mark of a run folder whose files are all written."""
     files = {name: checksum(run / name) for name in FILES if (run / name).exists()}
-    write_checked_json(run / MARK, {"made_of": made_of, "files": files})
+    write_checked_json(run / MARK, {**_describe(manifest, config, cache_dir), "files": files})
 
 
-def read_made_of(run: Path) -> dict[str, Any] | None:
-    """What a finished run was made of; None where it is not finished, or its mark damaged."""
+def check_settings(run: Path, config: TrainConfig) -> None:
+    """Raise ConfigError where a folder holds a finished run of other settings."""
     mark = read_checked_json(run / MARK)
-    return mark and dict(mark["made_of"])
+    if mark and mark["config"] != _plain(config):
+        raise ConfigError(
+            f"{run} holds a run of another configuration.",
+            hint="Give another --out, or the same --weights, --seed and --epochs as before.",
+        )
 
 
-def find_damaged(run: Path) -> list[str]:
-    """The files of a finished run that are missing, or not as they were written."""
+def is_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> bool:
+    """Whether a run is finished and whole, of these rows; what is damaged is said, and then removed.
+
+    `run_training` and a report repair it. Raises ConfigError where the run is of other data.
+    """
     mark = read_checked_json(run / MARK)
-    return [name for name, held in mark["files"].items() if _checksum(run / name) != held] if mark else []
+    if mark is None:
+        return False
+    found = _describe(manifest, config, cache_dir)
+    check_data(mark["data"], found["data"], run)
+    damaged = [name for name, held in mark["files"].items() if _checksum(run / name) != held]
+    if not damaged and mark["cells"] == found["cells"]:
+        return True
+    what = f"{', '.join(damaged)} is missing or damaged" if damaged else "its manifest has other columns"
+    again = "trained" if BEST in damaged else "evaluated"
+    logger.warning("%s: %s; the run is %s again.", run, what, again)
+    # the mark first: a repair that is stopped resumes as any run does
+    for name in (MARK, *damaged, *((LAST,) if BEST in damaged else ())):
+        (run / name).unlink(missing_ok=True)
+    return False
+
+
+def _describe(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> dict[str, Any]:
+    """What a run is made of: its settings, its data, and the cells that its predictions repeat."""
+    cache, split = open_data(manifest, config, cache_dir)
+    learned = [name for name in map(find_column, config.extra_heads) if name in manifest.columns]
+    return {
+        "config": _plain(config),
+        "data": describe_data(manifest, split, cache, learned),
+        "cells": describe_data(manifest, split, cache, tuple(manifest.columns))["labels"],
+    }
+
+
+def _plain(config: TrainConfig) -> Any:
+    return json.loads(json.dumps(config.to_dict()))  # json turns tuples into lists
 
 
 def _checksum(path: Path) -> str:

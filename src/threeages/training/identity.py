@@ -10,7 +10,13 @@ from threeages.data.split import Split
 from threeages.errors import ConfigError
 
 DataDigests = dict[str, str]  # by what they are of: images, labels, split
-NAMES = {"images": "other images", "labels": "other labels", "split": "another split"}
+NAMES = {
+    "images": "other images",
+    "labels": "other labels",
+    "split": "another split",
+    "weights": "other pretrained weights",
+    "teacher": "another teacher",
+}
 
 
 def describe_data(
