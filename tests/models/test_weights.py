@@ -13,7 +13,15 @@ from threeages.errors import ConfigError, MissingDependencyError, ModelError
 from threeages.models import vit
 from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
 from threeages.models.registry import create_signature, find_model
-from threeages.models.weights import ASSETS, find_file, load_pretrained
+from threeages.models.weights import (
+    ASSETS,
+    digest_weights,
+    find_file,
+    load_pretrained,
+    read_about,
+    read_weights,
+    save_weights,
+)
 
 
 def _create(name: str) -> Classifier:
@@ -161,3 +169,62 @@ def test_a_timm_backbone_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingDependencyError, match=r"threeages\[timm\]"):
         create_signature("timm/tiny", 64)
+
+
+def _saved(path: Path) -> dict[str, torch.Tensor]:
+    tensors = {
+        "a": torch.arange(60.0).reshape(3, 20).t(),
+        "b": torch.tensor(3),
+        "c": torch.ones(4).bfloat16(),
+    }
+    save_weights(path, tensors, {"losses": [0.1, 0.2], "only": None})
+    return tensors
+
+
+def test_weights_are_read_as_saved_with_what_is_known_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    tensors, found = _saved(path), read_weights(path)
+    assert found.keys() == tensors.keys() == load_file(path).keys()
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())
+    assert read_about(path) == {"losses": [0.1, 0.2], "only": None}
+    first = path.read_bytes()
+    _saved(path)
+    assert path.read_bytes() == first
+    save_file({"a": torch.zeros(2)}, path)
+    assert read_about(path) is None
+    assert read_weights(path).keys() == {"a"}
+
+
+def test_no_flipped_bit_of_weights_goes_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    _saved(path)
+    whole = path.read_bytes()
+    ours = whole.index(b"threeages"), whole.index(b"threeages") + len(b"threeages")
+    for place in range(len(whole)):
+        if ours[0] - 20 <= place < ours[1]:  # the name of the note: without it the file has no checksum
+            continue
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(ModelError, match=r"damaged|Cannot load") as raised:
+            read_weights(path)
+        assert str(path) in raised.value.message
+        assert raised.value.hint
+
+
+@pytest.mark.parametrize("damaged", [b"", bytes(400), b"PK\x03\x04"])
+def test_what_are_no_weights_is_named(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(damaged)
+    with pytest.raises(ModelError, match="Cannot load"):
+        read_weights(path)
+
+
+def test_a_digest_names_the_content_of_a_file_that_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "resnet50.safetensors"
+    _saved(path)
+    first = digest_weights("resnet50", str(path))
+    assert first == digest_weights("resnet50", str(tmp_path)) != ""
+    save_weights(path, {"a": torch.zeros(2)}, {})
+    assert first != digest_weights("resnet50", str(path))
+    assert digest_weights("resnet50", None) == digest_weights("resnet50", "random") == ""
+    with pytest.raises(ModelError, match="Cannot load the weights"):
+        digest_weights("resnet50", str(tmp_path / "none.safetensors"))

@@ -1,19 +1,25 @@
 """Pretrained weights: the package's own, from the hub, a local file, or random ones on request."""
 
+import json
+import zlib
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from threeages.errors import ModelError, ThreeAgesError
+from threeages.files import checksum, write_bytes
 from threeages.models.classifier import Classifier
 from threeages.models.registry import Pretrained, find_model
 from threeages.models.timm_network import PREFIX, create_timm
 
 ASSETS = Path(__file__).parents[1] / "assets"
 RANDOM = "random"
+ABOUT = "threeages"  # the one key of a file's metadata: with several, their order on disk is not fixed
 CLASSIFIERS = ("classifier.", "fc.", "head.")  # of the published weights; the heads here start fresh
 HINT = f"Give --weights FILE (safetensors), or --weights {RANDOM} to start from random weights on purpose."
 
@@ -87,11 +93,76 @@ def find_file(name: str, weights: Path) -> Path:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name; raises ModelError where it cannot be read."""
+    """Tensors of a safetensors file by name.
+
+    Raises ModelError where it cannot be read, or is not as `save_weights` wrote it: the format itself has no
+    checksum.
+    """
+    return _read(path)[0]
+
+
+def read_about(path: Path) -> dict[str, Any] | None:
+    """What `save_weights` was told of them; None where another program wrote the file.
+
+    Raises ModelError as `read_weights` does.
+    """
+    return _read(path)[1]
+
+
+def save_weights(path: Path, weights: Weights, about: Mapping[str, Any]) -> None:
+    """Write tensors whole and durably, with their checksum and what else is to be known of them, for json.
+
+    Raises DataError where the file cannot be written.
+    """
+    tensors = {name: value.contiguous().cpu() for name, value in weights.items()}
+    text = json.dumps(about, sort_keys=True)
+    note = json.dumps({"checksum": _checksum(tensors, text), "about": text})
+    write_bytes(path, save(tensors, {ABOUT: note}))
+
+
+def digest_weights(name: str, weights: str | None) -> str:
+    """Names the content of the file that `load_pretrained` takes; '' where it takes none that was given."""
+    if not weights or weights == RANDOM:
+        return ""
+    file = find_file(name, Path(weights))
     try:
-        return load_file(path)
+        return checksum(file)
+    except OSError as error:
+        raise ModelError(f"Cannot load the weights {file}: {error.strerror or error}", hint=HINT) from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            note = (file.metadata() or {}).get(ABOUT)
     except Exception as error:  # safetensors raises its own error, OSError or FileNotFoundError
         raise ModelError(f"Cannot load the weights {path}: {error}", hint=HINT) from error
+    return tensors, None if note is None else _check_note(path, tensors, note)
+
+
+def _check_note(path: Path, tensors: Weights, note: str) -> dict[str, Any]:
+    """What the note says of the tensors; raises ModelError where either was damaged."""
+    try:
+        held = json.loads(note)
+        if held["checksum"] == _checksum(tensors, held["about"]):
+            return dict(json.loads(held["about"]))
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ModelError(
+        f"The weights {path} are damaged: their content is not what was written.",
+        hint="Take a copy, or remove the file and make it again, as by threeages distill.",
+    )
+
+
+def _checksum(tensors: Weights, about: str) -> str:
+    """A digest against damage: CRC-32 of names, types, shapes and values."""
+    crc = zlib.crc32(about.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        crc = zlib.crc32(f"{name}:{value.dtype}:{tuple(value.shape)}".encode(), crc)
+        crc = zlib.crc32(value.flatten().view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
 
 
 def fetch_weights(name: str, pretrained: Pretrained) -> Weights:
