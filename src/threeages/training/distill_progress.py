@@ -1,8 +1,8 @@
 """How far a distillation is: its state beside the weights to come, and what both files were made of."""
 
 import json
-import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,6 @@ from threeages.training.identity import DataDigests, check_data, describe_data
 from threeages.training.state_file import Content, read_state, write_state
 from threeages.training.teachers import ENCODER
 
-logger = logging.getLogger(__name__)
-
 PROGRESS, BEFORE = ".progress", ".progress.before"  # behind the name of the weights to come
 NO_RESULT = ("frozen_cache", "max_cache_gb")  # settings that change no weight
 REMOVE = "Remove {} and start the same command again; it starts over."
@@ -30,7 +28,7 @@ REMOVE = "Remove {} and start the same command again; it starts over."
 
 @dataclass
 class Progress:
-    """The losses of whole epochs; of the current one the steps done, their images and the sum of the losses."""
+    """The losses of whole epochs; of the current one its steps, their images and the sum of their losses."""
 
     losses: list[float]
     step: int = 0
@@ -51,8 +49,17 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class MadeOf:
+    """What the weights at `out` will be made of."""
+
+    out: Path
+    settings: Mapping[str, Any]
+    data: DataDigests
+
+
+@dataclass(frozen=True)
 class Saved:
-    """What lies at `place`: the weights of a finished distillation, or the `state` of one that was stopped."""
+    """What lies at `place`: the weights of a finished distillation, or the `state` of a stopped one."""
 
     place: Path
     settings: Any
@@ -73,7 +80,7 @@ class Saved:
         check_data(self.data, data, self.place)
 
 
-def hold_weights(out: Path) -> Any:
+def hold_weights(out: Path) -> AbstractContextManager[None]:
     """The lock of the weights to come, for one process at a time."""
     return hold_lock(
         out.with_name(f".{out.name}.lock"),
@@ -125,24 +132,18 @@ def read_saved(out: Path) -> Saved | None:
     return Saved(place, state["settings"], state["data"], Progress(**state["progress"]), state)
 
 
-def save_progress(
-    out: Path, settings: Mapping[str, Any], data: DataDigests, progress: Progress, states: Mapping[str, Any]
-) -> None:
+def save_progress(made_of: MadeOf, progress: Progress, states: Mapping[str, Any]) -> None:
     """Write the state beside the weights to come; raises DataError where the disk is full."""
-    content = {"settings": settings, "data": data, "progress": asdict(progress), **states}
+    content = {"settings": made_of.settings, "data": made_of.data, "progress": asdict(progress), **states}
+    out = made_of.out
     write_state(out.with_name(out.name + PROGRESS), out.with_name(out.name + BEFORE), content)
 
 
-def save_finished(
-    out: Path,
-    settings: Mapping[str, Any],
-    data: DataDigests,
-    progress: Progress,
-    weights: Mapping[str, Tensor],
-) -> None:
+def save_finished(made_of: MadeOf, progress: Progress, weights: Mapping[str, Tensor]) -> None:
     """Write the weights with what they were made of, and remove the state beside them."""
-    save_weights(out, weights, {"settings": settings, "data": data, "losses": progress.losses})
-    remove_progress(out)
+    about = {"settings": made_of.settings, "data": made_of.data, "losses": progress.losses}
+    save_weights(made_of.out, weights, about)
+    remove_progress(made_of.out)
 
 
 def remove_progress(out: Path) -> None:
