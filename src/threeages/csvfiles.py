@@ -127,12 +127,24 @@ def write_rows(
     that is None, is empty. A row with a column that is not among `columns` is a ValueError, or loses it with
     `extras="ignore"`. Raises DataError where the file cannot be written.
     """
-    rows = list(rows)
+    text = format_rows(list(rows), columns, extras=extras)
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
+
+
+def format_rows(
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[str] | None = None,
+    *,
+    extras: Literal["raise", "ignore"] = "raise",
+) -> str:
+    """The text of the csv file that `write_rows` writes."""
     columns = columns or list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction=extras)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction=extras)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def replace_rows(

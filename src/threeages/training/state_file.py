@@ -87,35 +87,45 @@ def write_state(path: Path, previous: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_state(
-    path: Path, previous: Path, describe: Callable[[Content], str], start_over: str
+    path: Path, previous: Path, describe: Callable[[Content], str], start_over: str, *, kind: str = ""
 ) -> Content | None:
     """The state in `path`, None where neither file is there.
 
     Where it is damaged, or a kill kept it from its name, `previous` takes its place, and a warning in the
-    log says so with the words of `describe` for where the training resumes. Raises DamagedError where
-    neither can be read; `start_over` is its hint.
+    log says so with the words of `describe` for where the training resumes. A checkpoint whose `kind` is
+    another is none of this training and treated the same. Raises DamagedError where neither can be read,
+    ModelError where the only one is none of ours; `start_over` is the hint.
     """
     if not path.exists() and not previous.exists():
         return None
     try:
-        return read_content(path, start_over)
+        return _read_kind(path, kind, start_over)
     except ModelError as error:
         if isinstance(error.__cause__, OSError) and path.exists() and not isinstance(error, DamagedError):
             raise  # it may be whole: a folder of that name, or no permission
-        content = _read_previous(path, previous, error, start_over)
+        content = _read_previous(previous, kind, error, start_over)
     reason = "is damaged" if path.exists() else "is missing"
     previous.replace(path)  # at once, so that the damaged one never becomes the one before
     logger.warning("%s %s; resuming from the state before it, at %s.", path, reason, describe(content))
     return content
 
 
-def _read_previous(path: Path, previous: Path, fault: ModelError, hint: str) -> Content:
+def _read_previous(previous: Path, kind: str, fault: ModelError, hint: str) -> Content:
+    if not previous.exists() and not isinstance(fault, DamagedError):
+        raise fault
     try:
-        return read_content(previous, hint)
+        return _read_kind(previous, kind, hint)
     except ModelError as error:
         beside = "is damaged as well" if previous.exists() else "is not there"
         message = f"{fault.message} The state before it, {previous.name}, {beside}."
         raise DamagedError(message, hint=hint) from error
+
+
+def _read_kind(path: Path, kind: str, hint: str) -> Content:
+    content = read_content(path, hint)
+    if kind and content.get("kind") != kind:
+        raise foreign_error(path, f"it holds no {kind} to resume", hint)
+    return content
 
 
 def _check_bytes(path: Path, data: bytes, hint: str) -> None:
