@@ -101,17 +101,14 @@ def test_six_steps_and_two_are_eight_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All that the state holds: weights, projections, optimizer, schedule, random states, position, loss."""
-    steps_done = count(1)
-    monkeypatch.setattr(SaveTimer, "is_due", lambda timer: next(steps_done) % 6 == 0)
     given = {"teacher": str(encoder) if with_encoder else None, "epochs": 2}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    stop_after(8)
-    with pytest.raises(KeyboardInterrupt):  # after the epoch's end, before the next one's first step
-        list(start(whole, **given))
-    for steps in (6, 2):
+    for out, steps in ((whole, 8), (stopped, 6), (stopped, 2)):  # 8 end the epoch; the next has no step yet
+        numbers = count(1)
+        monkeypatch.setattr(SaveTimer, "is_due", lambda timer, numbers=numbers: next(numbers) == 6)
         stop_after(steps)
         with pytest.raises(KeyboardInterrupt):
-            list(start(stopped, **given))
+            list(start(out, **given))
     assert _progress(stopped).read_bytes() == _progress(whole).read_bytes()
     for out in (whole, stopped):
         stop_after(8)
@@ -249,7 +246,7 @@ def test_other_weights_and_another_teacher_under_the_same_names_are_refused(
     save_file({key: value.contiguous() for key, value in features.items()}, weights)
     given = {"config": replace(SMALL, weights=str(weights)), "teacher": str(encoder)}
     list(start(out, **given))
-    for file, what in ((encoder, "another teacher"), (weights, "other pretrained weights")):
+    for file, what in ((encoder, "another teacher"), (weights, "other weights")):
         held = file.read_bytes()
         save_file({key: value + 1 for key, value in load_file(file).items()}, file)
         with pytest.raises(ConfigError, match=what):

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from threeages.errors import ModelError, ThreeAgesError
-from threeages.files import checksum, write_bytes
+from threeages.files import write_bytes
 from threeages.models.classifier import Classifier
 from threeages.models.registry import Pretrained, find_model
 from threeages.models.timm_network import PREFIX, create_timm
@@ -118,17 +118,6 @@ def save_weights(path: Path, weights: Weights, about: Mapping[str, Any]) -> None
     text = json.dumps(about, sort_keys=True)
     note = json.dumps({"checksum": _checksum(tensors, text), "about": text})
     write_bytes(path, save(tensors, {ABOUT: note}))
-
-
-def digest_weights(name: str, weights: str | None) -> str:
-    """Names the content of the file that `load_pretrained` takes; '' where it takes none that was given."""
-    if not weights or weights == RANDOM:
-        return ""
-    file = find_file(name, Path(weights))
-    try:
-        return checksum(file)
-    except OSError as error:
-        raise ModelError(f"Cannot load the weights {file}: {error.strerror or error}", hint=HINT) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

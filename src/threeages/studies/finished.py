@@ -9,17 +9,18 @@ from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError
 from threeages.files import checksum, read_checked_json, write_checked_json
 from threeages.training.build import open_data
-from threeages.training.checkpoint import BEST, LAST
+from threeages.training.checkpoint import BEST
 from threeages.training.config import TrainConfig
 from threeages.training.identity import check_data, describe_data
-from threeages.training.losses import find_column
 from threeages.training.recipes import CONFIG_FILE
+from threeages.training.run import describe_run_data
+from threeages.training.run_folder import METRICS_FILE
 
 logger = logging.getLogger(__name__)
 
 MARK = "finished.json"
-EPOCHS, PREDICTIONS = "metrics.csv", "predictions.csv"
-FILES = (BEST, CONFIG_FILE, EPOCHS, PREDICTIONS, "metrics.json", "test_metrics.json", "report.html")
+PREDICTIONS = "predictions.csv"
+FILES = (BEST, CONFIG_FILE, METRICS_FILE, PREDICTIONS, "metrics.json", "test_metrics.json", "report.html")
 
 
 def mark_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> None:
@@ -41,7 +42,8 @@ def check_settings(run: Path, config: TrainConfig) -> None:
 def is_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> bool:
     """Whether a run is finished and whole, of these rows; what is damaged is said, and then removed.
 
-    `run_training` and a report repair it. Raises ConfigError where the run is of other data.
+    `run_training` and a report repair it: its state holds the kept model and the epochs. Raises ConfigError
+    where the run is of other data.
     """
     mark = read_checked_json(run / MARK)
     if mark is None:
@@ -52,10 +54,8 @@ def is_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: P
     if not damaged and mark["cells"] == found["cells"]:
         return True
     what = f"{', '.join(damaged)} is missing or damaged" if damaged else "its manifest has other columns"
-    again = "trained" if BEST in damaged else "evaluated"
-    logger.warning("%s: %s; the run is %s again.", run, what, again)
-    # the mark first: a repair that is stopped resumes as any run does
-    for name in (MARK, *damaged, *((LAST,) if BEST in damaged else ())):
+    logger.warning("%s: %s; the run is evaluated again.", run, what)
+    for name in (MARK, *damaged):  # the mark first: a repair that is stopped resumes as any run does
         (run / name).unlink(missing_ok=True)
     return False
 
@@ -63,10 +63,9 @@ def is_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: P
 def _describe(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> dict[str, Any]:
     """What a run is made of: its settings, its data, and the cells that its predictions repeat."""
     cache, split = open_data(manifest, config, cache_dir)
-    learned = [name for name in map(find_column, config.extra_heads) if name in manifest.columns]
     return {
         "config": _plain(config),
-        "data": describe_data(manifest, split, cache, learned),
+        "data": describe_run_data(manifest, config, split, cache),
         "cells": describe_data(manifest, split, cache, tuple(manifest.columns))["labels"],
     }
 

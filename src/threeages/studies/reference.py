@@ -17,7 +17,7 @@ from threeages.evaluation.report import write_report
 from threeages.files import atomic_path, read_checked_json, write_checked_json
 from threeages.locks import hold_folder
 from threeages.models.registry import find_model
-from threeages.studies.finished import EPOCHS, PREDICTIONS, check_settings, is_finished, mark_finished
+from threeages.studies.finished import PREDICTIONS, check_settings, is_finished, mark_finished
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
 from threeages.training.build import open_data
@@ -25,6 +25,7 @@ from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.identity import DataDigests, check_data, describe_data
 from threeages.training.run import run_training
+from threeages.training.run_folder import METRICS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ def _metric_cells(result: Evaluation) -> Row:
 
 def _seconds(run: Path) -> float:
     """Seconds of the run's epochs; frozen features are computed once for all runs and not counted."""
-    with (run / EPOCHS).open(newline="", encoding="utf-8") as file:
+    with (run / METRICS_FILE).open(newline="", encoding="utf-8") as file:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 

@@ -15,12 +15,13 @@ from threeages.data.manifest import Manifest
 from threeages.data.split import Rows, Split
 from threeages.errors import ConfigError, ModelError
 from threeages.locks import hold_lock
-from threeages.models.weights import digest_weights, read_about, save_weights
+from threeages.models.weights import read_about, save_weights
 from threeages.training.config import DistillConfig, TrainConfig
-from threeages.training.identity import DataDigests, check_data, describe_data
+from threeages.training.identity import DataDigests, check_data, describe_data, describe_files
 from threeages.training.state_file import Content, read_state, write_state
 from threeages.training.teachers import ENCODER
 
+KIND = "distillation"  # of the states here, among other checkpoints
 PROGRESS, BEFORE = ".progress", ".progress.before"  # behind the name of the weights to come
 NO_RESULT = ("frozen_cache", "max_cache_gb")  # settings that change no weight
 REMOVE = "Remove {} and start the same command again; it starts over."
@@ -105,36 +106,32 @@ def describe_rows(
     """Digests of the rows `faces`, of those among them that train, and of both teachers' weights."""
     none = np.empty(0, dtype=np.int64)
     used = replace(crops, digests=crops.digests[faces])
-    return {
-        **describe_data(manifest.select(faces), Split(train, none, none, 0), used),
-        "weights": digest_weights(config.model, config.weights),
-        "teacher": digest_weights(ENCODER, teacher),
-    }
+    files = {"weights": (config.model, config.weights), "teacher": (ENCODER, teacher)}
+    split = Split(train, none, none, 0)
+    return describe_data(manifest.select(faces), split, used) | describe_files(files)
 
 
 def read_saved(out: Path) -> Saved | None:
     """What `out` holds, else the state beside it; None where there is neither.
 
     A damaged state is replaced by the one before it, with a warning in the log. Raises ModelError where
-    nothing whole is left, and ConfigError where `out` is no distillation's.
+    nothing whole is left or the state is none of a distillation, and ConfigError where `out` is none.
     """
     if out.exists():
         return _read_finished(out)
     place = out.with_name(out.name + PROGRESS)
     before = out.with_name(out.name + BEFORE)
-    state = read_state(place, before, _describe, REMOVE.format(f"{place.name} and {before.name}"))
+    hint = REMOVE.format(f"{place.name} and {before.name}")
+    state = read_state(place, before, _describe, hint, kind=KIND)
     if state is None:
         return None
-    if not {"settings", "data", "progress"} <= state.keys():
-        raise ConfigError(
-            f"{place} is not the state of a distillation.", hint="Give another --out, or remove it."
-        )
     return Saved(place, state["settings"], state["data"], Progress(**state["progress"]), state)
 
 
 def save_progress(made_of: MadeOf, progress: Progress, states: Mapping[str, Any]) -> None:
     """Write the state beside the weights to come; raises DataError where the disk is full."""
-    content = {"settings": made_of.settings, "data": made_of.data, "progress": asdict(progress), **states}
+    about = {"kind": KIND, "settings": made_of.settings, "data": made_of.data}
+    content = {**about, "progress": asdict(progress), **states}
     out = made_of.out
     write_state(out.with_name(out.name + PROGRESS), out.with_name(out.name + BEFORE), content)
 
