@@ -33,6 +33,26 @@ def data_root() -> Path:
     return root
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[float], Path]]:
+    """A function that mounts a disk of so many megabytes, in memory, and returns its folder."""
+    mounted: list[Path] = []
+
+    def mount(megabytes: float) -> Path:
+        place = tmp_path / f"disk-{len(mounted)}"
+        place.mkdir()
+        size = f"size={int(megabytes * 1024)}k"
+        command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(place)]
+        if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("a small disk can only be mounted by root on Linux")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 @pytest.fixture(scope="session")
 def bad_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files that cannot be read, by the status each must give."""

@@ -66,7 +66,7 @@ def test_losses_of_different_kinds_have_an_axis_each() -> None:
         assert axes.get_title(loc="left").startswith(f"Loss of {name}")
         assert [line.get_label() for line in axes.lines] == ["train", "best (epoch 2)"]
         assert axes.lines[0].get_ydata() == pytest.approx([loss] * 3)
-    assert figure.get_size_inches().tolist() == [15, 8]  # the fourth stands below
+    assert figure.get_size_inches().tolist() == [10, 8]  # two rows
 
 
 def test_search_shows_every_trial_and_the_best_so_far() -> None:

@@ -49,6 +49,22 @@ def test_a_state_that_is_slow_to_write_takes_a_twentieth_of_the_time(monkeypatch
     assert 0.03 < saving / clock.now < 0.053
 
 
+def test_after_an_epoch_a_state_is_saved_unless_that_would_take_most_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = _Clock(monkeypatch)
+    timer = SaveTimer()
+    for cost, affordable in ((2.0, True), (30.0, False)):
+        clock.now += 1000
+        assert timer.is_affordable()
+        with timer.save():
+            clock.now += cost
+        clock.now += 1
+        assert timer.is_affordable() == affordable
+    clock.now += 600
+    assert timer.is_affordable()
+
+
 def test_random_states_come_back_through_a_checkpoint(tmp_path) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng((1, 2))
     rng.integers(3, size=5, dtype=np.int32)  # leaves half of a 64-bit number for the next one

@@ -75,7 +75,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], marks: Mapping[str, floa
     if not history:
         raise DataError("The training history is empty.", hint="Train for at least one epoch first.")
     panels = _curve_panels(history)
-    columns = min(len(panels), MAX_COLUMNS)
+    columns = 2 if len(panels) == 4 else min(len(panels), MAX_COLUMNS)
     figure, grid = _figure(len(panels), 5 * columns, 4 * -(-len(panels) // columns), columns=columns)
     lines = {**_best(history), **(marks or {})}
     for axes, (title, curves) in zip(grid, panels.items(), strict=True):
@@ -150,7 +150,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
 def _figure(
     panels: int, width: float, height: float, *, rows: tuple[int, ...] = (1,), columns: int = 0
 ) -> "tuple[Figure, list[Axes]]":
-    """A figure in inches with its panels in so many `columns` or stacked with the heights `rows`."""
+    """A figure in inches with its panels in `columns`, or stacked with the heights `rows`."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -1,11 +1,13 @@
 """Where predictions come from: the split and the seed of their run, read from its config.json."""
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+logger = logging.getLogger(__name__)
 ADVICE = "Expect lower metrics on new identities; measure them with --split identity."
 T = TypeVar("T")
 
@@ -51,10 +53,17 @@ def _identities_note(shared: int | None) -> str:
 
 
 def read_provenance(folder: Path) -> Provenance:
-    """What the config.json of a run folder says; an empty Provenance where there is none to read."""
+    """What the config.json of a run folder says; an empty Provenance where there is none.
+
+    One that cannot be read is named in a warning in the log, as its split is then not known.
+    """
+    path = folder / "config.json"
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Provenance()
+    except (OSError, ValueError) as error:
+        logger.warning("%s cannot be read (%s): how the rows were split is not known.", path, error)
         return Provenance()
     config, split = _mapping(content, "config"), _mapping(content, "split")
     last = False if config.get("keep_last") is True else None  # the last epoch was not chosen on anything

@@ -15,7 +15,8 @@ SAVE_SHARE = 0.05  # of the time that saving may take; a state that is slow to w
 class SaveTimer:
     """Says after which steps to save, from how long steps and saves have taken so far.
 
-    `is_due` is asked after every step, and every save stands in a block of `save`.
+    `is_due` is asked after every step, `is_affordable` after an epoch, and every save stands in a block of
+    `save`.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,11 @@ class SaveTimer:
         self._step = max(self._step, now - self._seen)
         self._seen = now
         return now - self._saved >= max(SAVE_SECONDS - self._cost - self._step, self._cost / SAVE_SHARE)
+
+    def is_affordable(self) -> bool:
+        """Whether to save after an epoch: always, but where saves are slow and the last one was just now."""
+        least = self._cost / SAVE_SHARE
+        return least <= SAVE_SECONDS or time.monotonic() - self._saved >= least
 
     @contextmanager
     def save(self) -> Iterator[None]:

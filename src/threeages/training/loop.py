@@ -55,7 +55,6 @@ from threeages.training.tasks import ClassificationTask, select_targets
 from threeages.training.temperature import fit_temperature
 
 Epoch = dict[str, Any]
-AfterStep = Callable[[np.random.Generator], None]  # of the generator that the next step draws from
 
 logger = logging.getLogger(__name__)
 
@@ -78,30 +77,29 @@ class State:
     """What training changes: a checkpoint holds all of it, so that a stopped training resumes."""
 
     task: ClassificationTask
+    phase: Phase
     history: list[Epoch]  # of earlier phases too
     optimizer: torch.optim.Optimizer
     ema: AveragedModel | None
-    best: Content | None  # the model of the epoch that is kept so far
+    best: Content | None = None  # the model of the epoch that is kept so far
     sums: EpochSums = field(default_factory=EpochSums)  # of the epoch that is at work
 
     def evaluated(self) -> ClassificationTask:
         """The task with the weights that are evaluated and kept: their moving average where there is one."""
         return self.task if self.ema is None else cast(ClassificationTask, self.ema.module)
 
-    def content(self, phase: Phase, config: TrainConfig, notes: Mapping[str, Any]) -> Content:
-        """Everything as a checkpoint holds it."""
+    def content(self) -> Content:
+        """Everything as a checkpoint holds it, but for what no step changes."""
         return {
             **describe_model(self.task.model),
             "task": self.task.own_state(),
-            "phase": phase.name,
+            "phase": self.phase.name,
             "optimizer": self.optimizer.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "within": asdict(self.sums) if self.sums.step else None,
             "history": self.history,
             "best": self.best,
             "temperature": None,
-            "config": config.to_dict(),
-            **notes,
         }
 
 
@@ -153,46 +151,60 @@ def train_epochs(
 ) -> Iterator[Epoch]:
     """Train on `split.train`, yielding the metrics of each epoch; the caller may stop after any.
 
-    The state is `last.ckpt` in the folder `run`, written after every epoch and once a minute within one; from
-    it resumes what was stopped anywhere, to the same weights. After it come `best.ckpt`, `metrics.csv` and
-    `config.json`, which hold nothing that it lacks. `notes` go into it: digests of the `data`, and what is
-    said of the `split`. A loss that is not finite raises ThreeAgesError with its step.
+    The state is `last.ckpt` in the folder `run`, written after every epoch and once a minute within one
+    (training.autosave); from it resumes what was stopped anywhere, to the same weights. After it come
+    `best.ckpt`, `metrics.csv` and `config.json`, which hold nothing that it lacks. `notes` go into it:
+    digests of the `data`, and what is said of the `split`. A loss that is not finite raises ThreeAgesError
+    with its step.
     """
     fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
-    notes = {"data": {}, "split": {}, **(notes or {})}
     # Resume order: seed, saved weights, history, phase, new optimizer, its saved state, sums of the epoch,
     # then in the epoch: its order of rows, random states, next step.
     seed_everything(config.seed, verbose=False)
     saved = _load(run, task)
     history: list[Epoch] = list(saved.get("history", []))
     best: Content | None = saved.get("best")
-    timer = SaveTimer()
+    saver = _Saver(run, config, {"data": {}, "split": {}, **(notes or {})})
     while (phase := next_phase(config, history)) is not None:
         steps, state = _start_phase(fabric, task, history, data, config, phase)
         state.best = best
         if saved.get("phase") == phase.name:
             _restore(state, saved)
         saved = {}
-
-        def save(state: State = state, phase: Phase = phase) -> None:
-            with timer.save():
-                write_run(run, state.content(phase, config, notes))
-
-        def save_within(rng: np.random.Generator, state: State = state) -> None:
-            if timer.is_due():
-                state.sums.random = capture_random(rng)
-                save()
-
         while next_phase(config, history) == phase:
             with explain_memory(config.batch_size, config.input_size):
-                row = _run_epoch(steps, state, split, save_within)
+                row = _run_epoch(steps, state, split, saver)
             if config.keep_last or is_best(row, history):
                 best = state.best = copy_best(state.evaluated(), row["epoch"])
             history.append(row)
-            save()
-            write_derived(run, state.content(phase, config, notes))
+            saver.after_epoch(state, is_last=next_phase(config, history) is None)
             logger.info("%s", _format(row))
             yield row
+
+
+class _Saver:
+    """Writes the state into a run's folder when it is time to."""
+
+    def __init__(self, run: Path, config: TrainConfig, notes: Mapping[str, Any]) -> None:
+        self.run = run
+        self.shared = {"config": config.to_dict(), **notes}
+        self.timer = SaveTimer()
+
+    def after_step(self, state: State, rng: np.random.Generator) -> None:
+        """Save where a minute of work would be lost; the next step draws from `rng`."""
+        if self.timer.is_due():
+            state.sums.random = capture_random(rng)
+            self._save(state)
+
+    def after_epoch(self, state: State, *, is_last: bool) -> None:
+        """Save unless that takes most of the time; then come the files that are written from it."""
+        if is_last or self.timer.is_affordable():
+            self._save(state)
+            write_derived(self.run, state.content() | self.shared)
+
+    def _save(self, state: State) -> None:
+        with self.timer.save():
+            write_run(self.run, state.content() | self.shared)
 
 
 def next_phase(config: TrainConfig, history: list[Epoch]) -> Phase | None:
@@ -247,20 +259,20 @@ def _start_phase(
     memory_format = choose_memory_format(source.depth, choose_precision(config.precision))
     task.to(memory_format=memory_format)  # type: ignore[call-overload]
     net, optimizer = fabric.setup(task, create_optimizer(task, phase, config.optimizer))
-    state = State(task, history, optimizer, create_ema(task, phase, config.ema), None)
+    state = State(task, phase, history, optimizer, create_ema(task, phase, config.ema))
     return _Steps(fabric, net, source, data, config, phase), state
 
 
-def _run_epoch(steps: _Steps, state: State, split: Split, after_step: AfterStep) -> Epoch:
-    """The metrics of one epoch, or of what is left of it; `after_step` may save the state."""
+def _run_epoch(steps: _Steps, state: State, split: Split, saver: _Saver) -> Epoch:
+    """The metrics of one epoch; of one that was stopped within the rest is run."""
     with _threads(1 if steps.phase.unfreeze == 0 else torch.get_num_threads()):
-        row = _train_epoch(steps, state, split.train, after_step)
+        row = _train_epoch(steps, state, split.train, saver)
     row |= _validate(steps, state, split.validation)
     state.sums = EpochSums()
     return row
 
 
-def _train_epoch(steps: _Steps, state: State, rows: Rows, after_step: AfterStep) -> Epoch:
+def _train_epoch(steps: _Steps, state: State, rows: Rows, saver: _Saver) -> Epoch:
     steps.net.train()
     config, phase, sums = steps.config, steps.phase, state.sums
     epoch = len(state.history)
@@ -279,7 +291,7 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows, after_step: AfterStep)
                 raise _loss_error(loss, step, epoch, phase, config)
             sums.step, sums.images = step + 1, sums.images + len(batch)
             sums.seconds = time.monotonic() - start
-            after_step(rng)
+            saver.after_step(state, rng)
             task = bar.tasks[0]
             bar.update(task.id, advance=len(batch), loss=loss, speed=task.speed or 0.0)
     return {"epoch": epoch + 1, "phase": phase.name, **_summarize(sums, time.monotonic() - start)}

@@ -69,7 +69,7 @@ def run_training(
         _start_run(run, config, notes["split"])
         with explain_memory(config.batch_size, config.input_size):
             task = fit_model(task, data, split, config, run, log, notes)
-            _plot_history(run)
+            _plot_history(run, config)
             if not len(split.test):
                 return None
             return answer_table(manifest, split.test, _test(task, data, split, config, run))
@@ -115,11 +115,13 @@ def _test(
     return {name: values.numpy() for name, values in task.model.to_answers(outputs).items()}
 
 
-def _plot_history(run: Path) -> None:
+def _plot_history(run: Path, config: TrainConfig) -> None:
     content = read_run(run)
-    history = content["history"] if content else []
+    history, best = (content["history"], content["best"]) if content else ([], None)
+    marks = {} if best is None or config.keep_last else {"best": best["epoch"]}
     start = next((row["epoch"] for row in history if row["phase"] == "finetune"), None)
-    save_figure(plot_curves(history, {"fine-tuning": start} if start else None), run / "curves.png")
+    marks |= {"fine-tuning": start} if start else {}
+    save_figure(plot_curves(history, marks), run / "curves.png")
 
 
 def _start_run(run: Path, config: TrainConfig, split: dict[str, Any]) -> None:
