@@ -319,6 +319,14 @@ def test_a_loss_that_is_not_finite_is_said_and_the_state_before_it_kept(
     assert out.read_bytes() == whole.read_bytes()
 
 
+def test_a_teacher_that_cannot_be_read_names_its_option(start: Start, tmp_path: Path) -> None:
+    for teacher in (tmp_path / "none.safetensors", tmp_path / "halved.safetensors"):
+        (tmp_path / "halved.safetensors").write_bytes(b"PK")
+        with pytest.raises(ModelError, match=f"Cannot load the weights {teacher}") as raised:
+            list(start(tmp_path / "out", teacher=str(teacher)))
+        assert "--teacher FILE" in raised.value.hint
+
+
 def test_two_processes_do_not_write_one_file(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
