@@ -305,6 +305,14 @@ def _short(number: str) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def sources() -> str:
+    """The known sources of faces with their terms."""
+    from threeages.data.terms import SOURCES
+
+    rows = [[f"`{s.name}`", s.title, s.terms, s.use] for s in SOURCES.values()]
+    return table(["source", "what it is", "terms as stated", "use"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "shipped": shipped,
     "models-identity": models("identity-disjoint, 5 folds"),
@@ -327,4 +335,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation": ablation,
     "experiments": experiments,
     "floors": floors,
+    "sources": sources,
 }

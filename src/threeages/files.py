@@ -26,19 +26,21 @@ class atomic_path:  # noqa: N801 - reads as a function at the call
     """Yield a sibling path to write to; it takes the final name only when the block ends well.
 
     With `durable` its bytes are on the disk before it takes the name, so that a loss of power leaves the old
-    file or the new one. Parts that killed processes left for the same name are removed first. Raises
-    DataError when the folder cannot be written or the disk is full.
+    file or the new one. Parts that killed processes left for the same name are removed first, unless `clean`
+    is False: looking for them lists the folder, which is slow where it gets many files. Raises DataError when
+    the folder cannot be written or the disk is full.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    def __init__(self, path: Path, *, durable: bool = False, clean: bool = True) -> None:
         self.path = path
         self.durable = durable
+        self.clean = clean
         self.part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
 
     def __enter__(self) -> Path:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            for part in find_leftovers(self.path):
+            for part in find_leftovers(self.path) if self.clean else ():
                 part.unlink(missing_ok=True)
             self.part.touch()
         except OSError as error:

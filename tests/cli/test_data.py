@@ -110,3 +110,29 @@ def test_import_and_audit_count_what_they_pass_over_on_stderr(faces_csv: Path, t
     ]
     _, again = _run("audit", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out"))
     assert stderr.strip() in again
+
+
+def test_rows_without_a_label_are_audited_and_split(faces_csv: Path, tmp_path: Path) -> None:
+    lines = faces_csv.read_text().splitlines()
+    at = lines[0].split(",").index("label")
+    rows = [line.split(",") for line in lines]
+    rows = [
+        [*row[:at], "" if number % 9 == 8 else row[at], *row[at + 1 :]] for number, row in enumerate(rows)
+    ]
+    table = tmp_path / "faces.csv"
+    table.write_text("\n".join(map(",".join, rows)) + "\n")
+    root = str(faces_csv.parent)
+    stdout, _ = _run("audit", str(table), "--root", root, "--out", str(tmp_path / "audit"))
+    assert "Written to" in stdout
+    stdout, _ = _run("split", str(table), "--root", root, "--cache-dir", str(tmp_path / "cache"))
+    assert sum(int(line.split()[1]) for line in stdout.splitlines()[:3]) == 120
+    (tmp_path / "none.csv").write_text("path\na.jpg\n")
+    with pytest.raises(DataError, match="no column label"):
+        CliRunner().invoke(app, ["data", "audit", str(tmp_path / "none.csv")], catch_exceptions=False)
+
+
+def test_merge_names_the_terms_of_every_source(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label,source\nx.jpg,OLD,fairface\ny.jpg,OLD,\n")
+    stdout, _ = _run("merge", str(tmp_path / "a.csv"), "--out", str(tmp_path / "m.csv"))
+    assert "source fairface 1 rows: permissive (CC BY 4.0)" in stdout
+    assert "source a 1 rows: unknown" in stdout

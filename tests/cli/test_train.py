@@ -277,3 +277,67 @@ def test_a_damaged_model_is_answered_with_the_way_out_and_rebuilt(faces_csv: Pat
     assert _train(faces_csv, run, *SMALL).exit_code == 0
     assert (run / "best.ckpt").read_bytes() == whole
     assert _invoke("predict", image, "--model", run).exit_code == 0
+
+
+def _with_sources(source: Path, target: Path) -> Path:
+    """The drawn faces with every second identity of a set whose terms allow any use."""
+    with source.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["source"] = "fairface" if int(row["identity"][-1]) % 2 else "utkface"
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return target
+
+
+def test_only_sources_with_permissive_terms_are_trained_on(faces_csv: Path, tmp_path: Path) -> None:
+    manifest = _with_sources(faces_csv, tmp_path / "two.csv")
+    root = ("--root", faces_csv.parent)
+    result = _train(manifest, tmp_path / "run", *SMALL, *root, "--terms", "permissive")
+    assert "60 of 120 rows are kept; dropped: utkface 60 (research-only)" in result.stderr
+    sources = json.loads((tmp_path / "run" / "config.json").read_text())["split"]["sources"]
+    assert sources.keys() == {"fairface"}
+    _train(manifest, tmp_path / "all", *SMALL, *root)
+    sources = json.loads((tmp_path / "all" / "config.json").read_text())["split"]["sources"]
+    assert sources.keys() == {"fairface", "utkface"}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--terms", "permissive"), "faces: research-only"),
+        (("--terms", "free"), "Allowed: any, permissive"),
+        (("--allow-source", "faces"), "--terms permissive"),
+        (("--terms", "permissive", "--allow-source", "mine"), "takes one of: faces"),
+    ],
+)
+def test_terms_that_leave_nothing_are_explained(
+    args: tuple[str, ...], message: str, faces_csv: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ThreeAgesError) as caught:
+        _train(faces_csv, tmp_path / "run", *SMALL, *args)
+    assert message in str(caught.value)
+
+
+def test_ranges_of_ages_and_rows_without_labels_are_trained_on(faces_csv: Path, tmp_path: Path) -> None:
+    with faces_csv.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        age = int(row["age"])
+        ends = (str(age - 8), str(age + 8)) if number % 2 else ("", "")
+        row |= {"age_low": ends[0], "age_high": ends[1], "label": "" if number % 4 == 1 else row["label"]}
+    manifest = tmp_path / "ranges.csv"
+    with manifest.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    args = ("--root", faces_csv.parent, "--extra-head", "years=0.5")
+    result = _train(manifest, tmp_path / "run", *SMALL, *args)
+    assert result.exit_code == 0
+    found = json.loads((tmp_path / "run" / "test_metrics.json").read_text())
+    assert 0 < found["years_mae"] < 100
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["failed"]["no_label"] > 0
+    assert metrics["years"]["n"] < metrics["n"]

@@ -1,6 +1,6 @@
 import pytest
 
-from threeages.data.ages import MAX_AGE, parse_ages, plain_age
+from threeages.data.ages import MAX_AGE, Ages, interval_cells, parse_ages, plain_age, read_interval
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,17 @@ def test_what_is_no_age_is_none(text: str) -> None:
 )
 def test_single_ages_become_numbers(text: str, plain: str) -> None:
     assert plain_age(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        ("50", "56", Ages(50, 56)), ("70", "", Ages(70, MAX_AGE)), ("", "12", Ages(0, 12)),
+        ("40", "40", Ages(40, 40)),
+        ("", "", None), ("56", "50", None), ("x", "50", None), ("20-30", "40", None), ("-1", "-1", None),
+    ],
+)  # fmt: skip
+def test_two_cells_are_a_range(low: str, high: str, expected: Ages | None) -> None:
+    assert read_interval(low, high) == expected
+    if expected:
+        assert read_interval(*interval_cells(expected)) == expected

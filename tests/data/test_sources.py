@@ -94,7 +94,7 @@ def test_identities_are_joined_by_file_name(tmp_path: Path, column: str) -> None
     table = tmp_path / "identities.csv"
     table.write_text(f"ID,{column},film,year\n5.jpg,p1,f1,1990\n7.jpg,p2,,\n")
     manifest = load(write(tmp_path / "set", kaggle_files()), tmp_path, identities=table).manifest
-    assert set(manifest.columns) == {"identity", "film", "year"}
+    assert set(manifest.columns) == {"identity", "film", "year", "source"}
     assert manifest.columns["identity"] == ("p2", "", "p1")
     assert manifest.columns["year"] == ("", "", "1990")
 
@@ -298,20 +298,27 @@ def test_folders_of_ages_and_ranges(tmp_path: Path) -> None:
     names = ["020/a.jpg", "age_40/b.jpg", "60+/c.jpg", "20-29/d.jpg", "25-32/e.jpg", "5/f.jpg", "misc/g.jpg"]
     result = load(write(tmp_path / "set", dict.fromkeys(names, "x")), tmp_path)
     assert result.kind == "age_folders"
-    assert rows_of(result) == {"020/a.jpg": 0, "age_40/b.jpg": 1, "60+/c.jpg": 2, "20-29/d.jpg": 0}
-    assert result.excluded == {"several_groups": 1, "under_13": 1, "no_class_folder": 1}
+    assert rows_of(result) == {
+        "020/a.jpg": 0,
+        "age_40/b.jpg": 1,
+        "60+/c.jpg": 2,
+        "20-29/d.jpg": 0,
+        "25-32/e.jpg": UNKNOWN,
+    }
+    assert result.excluded == {"under_13": 1, "no_class_folder": 1}
     columns = dict(
         zip(
             result.manifest.paths,
-            zip(*map(result.manifest.columns.get, ("age", "age_range")), strict=True),
+            zip(*map(result.manifest.columns.get, ("age", "age_low", "age_high")), strict=True),
             strict=True,
         )
     )  # type: ignore[arg-type]
     assert columns == {
-        "020/a.jpg": ("020", ""),
-        "age_40/b.jpg": ("40", ""),
-        "60+/c.jpg": ("", "60+"),
-        "20-29/d.jpg": ("", "20-29"),
+        "020/a.jpg": ("020", "", ""),
+        "age_40/b.jpg": ("40", "", ""),
+        "60+/c.jpg": ("", "60", ""),
+        "20-29/d.jpg": ("", "20", "29"),
+        "25-32/e.jpg": ("", "25", "32"),
     }
     assert any("'25-32' (1)" in note and "--bounds" in note for note in result.notes)
     assert any("'misc' (1)" in note for note in result.notes)
@@ -342,12 +349,13 @@ def test_ages_as_a_spreadsheet_writes_them(tmp_path: Path) -> None:
     text += "e.jpg;Oct-19\nf.jpg;25-32\n"
     table = write_table(tmp_path, text, "a b sub/c d e f")
     result = load(table, tmp_path)
-    assert rows_of(result) == {"a.jpg": 0, "b.jpg": 1, "sub/c.jpg": 2, "d.jpg": 2}
+    assert rows_of(result) == {"a.jpg": 0, "b.jpg": 1, "sub/c.jpg": 2, "d.jpg": 2, "f.jpg": UNKNOWN}
     assert result.manifest.columns == {
-        "age": ("25.5", "40", "", ""),
-        "age_range": ("", "", "(60, 100)", "more than 70"),
+        "age": ("25.5", "40", "", "", ""),
+        "age_low": ("", "", "60", "71", "25"),
+        "age_high": ("", "", "100", "", "32"),
     }
-    assert result.excluded == {"no_age": 1, "several_groups": 1}
+    assert result.excluded == {"no_age": 1}
     assert any("'Oct-19' (1)" in note for note in result.notes)
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from threeages.data.duplicates import COPY, NearDuplicates
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.sources import import_source
 from threeages.data.split import Split, create_split
-from threeages.errors import ConfigError, DataError
+from threeages.errors import ConfigError, DataError, ThreeAgesError
 
 
 def _number(n: int) -> NDArray[np.uint8]:
@@ -114,6 +115,53 @@ def test_random_counts_leaked_duplicates_and_validates_on_test() -> None:
     assert split.leaked_duplicates == len(split.test) == 24
     assert (split.validation == split.test).all()
     assert create_split(manifest, _number(len(manifest)), "random").leaked_duplicates == 0
+
+
+def _with_sources(*sources: str) -> Manifest:
+    """Four identities of six rows each source."""
+    manifest = _manifest(4 * len(sources))
+    names = tuple(name for name in sources for _ in range(24))
+    return replace(manifest, columns={**manifest.columns, "source": names})
+
+
+def test_a_source_held_out_is_tested_whole_and_the_rest_is_parted_by_identity() -> None:
+    manifest = _with_sources("a", "b", "c")
+    split = create_split(manifest, _number(72), "source", held_out=("b",))
+    assert split.test.tolist() == list(range(24, 48))
+    assert sorted([*split.train, *split.validation]) == [*range(24), *range(48, 72)]
+    assert len(split.validation)
+    train, validation, test = _sides(manifest, split)
+    assert not train & validation
+    assert not test & (train | validation)
+    both = create_split(manifest, _number(72), "source", held_out=("a", "c"))
+    assert sorted(both.test) == [*range(24), *range(48, 72)]
+
+
+def test_copies_and_identities_of_a_source_held_out_do_not_train() -> None:
+    manifest = _with_sources("a", "b", "c")
+    identities = list(manifest.columns["identity"])
+    met, copied = identities[0], identities[12]
+    identities[30] = met  # an identity of source a in the source held out
+    manifest = replace(manifest, columns={**manifest.columns, "identity": tuple(identities)})
+    split = create_split(manifest, _number(72), "source", held_out=("b",), near=_near((14, 40)))
+    used = {identities[row] for row in [*split.train, *split.validation]}
+    assert met not in used
+    assert copied not in used
+    assert len(split.test) == 24
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "source"}, "0 sources held out"),
+        ({"mode": "identity", "held_out": ("a",)}, "no other split takes any"),
+        ({"mode": "source", "held_out": ("z",)}, "no source 'z'.*\n.*a, b"),
+        ({"mode": "source", "held_out": ("a", "b")}, "leaves 0 identities"),
+    ],
+)
+def test_sources_that_cannot_be_held_out_are_said(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ThreeAgesError, match=message):
+        create_split(_with_sources("a", "b"), _number(48), **options)
 
 
 def test_none_trains_on_every_row() -> None:

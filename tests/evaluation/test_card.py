@@ -104,3 +104,21 @@ def test_images_are_described(table: PredictionTable, manifest: Manifest) -> Non
     assert columns["image_size"][1] == "32-63"
     assert columns["image_size"][0] != "32-63"
     assert set(with_image_columns(table, Path("/nowhere")).columns["color"]) == {""}
+
+
+def test_sources_of_the_training_have_a_row_with_their_terms(table: PredictionTable, tmp_path: Path) -> None:
+    known = replace(table, provenance=Provenance("identity", sources={"utkface": 1200, "mine": 3}))
+    text = _card(known, None, tmp_path / "own.md", is_default=False)
+    assert "do not allow any use" in " ".join(text.splitlines()[2:5])
+    assert "utkface, mine" in " ".join(text.splitlines()[2:5])
+    terms = _tables(text)[0]
+    assert terms["`utkface`"][0] == "1,200"
+    assert terms["`utkface`"][-1] == "research-only"
+    assert terms["`mine`"][-1] == "unknown"
+    free = replace(table, provenance=Provenance("identity", sources={"fairface": 5}))
+    text = _card(free, None, tmp_path / "free.md", is_default=False)
+    assert "allow any use" in text.splitlines()[2]
+    assert "do not" not in text.splitlines()[2]
+    default = _card(known, None, tmp_path / "default.md")
+    assert "may not be used commercially" in default.splitlines()[2]
+    assert "`utkface`" in default

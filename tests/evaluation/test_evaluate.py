@@ -108,3 +108,19 @@ def test_a_random_split_is_noted_beside_the_metrics() -> None:
     assert (plain["split"], plain["seed"], plain["leaked_duplicates"]) == ("random", 42, 2)
     assert plain["notes"] == list(result.notes)
     assert evaluate_table(_table(), resamples=10).to_dict()["notes"] == []
+
+
+def test_an_age_known_as_a_range_alone_has_no_error() -> None:
+    columns = {
+        "age": ("20", "50", "60"), "age_low": ("", "40", ""), "age_high": ("", "60", ""),
+        "predicted_age": ("22", "10", "60"), "predicted_low": ("10", "0", "50"),
+        "predicted_high": ("30", "20", "70"),
+    }  # fmt: skip
+    probs = np.eye(3)
+    table = PredictionTable(tuple("abc"), np.arange(3), ("ok",) * 3, probs, probs.max(axis=1), columns)
+    years = evaluate_table(table).years
+    assert years is not None
+    assert {name: years[name] for name in ("n", "mae", "interval_coverage")} == {
+        "n": 2, "mae": 1.0, "interval_coverage": 1.0
+    }  # fmt: skip
+    assert years["mae_low"] <= 1 <= years["mae_high"]

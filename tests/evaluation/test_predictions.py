@@ -141,3 +141,10 @@ def test_every_dialect_of_a_spreadsheet_is_read(tmp_path: Path, text: str) -> No
 
 def test_a_folder_holds_no_predictions(tmp_path: Path) -> None:
     assert not is_predictions(tmp_path)
+
+
+def test_an_age_known_as_a_range_is_no_age_to_measure_by() -> None:
+    columns = {"age": ("20", "50", "", "x"), "age_low": ("", "40", "70", ""), "age_high": ("", "60", "", "")}
+    probs = np.full((4, 3), 1 / 3)
+    table = PredictionTable(tuple("abcd"), np.zeros(4, np.int64), ("ok",) * 4, probs, probs[:, 0], columns)
+    assert table.ages().tolist() == pytest.approx([20, np.nan, np.nan, np.nan], nan_ok=True)

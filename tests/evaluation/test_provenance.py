@@ -57,3 +57,13 @@ def test_one_random_part_makes_the_whole_random() -> None:
     random = Provenance("random", 1, 3, 5, True)
     assert join_provenance([*folds, random]) == Provenance("random", None, 5, 5, None)
     assert join_provenance([Provenance("identity"), Provenance()]) == Provenance()
+
+
+def test_sources_are_read_and_the_largest_count_of_any_fold_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"split": {"sources": {"faces": 8, "x": "?"}}}))
+    found = read_provenance(tmp_path)
+    assert found.sources == {"faces": 8}
+    assert join_provenance([found, Provenance(sources={"faces": 7, "lfw": 9})]).sources == {
+        "lfw": 9,
+        "faces": 8,
+    }

@@ -7,7 +7,14 @@ import torch
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError
 from threeages.models.classifier import SIGNATURES, Architecture, create_classifier
-from threeages.training.losses import collect_targets, create_heads, head_losses, head_metrics, joint_loss
+from threeages.training.losses import (
+    collect_targets,
+    create_heads,
+    find_known,
+    head_losses,
+    head_metrics,
+    joint_loss,
+)
 
 WEIGHTS = {"years": 0.5, "gender": 0.25}
 MANIFEST = Manifest(
@@ -69,3 +76,68 @@ def test_a_batch_without_any_label_has_the_loss_zero() -> None:
 def test_columns_that_cannot_be_learned_are_explained(task: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         create_heads("softmax", [task], MANIFEST)
+
+
+RANGES = Manifest(
+    Path(),
+    tuple("abcde"),
+    np.array([0, 1, 2, -1, -1]),
+    {
+        "age": ("20", "54", "", "", "30"),
+        "age_low": ("", "50", "70", "", "31"),
+        "age_high": ("", "56", "", "", "20"),
+    },
+)
+
+
+def test_a_range_of_ages_is_a_target_of_two_years() -> None:
+    heads = create_heads("softmax", ["years"], RANGES)
+    years = collect_targets(RANGES, heads)["years"]
+    assert years.tolist() == [[20, 20], [50, 56], [70, 100], [-1, -1], [30, 30]]
+    assert find_known(torch.from_numpy(years)).tolist() == [True, True, True, False, True]
+
+
+def test_a_manifest_without_ranges_has_the_targets_and_the_loss_of_before() -> None:
+    head = create_classifier(
+        SIGNATURES["cnn"], Architecture(create_heads("softmax", ["years"], RANGES))
+    ).net.heads["years"]
+    logits = torch.randn(3, 101, generator=torch.Generator().manual_seed(0))
+    ages = torch.tensor([20, 54, 80])
+    soft = torch.softmax(-0.5 * ((torch.arange(101) - ages[:, None]) / 2.5) ** 2, dim=1)
+    assert torch.equal(head.loss(logits, ages), torch.nn.functional.cross_entropy(logits, soft))
+    empty = Manifest(
+        Path(), RANGES.paths, RANGES.labels, {**RANGES.columns, "age_low": ("",) * 5, "age_high": ("",) * 5}
+    )
+    assert collect_targets(empty, create_heads("softmax", ["years"], empty))["years"].ndim == 1
+
+
+def test_the_loss_of_a_range_is_the_mass_outside_of_it() -> None:
+    heads = create_heads("softmax", ["years"], RANGES)
+    net = create_classifier(SIGNATURES["cnn"], Architecture(heads)).net
+    targets = {k: torch.from_numpy(v) for k, v in collect_targets(RANGES, heads).items()}
+    logits = {"age_group": torch.zeros(5, 3), "years": torch.full((5, 101), -50.0)}
+    logits["years"][0, 20], logits["years"][1, 50], logits["years"][2, 100], logits["years"][4, 30] = (
+        0,
+        0,
+        0,
+        0,
+    )
+    loss = net.heads["years"].loss(logits["years"][1:3], targets["years"][1:3])
+    assert float(loss) == pytest.approx(0, abs=1e-4)
+    uniform = net.heads["years"].loss(torch.zeros(1, 101), torch.tensor([[50, 56]]))
+    assert float(uniform) == pytest.approx(np.log(101 / 7), rel=1e-5)
+    both = net.heads["years"].loss(torch.zeros(2, 101), torch.tensor([[50, 56], [20, 20]]))
+    assert float(both) == pytest.approx((np.log(101 / 7) + np.log(101)) / 2, rel=1e-5)
+    found = head_metrics(net.heads, logits, targets)
+    assert found["years_mae"] == pytest.approx(0, abs=1e-3)  # of the rows whose age is one year
+
+
+def test_ranges_have_gradients_that_are_finite_and_pull_into_them() -> None:
+    heads = create_heads("softmax", ["years"], RANGES)
+    net = create_classifier(SIGNATURES["cnn"], Architecture(heads)).net
+    logits = torch.zeros(1, 101, requires_grad=True)
+    net.heads["years"].loss(logits, torch.tensor([[50, 56]])).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[0, 50:57] < 0).all()
+    assert (logits.grad[0, :50] > 0).all()

@@ -44,6 +44,21 @@ def import_(
             "--children", help="Keep ages below YOUNG, without a label; a head for years trains on them."
         ),
     ] = False,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout",
+            help="The published set that a source is, where its files do not tell: portraits, fairface, "
+            "lagenda, appa-real, imdb-clean, agedb or afad.",
+        ),
+    ] = None,
+    crops: Annotated[
+        Path | None,
+        typer.Option(
+            "--crops",
+            help="Folder for the faces of photos that show several people: OUT-crops.",
+        ),
+    ] = None,
     cache_dir: CacheFolder = None,
 ) -> None:
     """Read a data set and write its manifest."""
@@ -52,7 +67,7 @@ def import_(
     from threeages.data.grouping import parse_mapping
     from threeages.data.sources import import_source
     from threeages.errors import ConfigError
-    from threeages.labels import AGE_GROUPS, AgeBounds
+    from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds
 
     try:
         young, middle, old = (float(part) for part in bounds.split(","))
@@ -67,10 +82,14 @@ def import_(
         mapping=parse_mapping(dict(labels or ())),
         root=root,
         children=children,
+        layout=layout,
+        crops=crops,
         cache_dir=cache_dir,
     )
     rows = result.manifest.labels
     counts = ", ".join(f"{name} {int((rows == i).sum()):,}" for i, name in enumerate(AGE_GROUPS))
+    unlabelled = int((rows == UNKNOWN).sum())
+    counts += f", no label {unlabelled:,}" if unlabelled else ""
     typer.echo(f"{out}: {len(result.manifest):,} rows ({result.kind}): {counts}")
     for reason, count in result.excluded.items():
         typer.echo(f"  excluded: {reason} {count:,}")
@@ -86,10 +105,12 @@ def merge(
 ) -> None:
     """Join manifests, so that data sets with different labels train together.
 
-    The column `source` of the result holds the name of each row's file.
+    The column `source` of the result says which set a row is of: as its manifest states, else the name of its
+    file.
     """
     from threeages.data.manifest import load_manifest, save_manifest
     from threeages.data.merge import merge_manifests
+    from threeages.data.terms import count_sources, find_terms
 
     parts = {path.stem: load_manifest(path, need_label=False) for path in manifests}
     merged = merge_manifests(parts)
@@ -99,6 +120,9 @@ def merge(
         found = part.identities()
         known = "one identity per image" if found is None else f"{len(set(found.tolist())):,} identities"
         typer.echo(f"  {name} {len(part):,} rows, {known}")
+    for source, count in count_sources(merged).items():
+        terms = find_terms(source)
+        typer.echo(f"  source {source} {count:,} rows: {terms.use} ({terms.terms})")
 
 
 @data_app.command()
@@ -111,7 +135,7 @@ def audit(manifest: ManifestFile, out: OutFolder = Path("audit"), root: RootFold
     from threeages.data.audit import audit_manifest, write_audit
     from threeages.data.manifest import load_manifest
 
-    found = audit_manifest(load_manifest(manifest, root=root))
+    found = audit_manifest(load_manifest(manifest, root=root, allow_empty=True))
     write_audit(found, out)
     show_passed_over(found.passed_over)
     for kind, count in found.counts().items():
@@ -145,7 +169,7 @@ def split(
     from threeages.data.split import create_split
     from threeages.labels import AGE_GROUPS
 
-    rows = load_manifest(manifest, root=root)
+    rows = load_manifest(manifest, root=root, allow_empty=True)
     check_split(rows, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
     parts = create_split(

@@ -96,7 +96,10 @@ def _predict(
             f"{len(inputs)} inputs were given, and not all of them are predictions.",
             hint="Give one manifest, or predictions csv alone. To join manifests: threeages data merge.",
         )
-    rows, faults = _read_labelled(inputs[0]) if inputs[0].is_dir() else read_manifest(inputs[0], root=root)
+    if inputs[0].is_dir():
+        rows, faults = _read_labelled(inputs[0])
+    else:
+        rows, faults = read_manifest(inputs[0], root=root, allow_empty=True)
     if only:
         rows = rows.select(find_rows(rows.columns, *only, np.arange(len(rows))))
     _show_invalid(faults)

@@ -10,7 +10,7 @@ import typer
 from threeages.cli.data import data_app
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.predict import demo, predict, serve, video
-from threeages.cli.studies import ensemble, study, tune
+from threeages.cli.studies import cross_source, ensemble, study, tune
 from threeages.cli.train import distill, export, train
 from threeages.errors import MissingDependencyError, ThreeAgesError
 from threeages.faces.process import configure_process
@@ -29,6 +29,7 @@ COMMANDS = (
     thresholds,
     card,
     study,
+    cross_source,
     tune,
     ensemble,
 )

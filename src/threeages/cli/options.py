@@ -65,6 +65,19 @@ Only = Annotated[
     name_value_option("--only", "COLUMN=VALUE", "Only the rows with this value in a column: source=faces."),
 ]
 
+Terms = Annotated[
+    str,
+    typer.Option(
+        "--terms",
+        help="Sources to train on: any, or permissive for those whose stated terms allow any use.",
+    ),
+]
+
+AllowSource = Annotated[
+    list[str] | None,
+    typer.Option("--allow-source", help="A source whose terms you know to allow your use; repeatable."),
+]
+
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 
 

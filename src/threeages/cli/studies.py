@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from threeages.cli.options import CacheFolder, ManifestFile, Only, OutFolder, RootFolder
+from threeages.cli.options import (
+    CacheFolder,
+    ManifestFile,
+    NameValue,
+    Only,
+    OutFolder,
+    RecipeName,
+    RootFolder,
+    name_value_option,
+)
 from threeages.cli.output import print_evaluation, print_rows, start_training
 
 
@@ -82,6 +91,49 @@ def study(
         add_rows(rows, table)
     print_rows(*summarize(rows))
     typer.echo(f"Written to {out / 'study.md'}")
+
+
+def cross_source(
+    manifest: ManifestFile,
+    out: OutFolder,
+    recipe: RecipeName = "frozen-features",
+    join: Annotated[
+        list[NameValue] | None,
+        name_value_option("--join", "NAME=A,B", "Sources that are held out together under a name."),
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option(help="Train on these sources alone as well, with commas between them.")
+    ] = "",
+    answers: Annotated[
+        list[NameValue] | None,
+        name_value_option("--answers", "NAME=FILE", "Predictions of another model for the same images."),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Pretrained FILE or FOLDER, or 'random'.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Csv of results to add the rows to.")] = None,
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Hold out each source of faces in turn: metrics on sources that a model never met; resumes."""
+    from threeages.data.manifest import load_manifest
+    from threeages.studies.cross_source import CrossSource, run_cross_source, save_table, summarize
+    from threeages.studies.recipes import create_recipe
+    from threeages.training.build import drop_missing_heads
+
+    start_training()
+    rows = load_manifest(manifest, root=root, need_label=False)
+    config = drop_missing_heads(create_recipe(recipe), rows)
+    plan = CrossSource(
+        rows,
+        config if weights is None else replace(config, weights=weights),
+        out,
+        joined={name: value.split(",") for name, value in join or ()},
+        baseline=baseline.split(",") if baseline else (),
+        answers={name: Path(value) for name, value in answers or ()},
+        cache_dir=cache_dir,
+    )
+    found = [{"recipe": recipe} | row for row in run_cross_source(plan)]
+    save_table(found, table or out / "cross-source.csv")
+    print_rows(*summarize(found))
 
 
 def tune(

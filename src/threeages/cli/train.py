@@ -1,6 +1,7 @@
 """Commands that make a model: train, distill and export."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from threeages.cli.options import (
+    AllowSource,
     CacheFolder,
     ManifestFile,
     Only,
     RecipeName,
     RootFolder,
+    Terms,
     parse_weighted,
 )
 from threeages.cli.output import print_evaluation, start_training
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 # what a distillation takes of a recipe beside its own settings
 DISTILL_FIELDS = (
-    "model", "weights", "input_size", "alignment", "split", "fold", "folds", "batch_size", "seed",
+    "model", "weights", "input_size", "alignment", "split", "held_out", "fold", "folds", "batch_size", "seed",
     "precision", "max_cache_gb",
 )  # fmt: skip
 
@@ -40,6 +43,8 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard too.")
     ] = False,
+    terms: Terms = "any",
+    allow_source: AllowSource = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
     *,
@@ -49,7 +54,6 @@ def train(
 
     Without options it starts from the pretrained network of faces in the package and holds out identities.
     """
-    from threeages.data.manifest import load_manifest
     from threeages.evaluation.report import write_report
     from threeages.studies.recipes import create_recipe
     from threeages.training.run import run_training
@@ -57,7 +61,7 @@ def train(
 
     start_training()
     config = create_recipe(recipe)
-    rows = load_manifest(manifest, root=root, need_label=False)
+    rows = _load_rows(manifest, root, terms, allow_source or ())
     config = _adjust(config, given, rows)
     out = out or RUNS / f"{manifest.stem}-{Path(recipe).stem}"
     log = open_tensorboard(out) if tensorboard else None
@@ -66,6 +70,26 @@ def train(
         typer.echo(f"Trained on every row; none was left to evaluate. Model: {out}")
         return
     print_evaluation(write_report(table, out), out)
+
+
+def _load_rows(manifest: Path, root: Path | None, terms: str, allowed: Sequence[str]) -> "Manifest":
+    """The rows of a manifest whose sources' terms are as asked; the others are counted on stderr."""
+    from threeages.data.manifest import load_manifest
+    from threeages.data.terms import find_terms, select_permissive
+    from threeages.errors import ConfigError
+
+    if terms not in ("any", "permissive"):
+        raise ConfigError(f"--terms was '{terms}'.", hint="Allowed: any, permissive.")
+    if allowed and terms == "any":
+        raise ConfigError("--allow-source was given without --terms permissive.", hint="Give both.")
+    rows = load_manifest(manifest, root=root, need_label=False)
+    if terms == "any":
+        return rows
+    kept, dropped = select_permissive(rows, manifest.stem, allowed)
+    named = ", ".join(f"{name} {count:,} ({find_terms(name).use})" for name, count in dropped.items())
+    kept_rows = f"{len(kept):,} of {len(rows):,} rows are kept"
+    typer.echo(f"--terms permissive: {kept_rows}; dropped: {named or 'none'}", err=True)
+    return kept
 
 
 def _adjust(config: TrainConfig, given: dict[str, Any], rows: "Manifest") -> TrainConfig:
@@ -84,6 +108,8 @@ def distill(
     out: Annotated[Path, typer.Option("--out", help="Weights to write (.safetensors), for --weights.")],
     recipe: RecipeName = "default",
     only: Only = None,
+    terms: Terms = "any",
+    allow_source: AllowSource = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
     *,
@@ -95,13 +121,12 @@ def distill(
     Its teacher is the network as published, on larger images; CLIP's image encoder may be a second one.
     A stopped distillation resumes.
     """
-    from threeages.data.manifest import load_manifest
     from threeages.studies.recipes import create_recipe
     from threeages.training.distill import run_distillation
 
     start_training()
     losses = run_distillation(
-        load_manifest(manifest, root=root, need_label=False),
+        _load_rows(manifest, root, terms, allow_source or ()),
         replace(create_recipe(recipe), **given),
         DistillConfig(**distillation),
         out,

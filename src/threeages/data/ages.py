@@ -50,6 +50,21 @@ def parse_ages(text: str) -> Ages | None:
     return ages if ages and 0 <= ages.low <= ages.high <= MAX_AGE else None
 
 
+def read_interval(low: str, high: str) -> Ages | None:
+    """The range of two cells in years, where '' leaves that end open; None where they hold no range."""
+    first, last = (
+        parse_ages(text) if text else Ages(end, end) for text, end in ((low, 0.0), (high, MAX_AGE))
+    )
+    if not (low or high) or first is None or last is None or first.is_range or last.is_range:
+        return None
+    return Ages(first.low, last.high) if first.low <= last.high else None
+
+
+def interval_cells(ages: Ages) -> tuple[str, str]:
+    """The two cells of a range, '' for an end that is open above."""
+    return f"{ages.low:g}", "" if ages.high >= MAX_AGE else f"{ages.high:g}"
+
+
 def plain_age(text: str) -> str:
     """A single age in years as a number with a decimal point; any other text as it is."""
     ages = None if _POINT.fullmatch(text) else parse_ages(text)

@@ -9,6 +9,11 @@ from threeages.csvfiles import CsvTable, Row
 from threeages.errors import DataError
 
 AGE = "age"
+# An age of which only a range is known, in years, ends included; an empty cell leaves that end open.
+AGE_LOW, AGE_HIGH = "age_low", "age_high"
+AGE_HOW = "age_how"  # how the age is known, in the words of the source
+WITHHELD = "withheld"  # in AGE_HOW: an age that its source does not trust
+SOURCE = "source"  # the set that a row is of
 # Names as `_key` writes them, the likeliest first: a table with `id` and `image` has its files in `image`.
 PATH_NAMES = (
     *(
@@ -57,11 +62,13 @@ def find_columns(content: CsvTable, table: Path, given: ColumnNames) -> ColumnNa
     if label is None and age is None:
         label = pick_column(names, LABEL_NAMES)
     age = age or pick_column(names, AGE_NAMES)
-    if path is None or (label is None and age is None):
+    has_age = age is not None or not {AGE_LOW, AGE_HIGH}.isdisjoint(names)
+    if path is None or not (label or has_age):
         raise DataError(
             f"{table} has the columns {', '.join(names) or 'none'}.",
             hint="It needs a column path (or file_name, image, id) and a column label (or class, age_group) "
-            "or age, named in the first line. Name others with --path-column, --label-column, --age-column.",
+            "or age (or age_low, age_high), named in the first line. Name others with --path-column, "
+            "--label-column, --age-column.",
         )
     return ColumnNames(path, label, age)
 

@@ -39,7 +39,7 @@ class Grouping:
         if index is not None:
             return Grouped(index)
         ages = None if _is_number(text) else parse_ages(text)
-        return self._of_ages(ages) if ages else Grouped(None, "bad_label")
+        return self.group_ages(ages) if ages else Grouped(None, "bad_label")
 
     def read_age(self, text: str) -> Grouped:
         """The group of an age or range of ages, or of a label where the text is no number."""
@@ -48,7 +48,7 @@ class Grouping:
         if mapped is not None:
             return Grouped(mapped, "", ages)
         if ages:
-            return self._of_ages(ages)
+            return self.group_ages(ages)
         index = None if _is_number(text) else self.find_label(text)
         return Grouped(index, "" if index is not None else "no_age")
 
@@ -68,7 +68,8 @@ class Grouping:
             not _is_number(text) and self.find_label(text) is not None
         )
 
-    def _of_ages(self, ages: Ages) -> Grouped:
+    def group_ages(self, ages: Ages) -> Grouped:
+        """The group that holds an age, or a range of ages as a whole."""
         low, high = self.bounds.label(ages.low), self.bounds.label(ages.high)
         if low != high:
             return Grouped(None, SEVERAL_GROUPS, ages)

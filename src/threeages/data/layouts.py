@@ -3,54 +3,59 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from threeages.csvfiles import Row, read_csv
 from threeages.data.ages import parse_ages
-from threeages.data.columns import AGE, ColumnNames, find_columns, has_columns, rename_reserved
+from threeages.data.columns import AGE, SOURCE, ColumnNames, find_columns, has_columns, rename_reserved
 from threeages.data.grouping import Grouping
 from threeages.data.manifest import manifest_root, read_table
+from threeages.data.sets.layout import Files
+from threeages.data.sets.registry import SETS, find_layout
+from threeages.data.sourcerows import SourceRows
 from threeages.errors import DataError
 from threeages.faces.folders import FoundFiles, find_images
 
 ALLOWED = (
     "Allowed: kaggle:owner/name; a zip or tar; a folder with train.csv (ID,Class) and Train/; a folder with "
-    "the subfolders young, middle, old, or named by age (25, 20-29, 60+); a folder of UTKFace files; a csv "
-    "with a path and a label or age column."
+    "the subfolders young, middle, old, or named by age (25, 20-29, 60+); a folder of UTKFace files; a "
+    f"folder as published of {', '.join(SETS)}; a csv with a path and a label or age column."
 )
 MAX_DEPTH = 3  # folders inside folders that a download may add around the set
 MAX_NAMED = 10  # folders or labels that a message names
 
+FILM_FACES, UTKFACE = "faces", "utkface"  # the names of these two sets in the column `source`
 _UTKFACE = re.compile(r"(?P<fields>\d*(_\d*){0,2})_(?P<date>\d{14,20})\.?(jpg\.chip\.)?jpg", re.IGNORECASE)
 _GENDERS = {"0": "MALE", "1": "FEMALE"}
 
 
-@dataclass
-class SourceRows:
-    """Rows of a source with `path` (below `root`), other columns, and a `label` or an `age` in years.
+def read_folder(
+    folder: Path, given: ColumnNames, grouping: Grouping, layout: str | None = None
+) -> SourceRows:
+    """Rows of a folder in one of the layouts of `ALLOWED`; raises DataError where it has none of them.
 
-    `excluded` counts the files of a folder that are no rows, by reason; `unmatched` the names of folders or
-    labels that stand for no group; `passed_over` the files that are no images, by kind.
+    `layout` names one of data.sets.registry.SETS, for a folder that another layout would be found in first.
     """
-
-    kind: str
-    root: Path
-    rows: list[Row]
-    excluded: Counter[str] = field(default_factory=Counter)
-    unmatched: Counter[str] = field(default_factory=Counter)
-    passed_over: Counter[str] = field(default_factory=Counter)
-
-
-def read_folder(folder: Path, given: ColumnNames, grouping: Grouping) -> SourceRows:
-    """Rows of a folder in one of the layouts of `ALLOWED`; raises DataError where it has none of them."""
     walked = find_images(folder)
     tables = [path for path in walked.others if _is_near_table(path, folder)]
+    if layout is None:
+        return _read_plain(folder, walked, tables, given, grouping)
+    found = find_layout(Files(folder, walked.images, tables), layout)
+    assert found is not None
+    return _with_passed_over(found.read(Files(folder, walked.images, tables)), _without(walked, tables))
+
+
+def _read_plain(
+    folder: Path, walked: FoundFiles, tables: list[Path], given: ColumnNames, grouping: Grouping
+) -> SourceRows:
     for table in tables:
         if _is_kaggle(table):
             return _with_passed_over(_read_kaggle(table, walked.images), walked, table)
     if any(_class_of(path, folder, grouping) for path in walked.images):
         return _with_passed_over(_read_class_folders(walked.images, folder, grouping), walked)
+    files = Files(folder, walked.images, tables)
+    if published := find_layout(files):
+        return _with_passed_over(published.read(files), _without(walked, tables))
     if any(_UTKFACE.fullmatch(path.name) for path in walked.images):
         return _with_passed_over(_read_utkface(walked.images, folder), walked)
     numbered = _numbered_folders(walked.images, folder)
@@ -68,6 +73,11 @@ def read_folder(folder: Path, given: ColumnNames, grouping: Grouping) -> SourceR
 def _with_passed_over(found: SourceRows, walked: FoundFiles, used: Path | None = None) -> SourceRows:
     found.passed_over = walked.passed_over(used)
     return found
+
+
+def _without(walked: FoundFiles, tables: Sequence[Path]) -> FoundFiles:
+    others = [path for path in walked.others if path not in tables]
+    return FoundFiles(walked.images, others, walked.skipped)
 
 
 def _is_near_table(path: Path, folder: Path) -> bool:
@@ -104,7 +114,7 @@ def _read_kaggle(table: Path, images: list[Path]) -> SourceRows:
             hint="Download or extract the set again.",
         )
     rows = [
-        {"path": f"{folder.name}/{names[row['ID']]}", "label": row["Class"]}
+        {"path": f"{folder.name}/{names[row['ID']]}", "label": row["Class"], SOURCE: FILM_FACES}
         | rename_reserved(row, "ID", "Class")
         for row in raw
     ]
@@ -166,13 +176,23 @@ def _read_utkface(images: list[Path], folder: Path) -> SourceRows:
             found.excluded["no_age"] += 1
             continue
         age, gender, race = [*match["fields"].split("_"), "", ""][:3]
-        others = {"gender": _GENDERS.get(gender, ""), "race": race}
+        others = {"gender": _GENDERS.get(gender, ""), "race": race, SOURCE: UTKFACE}
         found.rows.append({"path": _relative(path, folder), AGE: age} | others)
     return found
 
 
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
+
+
+def read_set_csv(table: Path, root: Path | None = None, layout: str | None = None) -> SourceRows | None:
+    """Rows of one csv of a published set, its images below `root` or beside it; None for another csv."""
+    folder = (root or table.parent).resolve()
+    found = find_layout(Files(table.parent, [], [table]), layout)
+    if found is None:
+        return None
+    walked = find_images(folder)
+    return _with_passed_over(found.read(Files(folder, walked.images, [table])), walked, table)
 
 
 def read_faces_csv(table: Path, given: ColumnNames, root: Path | None = None) -> SourceRows:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from threeages.csvfiles import CsvTable, Row, read_csv, write_rows
 from threeages.data.ages import plain_age
-from threeages.data.columns import AGE, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
+from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.paths import path_inside, root_hint
 from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
 from threeages.files import atomic_path
@@ -91,13 +91,14 @@ def name_identity(columns: Columns) -> Columns:
 
 
 def read_manifest(
-    path: Path, *, root: Path | None = None, need_label: bool = True
+    path: Path, *, root: Path | None = None, need_label: bool = True, allow_empty: bool = False
 ) -> tuple[Manifest, list[InvalidRow]]:
     """Read a csv or `.parquet` with the columns `path` and `label`; invalid rows are returned beside it.
 
     Paths are relative to `root`, see `manifest_root`; a link inside it may point anywhere. `need_label=False`
-    allows rows without a label. Columns are found by their usual names in any case; `cluster_id` or `person`
-    is read as `identity` where that column is absent. Raises DataError where the file cannot be read or lacks
+    allows rows without a label, and a table without their column; `allow_empty` the former alone. Columns are
+    found by their usual names in any case; `cluster_id` or `person` is read as `identity` where that column
+    is absent. Raises DataError where the file cannot be read or lacks
     a column.
     """
     table = _name_columns(read_table(path), path, need_label)
@@ -107,7 +108,7 @@ def read_manifest(
     labels: list[int] = []
     seen: set[str] = set()
     for line, row in zip(table.lines, table.rows, strict=True):
-        label, reason = _read_label(row.get("label", ""), need_label)
+        label, reason = _read_label(row.get("label", ""), need_label and not allow_empty)
         inside = path_inside(row["path"], base)
         reason = reason or _check_path(row["path"], inside, base, seen)
         if reason or inside is None:
@@ -119,6 +120,8 @@ def read_manifest(
     columns = {n: tuple(row[n] for row in rows) for n in table.columns if n not in {"path", "label"}}
     if AGE in columns:
         columns[AGE] = tuple(map(plain_age, columns[AGE]))
+    elif {AGE_LOW, AGE_HIGH} & columns.keys():  # a head for years finds its labels by this column
+        columns[AGE] = ("",) * len(rows)
     paths = tuple(row["path"] for row in rows)
     return Manifest(base, paths, np.asarray(labels, dtype=np.int64), name_identity(columns)), invalid
 
@@ -128,12 +131,14 @@ def manifest_root(path: Path) -> Path:
     return _sidecar_root(path) or path.parent
 
 
-def load_manifest(path: Path, *, root: Path | None = None, need_label: bool = True) -> Manifest:
+def load_manifest(
+    path: Path, *, root: Path | None = None, need_label: bool = True, allow_empty: bool = False
+) -> Manifest:
     """Read a manifest as `read_manifest` does, where every row must be valid.
 
     Raises DataError where there is no row, or with the first five invalid rows.
     """
-    manifest, invalid = read_manifest(path, root=root, need_label=need_label)
+    manifest, invalid = read_manifest(path, root=root, need_label=need_label, allow_empty=allow_empty)
     if invalid:
         lines = "\n".join(f"  line {f.line}: {f.path!r}: {f.status}: {f.message}" for f in invalid[:5])
         more = f"\n  and {len(invalid) - 5} more" if len(invalid) > 5 else ""

@@ -10,17 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from threeages.csvfiles import Row, read_csv
-from threeages.data.ages import plain_age
+from threeages.data.ages import Ages, interval_cells, plain_age, read_interval
 from threeages.data.archive import extract_archive, is_archive
-from threeages.data.columns import AGE, PATH_NAMES, ColumnNames, pick_column, rename_reserved
+from threeages.data.columns import (
+    AGE,
+    AGE_HIGH,
+    AGE_HOW,
+    AGE_LOW,
+    PATH_NAMES,
+    WITHHELD,
+    ColumnNames,
+    pick_column,
+    rename_reserved,
+)
+from threeages.data.crops import crop_faces
 from threeages.data.grouping import SEVERAL_GROUPS, Grouped, Grouping
-from threeages.data.layouts import ALLOWED, MAX_NAMED, SourceRows, read_faces_csv, read_folder
+from threeages.data.layouts import ALLOWED, MAX_NAMED, read_faces_csv, read_folder, read_set_csv
 from threeages.data.manifest import IDENTITY, IDENTITY_ALIASES, Manifest, name_identity, save_manifest
 from threeages.data.paths import FileFinder, path_inside, root_hint
+from threeages.data.sourcerows import BOX, SourceRows
 from threeages.errors import DataError, MissingDependencyError
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
 
-AGE_RANGE = "age_range"  # column: the range of ages that a row was given in place of an age
 _KAGGLE = re.compile(r"kaggle:(?P<handle>[\w.-]+/[\w.-]+(/versions/\d+)?)")
 _OFFICE = {".xlsx", ".xls", ".xlsm", ".ods"}
 
@@ -29,7 +40,8 @@ _OFFICE = {".xlsx", ".xls", ".xlsm", ".ods"}
 class ImportResult:
     """A manifest, the number of excluded rows by reason, and the kind of source.
 
-    `kind` is `kaggle_folder`, `class_folders`, `age_folders`, `utkface` or `csv`. `notes` are sentences about
+    `kind` is `kaggle_folder`, `class_folders`, `age_folders`, `utkface`, `csv` or the name of a published set
+    (data.sets.registry.SETS). `notes` are sentences about
     what was excluded and what would include it; `passed_over` counts files that are no images, by kind.
     """
 
@@ -50,12 +62,15 @@ def import_source(
     mapping: Mapping[str, int] | None = None,
     root: Path | None = None,
     children: bool = False,
+    layout: str | None = None,
+    crops: Path | None = None,
     cache_dir: Path | None = None,
 ) -> ImportResult:
     """Write the manifest `out` (csv and json sidecar) of a source; the images stay where they are.
 
-    `identities` is a csv with a file name and an identity or person; all its columns join the manifest. For
-    the other arguments and the errors see `read_source`.
+    `identities` is a csv with a file name and an identity or person; all its columns join the manifest.
+    `crops` is by default a folder beside `out`, named NAME-crops; it is written for a set whose photos show
+    more than one face. For the other arguments and the errors see `read_source`.
     """
     if out.exists() and out.resolve() == Path(source).expanduser().resolve():
         raise DataError(f"The manifest would replace its own source {out}.", hint="Give another output file.")
@@ -67,6 +82,8 @@ def import_source(
         mapping=mapping,
         root=root,
         children=children,
+        layout=layout,
+        crops=crops or out.with_name(f"{out.stem}-crops"),
         cache_dir=cache_dir,
     )
     provenance = {
@@ -89,6 +106,8 @@ def read_source(
     mapping: Mapping[str, int] | None = None,
     root: Path | None = None,
     children: bool = False,
+    layout: str | None = None,
+    crops: Path | None = None,
     cache_dir: Path | None = None,
 ) -> ImportResult:
     """The manifest of a source, not saved.
@@ -96,20 +115,24 @@ def read_source(
     `source` is a Kaggle name, an archive, a folder or a csv, see `ALLOWED`; `columns` names the columns of a
     csv where they have unusual names, and `root` the folder of its paths. `mapping` gives label indices by
     name, as `parse_mapping` makes them; `bounds` turns ages into labels. Rows without a usable label or file,
-    or below `bounds.young` years, are excluded and counted; `children` keeps the latter without a label.
+    or below `bounds.young` years, are excluded and counted; `children` keeps the latter without a label. A
+    range of ages in several groups has no label, and goes into the columns `age_low` and `age_high`. `layout`
+    names a published set (data.sets.registry.SETS), which is else found by its files; the faces of one whose
+    photos hold several are written as images into the folder `crops`.
+
     Raises DataError where the source is of no kind in `ALLOWED`, is incomplete or has no usable row,
     MissingDependencyError where a Kaggle name needs `kagglehub`.
     """
     place = _fetch(source, cache_dir)
     grouping = Grouping(bounds, mapping or {})
     if place.is_file():
-        found = read_faces_csv(place, columns, root.resolve() if root else None)
+        found = _read_csv(place, columns, root.resolve() if root else None, layout)
     elif root:
         raise DataError(f"--root was given, but {source} is no csv.", hint="Give it with a csv only.")
     else:
-        found = read_folder(place, columns, grouping)
+        found = read_folder(place, columns, grouping, layout)
     rows = _UsableRows(found, grouping, children)
-    usable = list(rows)
+    usable = _cut_faces(list(rows), found, crops)
     if not usable:
         raise DataError(
             f"No usable row in {source}; excluded: {dict(found.excluded) or 'nothing'}.",
@@ -119,6 +142,27 @@ def read_source(
         _join_identities(usable, identities)
     manifest = _to_manifest(found.root, usable)
     return ImportResult(manifest, dict(found.excluded), found.kind, tuple(rows.notes()), found.passed_over)
+
+
+def _read_csv(table: Path, columns: ColumnNames, root: Path | None, layout: str | None) -> SourceRows:
+    """Rows of a csv: of the published set whose columns it has, unless columns are named; else of any."""
+    published = read_set_csv(table, root, layout) if layout or columns == ColumnNames() else None
+    return published or read_faces_csv(table, columns, root)
+
+
+def _cut_faces(rows: list[Row], found: SourceRows, crops: Path | None) -> list[Row]:
+    """The rows with their faces as images of their own where they have boxes; the root is then `crops`."""
+    if not any(BOX in row for row in rows):
+        return rows
+    if crops is None:
+        raise DataError(
+            f"The photos of {found.kind} show more than one face each.",
+            hint=f"Import them first, which writes the faces: threeages data import {found.root}",
+        )
+    kept, failed = crop_faces(rows, found.root, crops)
+    found.root = crops
+    found.excluded += failed
+    return kept
 
 
 def _fetch(source: str, cache_dir: Path | None) -> Path:
@@ -163,28 +207,32 @@ class _UsableRows:
 
     def __init__(self, found: SourceRows, grouping: Grouping, children: bool) -> None:
         self.found, self.grouping, self.children = found, grouping, children
-        self.finder = (
-            FileFinder(found.root) if found.kind == "csv" else None
-        )  # a walk found the others' files
+        # a walk found the files of the other kinds
+        self.finder = FileFinder(found.root) if found.kind == "csv" else None
         self.outside: list[str] = []
-        self.missing: list[str] = []
+        self.missing: list[str] = list(found.missing)
         self.ranges: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Row]:
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
+        if self.found.missing:
+            self.found.excluded["missing"] += len(self.found.missing)
         for row in self.found.rows:
             path, reason = self._find(row["path"])
-            if path in seen:
+            face = (path, row.get(BOX, ""))
+            if face in seen:
                 reason = "duplicate_row"
             grouped, text = self._group(row)
-            if not reason and grouped.label is None and not self._is_child(grouped):
+            if not reason and grouped.label is None and not self._keeps(grouped):
                 reason = self._note(grouped, text)
             if reason:
                 self.found.excluded[reason] += 1
-            else:
-                seen.add(path)
-                label = "" if grouped.label is None else AGE_GROUPS[grouped.label]
-                yield row | {"path": path, "label": label} | _age_cells(row, grouped, text)
+                continue
+            seen.add(face)
+            if grouped.reason == SEVERAL_GROUPS:
+                self.ranges[text] += 1
+            label = "" if grouped.label is None else AGE_GROUPS[grouped.label]
+            yield row | {"path": path, "label": label} | _age_cells(row, grouped, text)
 
     def _find(self, name: str) -> tuple[str, str]:
         """The path in the manifest, or '' and the reason why there is none."""
@@ -200,18 +248,27 @@ class _UsableRows:
         return path or "", "" if path else "missing"
 
     def _group(self, row: Row) -> tuple[Grouped, str]:
-        if "label" in row:
+        """The group with the text that it was read from; a range that the row gives goes before its age."""
+        if row.get(AGE_HOW, "").casefold() == WITHHELD:
+            return Grouped(None, WITHHELD), ""
+        if row.get("label"):
             return self.grouping.read_label(row["label"]), row["label"]
-        return self.grouping.read_age(row[AGE]), row[AGE]
+        if interval := read_interval(row.get(AGE_LOW, ""), row.get(AGE_HIGH, "")):
+            return self.grouping.group_ages(interval), f"{interval.low:g}-{interval.high:g}"
+        if AGE in row and "label" not in row:
+            return self.grouping.read_age(row[AGE]), row[AGE]
+        return Grouped(None, "no_label" if "label" in row else "no_age"), ""
 
-    def _is_child(self, grouped: Grouped) -> bool:
-        single = grouped.ages is not None and not grouped.ages.is_range
-        return self.children and single and grouped.reason == self.grouping.under
+    def _keeps(self, grouped: Grouped) -> bool:
+        """Whether a row without a label is one: a range for a head for years, a child, or any face at all."""
+        if grouped.reason == SEVERAL_GROUPS:
+            return True
+        if grouped.ages is not None and grouped.reason == self.grouping.under:
+            return self.children
+        return self.found.keeps_unlabelled and grouped.ages is None
 
     def _note(self, grouped: Grouped, text: str) -> str:
-        if grouped.reason == SEVERAL_GROUPS:
-            self.ranges[text] += 1
-        elif text and grouped.reason != self.grouping.under:
+        if text and grouped.reason != self.grouping.under:
             self.found.unmatched[text] += 1
         return grouped.reason
 
@@ -225,11 +282,13 @@ class _UsableRows:
             )
         if self.ranges:
             notes.append(
-                f"More than one group is in {_counts(self.ranges)}; --bounds sets where groups begin."
+                f"More than one group is in {_counts(self.ranges)}: no label, but years to learn from; "
+                "--bounds sets where groups begin."
             )
         if self.missing:
+            elsewhere = "--root names another folder" if self.finder else "the set is not whole there"
             notes.append(f"{len(self.missing):,} files are missing, first {self.missing[0]} in "
-                         f"{self.found.root}; --root names another folder.")  # fmt: skip
+                         f"{self.found.root}; {elsewhere}.")  # fmt: skip
         if self.outside:
             notes.append(f"{len(self.outside):,} paths leave {self.found.root}, first {self.outside[0]}. "
                          f"{root_hint(self.outside)}")  # fmt: skip
@@ -237,12 +296,22 @@ class _UsableRows:
 
 
 def _age_cells(row: Row, grouped: Grouped, text: str) -> Row:
-    """The cell of a single age as a number; a range goes into a column of its own."""
+    """The cells of ages: a single one as a number, and the two ends of a range.
+
+    What is withheld is left out, so that no head learns from it and no metric is measured on it.
+    """
+    if grouped.reason == WITHHELD:
+        return {AGE: "", AGE_LOW: "", AGE_HIGH: ""}
     if grouped.ages and grouped.ages.is_range:
-        return {AGE_RANGE: text} | ({AGE: ""} if row.get(AGE) == text else {})
-    if "label" not in row and not grouped.ages:  # a label in the column of ages
+        age = row.get(AGE, "")
+        return {AGE: "" if age == text else plain_age(age)} | _interval(grouped.ages)
+    if row.get(AGE) and not row.get("label") and not grouped.ages:  # a label in the column of ages, or no age
         return {AGE: ""}
     return {AGE: plain_age(row[AGE])} if AGE in row else {}
+
+
+def _interval(ages: Ages) -> Row:
+    return dict(zip((AGE_LOW, AGE_HIGH), interval_cells(ages), strict=True))
 
 
 def _counts(names: Counter[str]) -> str:

@@ -1,17 +1,19 @@
-"""Train, validation and test rows of a manifest: random as in the reference study, or by identity."""
+"""Train, validation and test rows: random as in the reference study, by identity or by source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.columns import SOURCE
 from threeages.data.duplicates import NearDuplicates, Pairs, link_rows
 from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import ConfigError, DataError, MissingDependencyError
 
 Rows = NDArray[np.int64]
-SplitMode = Literal["random", "identity", "none"]
+SplitMode = Literal["random", "identity", "source", "none"]
 TEST_SHARE = 0.2  # of the random split, as in the reference study
 VALIDATION_PARTS = 8  # one part in eight of what the test fold leaves is validation, where identities suffice
 
@@ -21,10 +23,11 @@ class Split:
     """Row indices of a manifest, int64: `train` fits, `validation` chooses the epoch, `test` is scored once.
 
     Mode `identity`: no identity, no image with identical pixels and no copy of an image is on two sides. Mode
-    `random`:
-    `validation` IS `test`, as in the reference study, and identities are on both sides, so that the score is
-    too high for new identities. Mode `none`: every row is in `train`. `leaked_duplicates` counts test images
-    with an exact duplicate in `train`, `leaked_near_duplicates` those with a near duplicate alone.
+    `source`: the test rows are all rows of some sources; the others are parted by identity, without those of
+    an identity or with a copy of an image in test. Mode `random`: `validation` IS `test`, as in the reference
+    study, and identities are on both sides, so that the score is too high for new identities. Mode `none`:
+    every row is in `train`. `leaked_duplicates` counts test images with an exact duplicate in `train`,
+    `leaked_near_duplicates` those with a near duplicate alone.
     """
 
     train: Rows
@@ -43,17 +46,18 @@ def create_split(
     folds: int = 5,
     seed: int = 42,
     near: NearDuplicates | None = None,
+    held_out: Sequence[str] = (),
 ) -> Split:
     """Split the rows of a manifest into train, validation and test rows.
 
     `digests`, uint8 `(n, 16)`, are equal for images with identical pixels (`faces.images.pixel_digest`). Mode
-    `identity` tests on one of `folds` parts of the identities; the other modes use neither `fold` nor
-    `folds`. `near` holds the rows that are near duplicates (`data.duplicates`): identities that copies link
-    move to one side, all others stay where they were without them. Raises ConfigError where a
-    setting is not allowed, DataError in mode `identity` where a row has no identity or the identities are too
-    few.
+    `identity` tests on one of `folds` parts of the identities, mode `source` on the sources `held_out`; the
+    other modes use neither. `near` holds the rows that are near duplicates (`data.duplicates`): identities
+    that copies link move to one side, all others stay where they were without them. Raises ConfigError where
+    a setting is not allowed, DataError in the modes `identity` and `source` where a row has no identity or
+    the identities are too few, and where a source has no row.
     """
-    _check(mode, fold, folds)
+    _check(mode, fold, folds, held_out)
     none = np.empty((0, 2), dtype=np.int64)
     pairs, copies = (none, none) if near is None else (near.pairs, near.copies())
     images = _image_ids(digests)
@@ -62,6 +66,8 @@ def create_split(
     elif mode == "random":
         train, test = _split_random(len(manifest), seed)
         validation = test
+    elif mode == "source":
+        train, validation, test = _split_sources(manifest, images, copies, held_out, seed)
     else:
         train, validation, test = _split_identities(manifest, images, copies, fold, folds, seed)
     exact = np.isin(images[test], images[train])
@@ -69,9 +75,14 @@ def create_split(
     return Split(train, validation, test, int(exact.sum()), int((alike & ~exact).sum()))
 
 
-def _check(mode: str, fold: int, folds: int) -> None:
+def _check(mode: str, fold: int, folds: int, held_out: Sequence[str]) -> None:
     if mode not in get_args(SplitMode):
         raise ConfigError(f"The split was '{mode}'.", hint=f"Allowed: {', '.join(get_args(SplitMode))}.")
+    if (mode == "source") != bool(held_out):
+        raise ConfigError(
+            f"The split was '{mode}' with {len(held_out)} sources held out.",
+            hint="A split by source needs at least one to hold out, and no other split takes any.",
+        )
     if folds < 2 or not 0 <= fold < folds:
         raise ConfigError(
             f"The split was fold {fold} of {folds} folds.",
@@ -92,9 +103,8 @@ def _split_identities(
     manifest: Manifest, images: Rows, copies: Pairs, fold: int, folds: int, seed: int
 ) -> tuple[Rows, Rows, Rows]:
     """Train, validation and test rows, no identity in two of them."""
-    labels, identities = manifest.labels, _merged_identities(manifest, images)
-    linked = link_rows(int(identities.max()) + 1, identities[copies])[identities]
-    members = np.stack([identities, linked], axis=1)
+    labels, members = manifest.labels, _find_members(manifest, images, copies)
+    linked = members[:, 1]
     everything = np.arange(len(manifest))
     most = _count_parts(labels, linked, everything)
     if most < folds:
@@ -103,15 +113,43 @@ def _split_identities(
             hint=f"Give --folds {most}." if most > 1 else "Add images of more identities.",
         )
     rest, test = _take_part(labels, members, everything, fold, folds, seed)
-    parts = min(VALIDATION_PARTS, _count_parts(labels, linked, rest))
+    return *_split_validation(labels, members, rest, f"Fold {fold} of {folds}", seed), test
+
+
+def _split_sources(
+    manifest: Manifest, images: Rows, copies: Pairs, held_out: Sequence[str], seed: int
+) -> tuple[Rows, Rows, Rows]:
+    """Train, validation and test rows, the last of them all rows of the sources held out."""
+    sources = np.asarray(manifest.columns.get(SOURCE, ("",) * len(manifest)))
+    if unknown := sorted(set(held_out) - set(sources.tolist())):
+        known = ", ".join(sorted(set(sources.tolist()) - {""})) or f"none: it has no column {SOURCE}"
+        raise DataError(f"The manifest has no source {unknown[0]!r}.", hint=f"Its sources are {known}.")
+    members = _find_members(manifest, images, copies)
+    is_test = np.isin(sources, held_out)
+    met = np.isin(members[:, 1], members[is_test, 1])  # an identity or a copy of the sources held out
+    rest = np.flatnonzero(~met)
+    name = f"Holding out {', '.join(held_out)}"
+    return *_split_validation(manifest.labels, members, rest, name, seed), np.flatnonzero(is_test)
+
+
+def _find_members(manifest: Manifest, images: Rows, copies: Pairs) -> Rows:
+    """Of each row `(n, 2)` its identity, and the identities that copies of its images link, as numbers."""
+    identities = _merged_identities(manifest, images)
+    linked = link_rows(int(identities.max()) + 1, identities[copies])[identities]
+    return np.stack([identities, linked], axis=1)
+
+
+def _split_validation(labels: Rows, members: Rows, rest: Rows, name: str, seed: int) -> tuple[Rows, Rows]:
+    """Train and validation rows of the `rest` that a test part, which is called `name`, leaves."""
+    linked = members[:, 1]
+    parts = min(VALIDATION_PARTS, _count_parts(labels, linked, rest)) if len(rest) else 0
     if parts < 2:
         raise DataError(
-            f"Fold {fold} of {folds} leaves {len(np.unique(linked[rest]))} identities in {len(rest)} "
+            f"{name} leaves {len(np.unique(linked[rest]))} identities in {len(rest)} "
             "images; train and validation rows need at least 2 identities, and 2 images of one age group.",
             hint="Add images of more identities, or give more --folds.",
         )
-    train, validation = _take_part(labels, members, rest, 0, parts, seed)
-    return train, validation, test
+    return _take_part(labels, members, rest, 0, parts, seed)
 
 
 def _count_parts(labels: Rows, identities: Rows, rows: Rows) -> int:

@@ -1,15 +1,18 @@
 """A model card in Markdown: what the model is for, and how it scores on which identities."""
 
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from threeages.data.terms import find_terms
 from threeages.errors import ImageError
 from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
 from threeages.evaluation.predictions import REJECTION_REASON, PredictionTable
+from threeages.evaluation.provenance import join_sources
 from threeages.evaluation.tables import (
     METRIC_TITLES,
     format_number,
@@ -58,14 +61,15 @@ def write_card(
 ) -> None:
     """Write the card of the model with that signature; DataError where a set has no scored row.
 
-    `name` is the model's in the title. The terms of the training data are known for the shipped default alone
-    (`is_default`).
+    `name` is the model's in the title. The terms of the training data are those of the sources that the runs
+    of the predictions name; the shipped default (`is_default`) has a text of its own before them.
     """
     tables = [with_image_columns(s.table, s.root) if s.root else s.table for s in sets]
     evaluated = [(s.name, evaluate_table(table)) for s, table in zip(sets, tables, strict=True)]
+    sources = join_sources(s.table.provenance for s in sets)
     text = load_template("card.md").substitute(
         title=f"threeages {version('threeages')} {name}",
-        terms=load_template(f"terms_{'default' if is_default else 'unknown'}.md").template.strip(),
+        terms="\n\n".join(_terms(sources, is_default)),
         years=" It also estimates apparent age with a 90 % interval." if has_years else "",
         megabytes=f"{megabytes:.1f}",
         architecture=signature.name,
@@ -76,6 +80,27 @@ def write_card(
     )
     with atomic_path(out) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _terms(sources: Mapping[str, int], is_default: bool) -> Iterator[str]:
+    """What the terms of the training data allow, in the first line, and a row for each source."""
+    if is_default or not sources:
+        yield load_template(f"terms_{'default' if is_default else 'unknown'}.md").template.strip()
+    else:
+        yield _sum_up_terms([name for name in sources if find_terms(name).use != "permissive"])
+    if sources:
+        found = ((find_terms(name), count) for name, count in sources.items())
+        rows = ((f"`{t.name}`", f"{count:,}", t.title, t.terms, t.use) for t, count in found)
+        yield markdown_table(("Source", "Train images", "What it is", "Terms as stated", "Use"), rows)
+
+
+def _sum_up_terms(restricted: Sequence[str]) -> str:
+    if not restricted:
+        text = "The terms stated for every source of the training data allow any use; name the sources."
+    else:
+        text = f"""The terms stated for these sources of the training data do not allow any use, or are
+        not known: {", ".join(restricted)}. Ask their holders before any commercial use."""
+    return textwrap.fill(f"**Terms of the weights.** {' '.join(text.split())}", 110)
 
 
 def with_image_columns(table: PredictionTable, root: Path) -> PredictionTable:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.columns import AGE_HIGH, AGE_LOW
 from threeages.data.manifest import IDENTITY
 from threeages.errors import DataError
 from threeages.evaluation import metrics
@@ -108,21 +109,38 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
         slices=_slices({k: [v[i] for i in rows] for k, v in table.columns.items()}, labels, probs),
         reliability=metrics.reliability_bins(labels, probs),
         risk_coverage=compute_risk_coverage(labels, probs),
-        years=_evaluate_years(table, rows),
+        years=_evaluate_years(table, rows, identities, resamples, seed),
         provenance=table.provenance,
     )
 
 
-def _evaluate_years(table: PredictionTable, rows: NDArray[np.int64]) -> dict[str, float] | None:
-    """Mean absolute error in years and coverage of the intervals, over the rows with both ages."""
-    age, predicted, low, high = (table.numbers(name)[rows] for name in ("age", *AGE_COLUMNS))
+def _evaluate_years(
+    table: PredictionTable,
+    rows: NDArray[np.int64],
+    identities: NDArray[np.str_] | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, float] | None:
+    """Mean absolute error in years with its interval, and coverage of the rows' own intervals.
+
+    Over the rows with both ages, None without any; an age that is known as a range alone has no error.
+    """
+    age, predicted, low, high = (v[rows] for v in (table.ages(), *map(table.numbers, AGE_COLUMNS)))
     known = np.isfinite(age) & np.isfinite(predicted)
     if not known.any():
         return None
     inside = (low <= age) & (age <= high)
     covered = float(inside[known].mean()) if np.isfinite(low[known]).all() else math.nan
-    mae = float(np.abs(predicted - age)[known].mean())
-    return {"n": int(known.sum()), "mae": mae, "interval_coverage": covered}
+    errors = np.abs(predicted - age)[known]
+    members = None if identities is None else identities[known]
+    low_mae, high_mae = metrics.bootstrap_mean(errors, members, n=resamples, seed=seed)
+    return {
+        "n": int(known.sum()),
+        "mae": float(errors.mean()),
+        "mae_low": low_mae,
+        "mae_high": high_mae,
+        "interval_coverage": covered,
+    }
 
 
 def _failed(table: PredictionTable) -> dict[str, int]:
@@ -138,7 +156,7 @@ def _slices(columns: dict[str, list[str]], labels: NDArray[np.int64], probs: NDA
     sliced = {
         k: [v or NOT_GIVEN for v in values]
         for k, values in columns.items()
-        if k not in {"age", IDENTITY, *AGE_COLUMNS}
+        if k not in {"age", AGE_LOW, AGE_HIGH, IDENTITY, *AGE_COLUMNS}
     }
     if "age" in columns:
         sliced["age_decade"] = [_decade(v) for v in columns["age"]]

@@ -105,6 +105,18 @@ def bootstrap_by_identity(
     return {name: _interval(values) for name, values in resampled.items()}
 
 
+def bootstrap_mean(
+    values: ArrayLike, identities: ArrayLike | None, *, n: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile interval (low, high) of the mean of `values` `(n,)`, as `bootstrap_by_identity`."""
+    numbers = np.asarray(values, dtype=np.float64)
+    sums = _identity_sums(np.stack([numbers, np.ones_like(numbers)], axis=1), identities)
+    if len(sums) < 2:
+        return np.nan, np.nan
+    resampled = _resampled_sums(sums, n, np.random.default_rng(seed))
+    return _interval(resampled[:, 0] / resampled[:, 1])
+
+
 def paired_differences(
     labels: ArrayLike,
     first: ArrayLike,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.csvfiles import CsvTable, read_csv
-from threeages.data.columns import LABEL_NAMES, PATH_NAMES, pick_column
+from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.manifest import IDENTITY, find_rows, name_identity, rename_columns
 from threeages.errors import DataError
 from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
@@ -65,6 +65,11 @@ class PredictionTable:
     def numbers(self, name: str) -> NDArray[np.float64]:
         """A column as float64 `(n,)`; NaN where a cell is no number or the column is absent."""
         return np.asarray([_number(v) for v in self.columns.get(name, ("",) * len(self))], dtype=np.float64)
+
+    def ages(self) -> NDArray[np.float64]:
+        """Age in years float64 `(n,)`; NaN where it is not known, or as a range of ages alone."""
+        ranges = np.isfinite([self.numbers(name) for name in (AGE_LOW, AGE_HIGH)]).any(axis=0)
+        return np.where(ranges, np.nan, self.numbers(AGE))
 
     def where(self, column: str, value: str) -> "PredictionTable":
         """The rows with a value in a column; DataError where no row has it."""

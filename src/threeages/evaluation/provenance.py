@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 class Provenance:
     """How the rows of a run were split, and its seed; '' and None where that is unknown.
 
-    `split` is 'random', 'identity' or 'none'. `leaked_duplicates` counts the test rows that are exact
-    duplicates of a training row, `leaked_near_duplicates` those with a near duplicate alone, and
-    `shared_identities` the identities on both sides. `selected_on_test` says
-    whether the epoch was chosen on the test rows.
+    `split` is 'random', 'identity', 'source' or 'none'. `leaked_duplicates` counts the test rows that are
+    exact duplicates of a training row, `leaked_near_duplicates` those with a near duplicate alone, and
+    `shared_identities` the identities on both sides. `selected_on_test` says whether the epoch was chosen on
+    the test rows. `sources` counts the train rows by source, where the manifest named them.
     """
 
     split: str = ""
@@ -28,6 +28,7 @@ class Provenance:
     shared_identities: int | None = None
     selected_on_test: bool | None = None
     leaked_near_duplicates: int | None = None
+    sources: Mapping[str, int] = field(default_factory=dict)
 
     def notes(self) -> tuple[str, ...]:
         """Warnings to show beside every metric of these predictions; none unless the split is random."""
@@ -74,11 +75,15 @@ def read_provenance(folder: Path) -> Provenance:
         _typed(int, split.get("shared_identities")),
         _typed(bool, split.get("selected_on_test", last)),
         _typed(int, split.get("leaked_near_duplicates")),
+        {name: count for name, count in _mapping(split, "sources").items() if isinstance(count, int)},
     )
 
 
 def join_provenance(parts: Iterable[Provenance]) -> Provenance:
-    """Of joined predictions: 'random' where one part is, else what all agree on; counts add up."""
+    """Of joined predictions: 'random' where one part is, else what all agree on.
+
+    Counts add up, but for those of `join_sources`.
+    """
     found = list(parts)
     return Provenance(
         "random" if any(part.split == "random" for part in found) else _common(p.split for p in found) or "",
@@ -87,7 +92,17 @@ def join_provenance(parts: Iterable[Provenance]) -> Provenance:
         _sum(part.shared_identities for part in found),
         _common(part.selected_on_test for part in found),
         _sum(part.leaked_near_duplicates for part in found),
+        join_sources(found),
     )
+
+
+def join_sources(parts: Iterable[Provenance]) -> dict[str, int]:
+    """Train rows by source of several trainings, such as folds: of each source the most that one had."""
+    counts: dict[str, int] = {}
+    for part in parts:
+        for name, count in part.sources.items():
+            counts[name] = max(count, counts.get(name, 0))
+    return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
 
 
 def _mapping(content: Any, name: str) -> Mapping[str, Any]:

@@ -173,7 +173,8 @@ def _cross_fitted(
 def _age_margin(
     table: PredictionTable, rows: NDArray[np.bool_], identities: NDArray[np.int64]
 ) -> float | None:
-    age, low, high = (table.numbers(name)[rows] for name in ("age", "predicted_low", "predicted_high"))
+    ends = map(table.numbers, ("predicted_low", "predicted_high"))
+    age, low, high = (values[rows] for values in (table.ages(), *ends))
     known = np.isfinite(age) & np.isfinite(low) & np.isfinite(high)
     if not known.any():
         return None

@@ -33,7 +33,10 @@ DEFAULT_HEADS = (HeadSpec(),)
 
 
 class Head(nn.Module):
-    """Features float `(n, f)` to logits; targets are class indices `(n,)` of rows whose label is known."""
+    """Features float `(n, f)` to logits; targets are class indices `(n,)` of rows whose label is known.
+
+    A head may take targets of more columns; YearsHead takes ranges.
+    """
 
     @abstractmethod
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -77,15 +80,37 @@ class YearsHead(SoftmaxHead):
     """
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy against a normal distribution around the age, YEARS_SIGMA wide."""
-        years = torch.arange(self.out_features, device=target.device)
-        soft = torch.softmax(-0.5 * ((years - target[:, None]) / YEARS_SIGMA) ** 2, dim=1)
-        return F.cross_entropy(logits, soft)
+        """Cross-entropy against a normal distribution around the age, YEARS_SIGMA wide.
+
+        A target `(n, 2)` holds the first and the last year that an age may be: where they differ the loss is
+        the negative log of the probability of that range as a whole, so that nothing is said about where in
+        it the age lies.
+        """
+        if target.ndim == 1:
+            return self._exact_loss(logits, target, "mean")
+        exact = target[:, 0] == target[:, 1]
+        losses = logits.new_zeros(len(target))
+        losses[exact] = self._exact_loss(logits[exact], target[exact, 0], "none")
+        losses[~exact] = self._range_loss(logits[~exact], target[~exact])
+        return losses.mean()
 
     def metric(self, logits: Tensor, target: Tensor) -> tuple[str, float]:
-        """Mean absolute error of the expected age, in years."""
+        """Mean absolute error of the expected age, in years, over the rows whose age is one year."""
+        if target.ndim == 2:
+            exact = target[:, 0] == target[:, 1]
+            logits, target = logits[exact], target[exact, 0]
         years = torch.arange(self.out_features, dtype=torch.float32, device=logits.device)
         return "mae", float((self.probs(logits) @ years - target).abs().mean())
+
+    def _exact_loss(self, logits: Tensor, target: Tensor, reduction: str) -> Tensor:
+        years = torch.arange(self.out_features, device=target.device)
+        soft = torch.softmax(-0.5 * ((years - target[:, None]) / YEARS_SIGMA) ** 2, dim=1)
+        return F.cross_entropy(logits, soft, reduction=reduction)
+
+    def _range_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        years = torch.arange(self.out_features, device=target.device)
+        inside = (years >= target[:, :1]) & (years <= target[:, 1:])
+        return -torch.logsumexp(F.log_softmax(logits, dim=1).masked_fill(~inside, -torch.inf), dim=1)
 
 
 class CornHead(nn.Linear, Head):

@@ -41,15 +41,7 @@ def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -
             hint="Run: threeages data audit MANIFEST, then remove their rows.",
         )
     near = None if config.split == "none" else open_near_duplicates(cache)
-    split = create_split(
-        manifest,
-        cache.digests,
-        config.split,
-        fold=config.fold,
-        folds=config.folds,
-        seed=config.seed,
-        near=near,
-    )
+    split = create_split(manifest, cache.digests, near=near, **config.split_options())
     return cache, split
 
 

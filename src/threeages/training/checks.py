@@ -31,7 +31,7 @@ def check_training(model: Classifier, manifest: Manifest, config: TrainConfig) -
             f"The network {model.signature.name} normalizes over a batch and cannot train on one image.",
             hint="Give a --batch-size of at least 2.",
         )
-    check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
+    check_split(manifest, **config.split_options())
     _check_labels(manifest, config)
 
 

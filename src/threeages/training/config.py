@@ -89,7 +89,10 @@ class TrainConfig:
     )
 
     # which rows train, and how their images are augmented
-    split: Annotated[Literal["random", "identity", "none"], Setting("How rows are split", SPLIT)] = "identity"
+    split: Annotated[
+        Literal["random", "identity", "source", "none"], Setting("How rows are split", SPLIT)
+    ] = "identity"
+    held_out: Annotated[str, Setting("Sources that a split by source tests on: A,B.", SPLIT)] = ""
     fold: Annotated[int, Setting("Fold of identities held out.", SPLIT, at_least=0)] = 0
     folds: Annotated[int, Setting("Number of folds.", SPLIT, at_least=3)] = 5
     flip: Annotated[bool, Setting("Mirror at random; needs pixels.", AUGMENTATION)] = (
@@ -151,6 +154,12 @@ class TrainConfig:
         if not all(isinstance(w, int | float) and 0 < w < math.inf for w in weights):
             problems.append(f"extra_heads have the weights {self.extra_heads}, above 0 is needed")
         _raise_problems(problems)
+
+    def split_options(self) -> dict[str, Any]:
+        """The arguments by name of data.split.create_split, beside manifest and images."""
+        held_out = tuple(name.strip() for name in self.held_out.split(",") if name.strip())
+        options = {"fold": self.fold, "folds": self.folds, "seed": self.seed, "held_out": held_out}
+        return {"mode": self.split, **options}
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of the training, in order."""

@@ -96,7 +96,7 @@ def run_distillation(
     other data, teachers or settings, BusyError where another process writes it, and ThreeAgesError where the
     loss is not finite.
     """
-    check_split(manifest, config.split, fold=config.fold, folds=config.folds, seed=config.seed)
+    check_split(manifest, **config.split_options())
     settings = describe_settings(config, distillation, only)
     with hold_weights(out):
         saved = read_saved(out)

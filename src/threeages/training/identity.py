@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from threeages.data.cache import PixelCache
+from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
 from threeages.errors import ConfigError
@@ -12,6 +13,7 @@ from threeages.files import checksum
 from threeages.models.weights import find_file
 
 DataDigests = dict[str, str]  # by what they are of: images, labels, split; files of weights
+RANGES = frozenset({AGE_LOW, AGE_HIGH})  # learned with the age
 NAMES = {
     "images": "other images",
     "labels": "other labels",
@@ -25,7 +27,8 @@ def describe_data(
     manifest: Manifest, split: Split, images: PixelCache, columns: Sequence[str] = ()
 ) -> DataDigests:
     """Digests of the images' pixels and paths, of the labels with the `columns` learned, and of the split."""
-    cells = [repr(manifest.columns.get(name, ())).encode() for name in sorted(columns)]
+    learned = {*columns, *(RANGES & manifest.columns.keys() if AGE in columns else ())}
+    cells = [repr(manifest.columns.get(name, ())).encode() for name in sorted(learned)]
     sides = (split.train, split.validation, split.test)
     return {
         "images": _digest(repr(manifest.paths).encode(), images.digests.tobytes()),

@@ -122,7 +122,8 @@ def fit_model(
             log(epoch)
     content = _read_state(run)
     # of a random split the validation rows are the test rows, which must not set the temperature
-    if config.calibrate and config.split == "identity" and content["temperature"] is None:
+    held_out = config.split in ("identity", "source")
+    if config.calibrate and held_out and content["temperature"] is None:
         load_best(task, content)
         content["temperature"] = _fit_temperature(task, data, split, config)
         write_run(run, content)

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from threeages.data.ages import read_interval
+from threeages.data.columns import AGE_HIGH, AGE_LOW
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError
 from threeages.labels import UNKNOWN, YEARS
@@ -33,19 +35,27 @@ def find_column(head: str) -> str:
 
 
 def collect_targets(manifest: Manifest, heads: Iterable[HeadSpec]) -> Targets:
-    """Class index int64 `(n,)` by head, UNKNOWN (-1) where the row has no label for it."""
+    """Class index int64 `(n,)` by head, UNKNOWN (-1) where the row has no label for it.
+
+    Years are `(n, 2)`, the first and the last year that an age may be, where a row has a range of ages
+    (`age_low`, `age_high`); the range goes before the age. `find_known` says which rows have a label.
+    """
     targets: Targets = {}
     for spec in heads:
         if spec.name == MAIN:
             targets[MAIN] = manifest.labels
         elif spec.name == YEARS:
-            values = [_parse_age(v) for v in _read_column(manifest, YEARS_COLUMN)]
-            targets[YEARS] = np.asarray(values, dtype=np.int64)
+            targets[YEARS] = _collect_years(manifest)
         else:
             index = {name: i for i, name in enumerate(spec.classes)}
             values = [index.get(v, UNKNOWN) for v in _read_column(manifest, spec.name)]
             targets[spec.name] = np.asarray(values, dtype=np.int64)
     return targets
+
+
+def find_known(target: Tensor) -> Tensor:
+    """Mask bool `(n,)` of the rows with a label."""
+    return (target if target.ndim == 1 else target[:, 0]) != UNKNOWN
 
 
 def head_losses(
@@ -54,7 +64,7 @@ def head_losses(
     """By head the mean loss of the rows that have a label for it; none where no row has."""
     found: dict[str, Tensor] = {}
     for name, head in heads.items():
-        known = targets[name] != UNKNOWN
+        known = find_known(targets[name])
         if known.any():
             found[name] = head.loss(logits[name][known].float(), targets[name][known])
     return found
@@ -77,7 +87,7 @@ def head_metrics(
     """
     found: dict[str, float] = {}
     for name, head in heads.items():
-        known = targets[name] != UNKNOWN
+        known = find_known(targets[name])
         scores, labels = logits[name][known], targets[name][known]
         metric, value = head.metric(scores, labels)
         if name == MAIN:
@@ -106,6 +116,20 @@ def _read_column(manifest: Manifest, name: str) -> tuple[str, ...]:
             f"The manifest has no column {name}.", hint=f"It has {', '.join(manifest.columns) or 'none'}."
         )
     return manifest.columns[name]
+
+
+def _collect_years(manifest: Manifest) -> NDArray[np.int64]:
+    ages = np.asarray([_parse_age(v) for v in _read_column(manifest, YEARS_COLUMN)], dtype=np.int64)
+    empty = ("",) * len(manifest)
+    ends = (manifest.columns.get(name, empty) for name in (AGE_LOW, AGE_HIGH))
+    ranges = [read_interval(low, high) for low, high in zip(*ends, strict=True)]
+    if not any(ranges):
+        return ages
+    years = np.stack([ages, ages], axis=1)
+    for row, found in enumerate(ranges):
+        if found is not None:
+            years[row] = min(round(found.low), MAX_AGE), min(round(found.high), MAX_AGE)
+    return years
 
 
 def _parse_age(text: str) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from threeages.data.cache import PixelCache
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
+from threeages.data.terms import count_sources
 from threeages.evaluation.collect import answer_table
 from threeages.evaluation.plots import plot_curves, save_figure
 from threeages.evaluation.predictions import PredictionTable
@@ -87,7 +88,8 @@ def describe_run_data(
 def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dict[str, Any]:
     """What `config.json` says of a split: its rows, and what of the test rows the training saw.
 
-    `shared_identities` are those with rows on both sides, None where the manifest has no identities.
+    `shared_identities` are those with rows on both sides, None where the manifest has no identities;
+    `sources` counts the train rows by source.
     """
     names = manifest.identities()
     shared = None if names is None else len(set(names[split.train]) & set(names[split.test]) - {""})
@@ -96,6 +98,7 @@ def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dic
         "train": len(split.train),
         "validation": len(split.validation),
         "test": len(split.test),
+        "sources": count_sources(manifest, split.train),
         "leaked_duplicates": split.leaked_duplicates,
         "leaked_near_duplicates": split.leaked_near_duplicates,
         "shared_identities": shared,

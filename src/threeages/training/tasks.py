@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from threeages.labels import UNKNOWN
 from threeages.models.classifier import Classifier
 from threeages.models.heads import MAIN
 from threeages.training.distill_losses import Features, ProjectionLoss
-from threeages.training.losses import head_losses, head_metrics, joint_loss
+from threeages.training.losses import find_known, head_losses, head_metrics, joint_loss
 
 TEACHER = "teacher"  # the teacher's features among the targets, what is predicted of them among the outputs
 Outputs = dict[str, Tensor]
@@ -47,7 +46,7 @@ class ClassificationTask(nn.Module):
 
     def count_known(self, targets: Outputs) -> dict[str, int]:
         """How many rows of a batch each of `losses` is a mean of."""
-        return {name: int((targets[name] != UNKNOWN).sum()) for name in self.model.net.heads}
+        return {name: int(find_known(targets[name]).sum()) for name in self.model.net.heads}
 
     def count_correct(self, outputs: Outputs, targets: Outputs) -> int:
         """How many rows of a batch get their age group."""

@@ -1,0 +1,196 @@
+"""Each source of faces evaluated by a model that never met it, and by other models' answers."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from threeages.data.columns import SOURCE
+from threeages.data.manifest import Manifest
+from threeages.errors import ConfigError, DataError
+from threeages.evaluation.evaluate import Evaluation, evaluate_table
+from threeages.evaluation.predictions import PredictionTable, load_predictions
+from threeages.evaluation.report import write_report
+from threeages.labels import AGE_GROUPS, UNKNOWN
+from threeages.studies.reference import DONE
+from threeages.studies.results import Row, save_rows, with_interval
+from threeages.training.config import TrainConfig
+from threeages.training.run import run_training
+
+METRICS = ("balanced_accuracy", "f1_macro", "ece", "accuracy")
+YEARS_MAE = "years_mae"
+MEAN = "mean"  # of all sources held out, each with the same weight
+OTHERS = "all other sources"
+FEWEST = 10  # images of each age group: balanced accuracy over fewer is chance
+
+
+@dataclass(frozen=True)
+class CrossSource:
+    """What is run.
+
+    `joined` names sources that are held out together, such as three of one kind; every other source is held
+    out alone. `baseline` are the sources that the same settings are trained on beside all others, less the
+    one held out; none without any. `answers` are predictions of other models by name.
+    """
+
+    manifest: Manifest
+    config: TrainConfig
+    out: Path
+    joined: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    baseline: Sequence[str] = ()
+    answers: Mapping[str, Path] = field(default_factory=dict)
+    cache_dir: Path | None = None
+
+
+def run_cross_source(study: CrossSource) -> list[Row]:
+    """One row for each source held out and what answered it, and the unweighted mean over the sources.
+
+    Sources without FEWEST images of every age group are trained on and not evaluated. A study that was
+    stopped resumes, as `threeages study` does. Raises ConfigError and DataError where a source is unknown,
+    or predictions lack an image that is evaluated.
+    """
+    sources = find_sources(study.manifest, study.joined)
+    rows: list[Row] = []
+    for name, answer in _list_answers(study):
+        found = {source: evaluate_table(answer(members)) for source, members in sources.items()}
+        rows += [_create_row(name, source, result) for source, result in found.items()]
+        rows.append(average_rows(rows[-len(found) :]))
+    return rows
+
+
+def find_sources(manifest: Manifest, joined: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The sources to hold out, each by a name, largest first; of those joined all members.
+
+    Raises ConfigError where a member is unknown or in two, DataError where no source can be evaluated.
+    """
+    known = dict.fromkeys(cell for cell in manifest.columns.get(SOURCE, ()) if cell)
+    members = [member for group in joined.values() for member in group]
+    if wrong := [m for m in members if m not in known] + [m for m in members if members.count(m) > 1]:
+        raise ConfigError(
+            f"The source {wrong[0]!r} is not one source of the manifest.",
+            hint=f"Name each once: {', '.join(known)}.",
+        )
+    groups = {name: tuple(group) for name, group in joined.items()}
+    groups |= {name: (name,) for name in known if name not in members}
+    counts = {name: _count_labels(manifest, group) for name, group in groups.items()}
+    found = {name: groups[name] for name, count in counts.items() if min(count) >= FEWEST}
+    if not found:
+        raise DataError(
+            f"No source has {FEWEST} images of each age group.",
+            hint="Merge manifests of several sets: threeages data merge. Sources can be joined.",
+        )
+    return dict(sorted(found.items(), key=lambda item: -sum(counts[item[0]])))
+
+
+def average_rows(rows: Sequence[Row]) -> Row:
+    """The unweighted mean of the sources' metrics.
+
+    Its interval is that of a mean of independent values whose standard errors are a quarter of their
+    intervals' widths.
+    """
+    mean = rows[0] | {"held_out": MEAN, "n": _add(rows, "n"), "identities": _add(rows, "identities")}
+    for name in (*METRICS, YEARS_MAE):
+        known = [row for row in rows if row[name]]
+        values = [float(row[name]) for row in known]
+        widths = [float(row[f"{name}_high"]) - float(row[f"{name}_low"]) for row in known]
+        middle = float(np.mean(values)) if values else math.nan
+        half = math.hypot(*widths) / 2 / max(len(values), 1)
+        mean |= _cells(name, middle, (middle - half, middle + half))
+    return mean
+
+
+def save_table(rows: Sequence[Row], path: Path) -> None:
+    """Add the rows to a csv in place of those of the same recipe, model and source held out."""
+    save_rows(path, rows, ("recipe", "model", "held_out"))
+
+
+def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and one line a row of the metrics with their intervals."""
+    header = ["model", "held out", "n", *METRICS, YEARS_MAE]
+    lines = [
+        [row["model"], row["held_out"], row["n"], *(_shown(row, name) for name in (*METRICS, YEARS_MAE))]
+        for row in rows
+    ]
+    return header, lines
+
+
+Answer = Callable[[Sequence[str]], PredictionTable]  # what a model answers to some sources
+
+
+def _list_answers(study: CrossSource) -> Iterator[tuple[str, Answer]]:
+    """Every model by its name, and what it answers."""
+    everything = tuple(dict.fromkeys(study.manifest.columns[SOURCE]))
+    for name, sources in ((OTHERS, everything), (",".join(study.baseline), tuple(study.baseline))):
+        if sources:
+            yield name, partial(_train, study, sources)
+    for name, file in study.answers.items():
+        yield name, partial(_select_answers, study.manifest, load_predictions(file), file)
+
+
+def _train(study: CrossSource, sources: Sequence[str], held_out: Sequence[str]) -> PredictionTable:
+    """What a model answers to the rows of the sources held out; it is trained on the others of `sources`."""
+    cells = study.manifest.columns[SOURCE]
+    rows = [i for i, cell in enumerate(cells) if cell in sources or cell in held_out]
+    config = replace(study.config, split="source", held_out=",".join(held_out))
+    trained = "all" if len(set(sources)) == len(set(cells)) else "+".join(sources)
+    run = study.out / trained / "+".join(held_out)
+    if not (run / DONE).exists():
+        table = run_training(study.manifest.select(rows), config, run, cache_dir=study.cache_dir)
+        assert table is not None
+        write_report(table, run)
+    return load_predictions(run / "predictions.csv")
+
+
+def _select_answers(
+    manifest: Manifest, answers: PredictionTable, file: Path, members: Sequence[str]
+) -> PredictionTable:
+    """The rows of some sources with the manifest's labels; raises DataError where the file lacks one."""
+    places = {path: row for row, path in enumerate(answers.paths)}
+    cells = manifest.columns[SOURCE]
+    rows = [i for i, cell in enumerate(cells) if cell in members and manifest.labels[i] != UNKNOWN]
+    if missing := [manifest.paths[i] for i in rows if manifest.paths[i] not in places]:
+        raise DataError(
+            f"{file} lacks {len(missing):,} of the images to evaluate, the first of them {missing[0]}.",
+            hint="Predict every labelled image of the manifest.",
+        )
+    chosen = answers.take([places[manifest.paths[i]] for i in rows])
+    known = {name: tuple(cells[i] for i in rows) for name, cells in manifest.columns.items()}
+    return replace(chosen, labels=manifest.labels[rows], columns=chosen.columns | known)
+
+
+def _count_labels(manifest: Manifest, members: Sequence[str]) -> list[int]:
+    """How many images of each age group some sources have."""
+    chosen = np.isin(np.asarray(manifest.columns[SOURCE]), members)
+    return [int((manifest.labels[chosen] == group).sum()) for group in range(len(AGE_GROUPS))]
+
+
+def _create_row(name: str, source: str, result: Evaluation) -> Row:
+    row = {"model": name, "held_out": source, "n": str(result.n), "identities": str(result.units)}
+    for metric in METRICS:
+        row |= _cells(metric, result.metrics[metric], result.intervals[metric])
+    years = result.years or {}
+    bounds = (years.get("mae_low", math.nan), years.get("mae_high", math.nan))
+    return row | _cells(YEARS_MAE, years.get("mae", math.nan), bounds)
+
+
+def _cells(name: str, value: float, interval: Sequence[float]) -> Row:
+    """Cells of a metric with its interval, empty where it is not defined."""
+    if not math.isfinite(value):
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), "")
+    return with_interval(name, value, interval)
+
+
+def _shown(row: Row, name: str) -> str:
+    digits = 1 if name == YEARS_MAE else 3
+    parts = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
+    if not parts[0]:
+        return ""
+    value, low, high = (f"{float(part):.{digits}f}" for part in parts)
+    return f"{value} [{low}, {high}]"
+
+
+def _add(rows: Sequence[Row], name: str) -> str:
+    return str(sum(int(row[name]) for row in rows))
