@@ -11,6 +11,7 @@ from threeages.data.manifest import load_manifest
 from threeages.errors import ConfigError
 from threeages.files import atomic_path
 from threeages.locks import BusyError, hold_folder
+from threeages.studies import finished
 from threeages.studies import reference as studying
 from threeages.studies.recipes import RECIPES, create_recipe
 from threeages.studies.reference import Study, add_rows, run_study, summarize
@@ -39,7 +40,7 @@ def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
     plan: Study, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained: list[Path] = []
-    original = studying.run_training
+    original = finished.run_training
 
     def stop_at_the_third(manifest, config, run, **kwargs):  # type: ignore[no-untyped-def]
         if len(trained) == 2:
@@ -47,10 +48,10 @@ def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
         trained.append(run)
         return original(manifest, config, run, **kwargs)
 
-    monkeypatch.setattr(studying, "run_training", stop_at_the_third)
+    monkeypatch.setattr(finished, "run_training", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run_study(plan)
-    monkeypatch.setattr(studying, "run_training", original)
+    monkeypatch.setattr(finished, "run_training", original)
     caplog.clear()
     with caplog.at_level("INFO", "threeages.studies"):
         rows = run_study(plan)
@@ -180,7 +181,7 @@ def test_damaged_files_of_finished_runs_are_made_again(
         assert _rows(short) == whole, (name, kind)
         assert name == "finished.json" or f"{name} is missing or damaged" in caplog.text
         assert (run / name).stat().st_size == len(before[run / name])
-    monkeypatch.setattr(studying, "run_training", None)  # nothing is left to train
+    monkeypatch.setattr(finished, "run_training", None)  # nothing is left to train
     for name, kind in zip(("study.csv", "study.md", "study.json"), cycle(DAMAGE), strict=False):
         _damage(short.out / name, kind)
         caplog.clear()

@@ -45,6 +45,7 @@ def start(few: Manifest, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> St
     """`run_distillation` of 16 faces, which saves its state after every step."""
     monkeypatch.setattr(distill, "create_pool", lambda: ThreadPoolExecutor(1))
     monkeypatch.setattr(SaveTimer, "is_due", lambda timer: True)
+    monkeypatch.setattr(SaveTimer, "is_affordable", lambda timer: True)  # of a slow disk it is not
 
     def run(out: Path, *, rows: Manifest = few, config: TrainConfig = SMALL, **given: Any) -> Iterator[float]:
         only = given.pop("only", ONLY)

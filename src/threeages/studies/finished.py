@@ -7,13 +7,14 @@ from typing import Any
 
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError
+from threeages.evaluation.report import write_report
 from threeages.files import checksum, read_checked_json, write_checked_json
 from threeages.training.build import open_data
 from threeages.training.checkpoint import BEST
 from threeages.training.config import TrainConfig
 from threeages.training.identity import check_data, describe_data
 from threeages.training.recipes import CONFIG_FILE
-from threeages.training.run import describe_run_data
+from threeages.training.run import describe_run_data, run_training
 from threeages.training.run_folder import METRICS_FILE
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,11 @@ PREDICTIONS = "predictions.csv"
 FILES = (BEST, CONFIG_FILE, METRICS_FILE, PREDICTIONS, "metrics.json", "test_metrics.json", "report.html")
 
 
-def mark_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> None:
-    """Write the mark of a run folder whose files are all written."""
+def finish_run(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> None:
+    """Train what is left of a run, evaluate it, and mark it as finished once all of its files are written."""
+    table = run_training(manifest, config, run, cache_dir=cache_dir)
+    assert table is not None
+    write_report(table, run)
     files = {name: checksum(run / name) for name in FILES if (run / name).exists()}
     write_checked_json(run / MARK, {**_describe(manifest, config, cache_dir), "files": files})
 
@@ -35,16 +39,17 @@ def check_settings(run: Path, config: TrainConfig) -> None:
     if mark and mark["config"] != _plain(config):
         raise ConfigError(
             f"{run} holds a run of another configuration.",
-            hint="Give another --out, or the same --weights, --seed and --epochs as before.",
+            hint="Give another --out, or the same options as before.",
         )
 
 
 def is_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> bool:
     """Whether a run is finished and whole, of these rows; what is damaged is said, and then removed.
 
-    `run_training` and a report repair it: its state holds the kept model and the epochs. Raises ConfigError
-    where the run is of other data.
+    `finish_run` repairs it: its state holds the kept model and the epochs. Raises ConfigError where the run
+    is of other data or settings.
     """
+    check_settings(run, config)
     mark = read_checked_json(run / MARK)
     if mark is None:
         return False

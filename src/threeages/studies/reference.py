@@ -17,14 +17,13 @@ from threeages.evaluation.report import write_report
 from threeages.files import atomic_path, read_checked_json, write_checked_json
 from threeages.locks import hold_folder
 from threeages.models.registry import find_model
-from threeages.studies.finished import PREDICTIONS, check_settings, is_finished, mark_finished
+from threeages.studies.finished import PREDICTIONS, check_settings, finish_run, is_finished
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
 from threeages.training.build import open_data
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.identity import DataDigests, check_data, describe_data
-from threeages.training.run import run_training
 from threeages.training.run_folder import METRICS_FILE
 
 logger = logging.getLogger(__name__)
@@ -180,10 +179,7 @@ def _finish_run(study: Study, name: str, run: Path, config: TrainConfig) -> None
     if is_finished(run, study.manifest, config, study.cache_dir):
         return
     logger.info("%s, %s split, fold %d -> %s", name, config.split, config.fold, run)
-    table = run_training(study.manifest, config, run, cache_dir=study.cache_dir)
-    assert table is not None
-    write_report(table, run)
-    mark_finished(run, study.manifest, config, study.cache_dir)
+    finish_run(run, study.manifest, config, study.cache_dir)
 
 
 def _without(older: Sequence[Row], rows: Sequence[Row]) -> list[Row]:

@@ -254,7 +254,8 @@ def _train(training: _Training, epochs: int) -> Iterator[float]:
         while len(training.progress.losses) < epochs:
             _train_epoch(training, pool)
             loss = training.progress.end_epoch()
-            training.save()
+            if training.timer.is_affordable():
+                training.save()
             yield loss
 
 
