@@ -27,9 +27,9 @@ def test_rows_of_results_take_the_place_of_those_alike(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "no column model"),
-        (bytes(60), "no column model"),
+        (bytes(60), "zeros in place of text from line 1"),
         (b"other,table\n1,2\n", "no column model"),
-        (b"model,split,accuracy\na,random,0.5\nb,ran", "line 3 ends before its last column"),
+        (b"model,split,accuracy\na,random,0.5\nb,ran", "line 3, its last, ends before its last column"),
         (b"model,split,accuracy,n\na,random,0.5,3\n", "columns that the new rows lack: n"),
     ],
     ids=["empty", "zeroed", "foreign", "halved", "further columns"],

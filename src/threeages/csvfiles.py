@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from threeages.errors import DataError
-from threeages.files import atomic_path
+from threeages.files import write_text
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, str]  # cells by column name
 SEPARATORS = ("\t", ";", "|", ",")  # the comma is last, as it stands inside names as well
+_ZEROS = 8 * "\0"  # fewer are a fault in one cell
 _HEADER_LENGTH = 100_000  # characters; a longer first line is no header
 
 
@@ -46,31 +47,61 @@ def read_csv(path: Path) -> CsvTable:
     try:
         skipped, separator = _dialect(text)
         reader = csv.DictReader(io.StringIO(text[skipped:], newline=""), delimiter=separator)
-        before = len(re.findall(r"\r\n|\r|\n", text[:skipped]))
+        before = _line_of(text, skipped) - 1
         numbered = [(reader.line_num + before, row) for row in reader]
         names = [name for name in reader.fieldnames or [] if name.strip()]
     except csv.Error as error:
         raise DataError(f"{path} is not a csv: {error}.", hint="Save it as 'CSV UTF-8'.") from error
-    return CsvTable(
+    table = CsvTable(
         columns=tuple(dict.fromkeys(name.strip() for name in names)),
         rows=tuple({name.strip(): (row[name] or "").strip() for name in names} for _, row in numbered),
         lines=tuple(line for line, _ in numbered),
         short=tuple(line for line, row in numbered if None in row.values()),
     )
+    _check_end(path, text, table)
+    return table
+
+
+def _check_end(path: Path, text: str, table: CsvTable) -> None:
+    """Raises DataError where a file ends within a row: only the last is short, and its line has no end."""
+    if len(table.lines) > 1 and table.short == table.lines[-1:] and text[-1] not in "\r\n":
+        raise DataError(
+            f"{path} is cut off: line {table.lines[-1]}, its last, ends before its last column.",
+            hint="Make the file again, or complete that line.",
+        )
 
 
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, or in Windows-1252 with a warning in the log.
 
-    Raises DataError where the file cannot be opened or is no text.
+    Raises DataError where the file cannot be opened, is no text, or holds zeros in place of text, as a file
+    does that was being written when the power failed.
     """
+    text = _decode(path, _read_bytes(path))
+    if _ZEROS in text:
+        line = _line_of(text, text.index(_ZEROS))
+        raise DataError(
+            f"{path} is damaged: it holds zeros in place of text from line {line} on.",
+            hint="Make it again, or restore it from a copy.",
+        )
+    return text
+
+
+def _line_of(text: str, place: int) -> int:
+    return len(re.findall(r"\r\n|\r|\n", text[:place])) + 1
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         hint = "Check the path and its permissions."
         if path.is_dir():
             hint = f"Make a manifest of the folder first: threeages data import {path}"
         raise DataError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error
+
+
+def _decode(path: Path, data: bytes) -> str:
     try:
         return data.decode(utf16_name(data) or "utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -127,18 +158,17 @@ def write_rows(
     that is None, is empty. A row with a column that is not among `columns` is a ValueError, or loses it with
     `extras="ignore"`. Raises DataError where the file cannot be written.
     """
-    text = format_rows(list(rows), columns, extras=extras)
-    with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8", newline="")
+    write_text(path, format_rows(rows, columns, extras=extras))
 
 
 def format_rows(
-    rows: Sequence[Mapping[str, object]],
+    rows: Iterable[Mapping[str, object]],
     columns: Sequence[str] | None = None,
     *,
     extras: Literal["raise", "ignore"] = "raise",
 ) -> str:
     """The text of the csv file that `write_rows` writes."""
+    rows = list(rows)
     columns = columns or list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction=extras)

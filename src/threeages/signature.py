@@ -47,6 +47,11 @@ class Signature:
             and 0 < self.temperature < math.inf
             and 0 not in self.std
             and self.alignment >= 0
+            and 0 <= self.margin < math.inf
+            and math.isfinite(self.age_margin)
+            and all(math.isfinite(v) for v in (*self.mean, *self.std))
+            and _are_shares(self.error_thresholds)
+            and _are_shares(self.set_thresholds)
         )
         if not sound or self.color != "RGB" or (len(self.mean), len(self.std)) != (3, 3):
             raise ModelError(f"The model's signature is not valid: {self}.")
@@ -104,6 +109,10 @@ class Signature:
             if known
             else "Measure them: threeages thresholds PREDICTIONS.csv --model FILE.onnx.",
         )
+
+
+def _are_shares(thresholds: Thresholds) -> bool:
+    return all(0 <= share <= 1 for pair in thresholds for share in pair) and {2} >= set(map(len, thresholds))
 
 
 def _frozen(value: Any) -> Any:

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -77,3 +79,46 @@ def test_a_missing_extra_is_named(
         main()
     assert ended.value.code == 2
     assert "pip install 'threeages[train]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/photos/a.jpg"), "Cannot use /photos/a.jpg: Input/output"),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/a.bin"), "Cannot write /tmp/a.bin: the disk"),
+        (OSError(errno.ENOSPC, "No space left on device"), "A disk is full: No space left on device."),
+        (OSError(errno.EROFS, "Read-only file system", "/mnt/a"), "name a folder on another one"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/mnt/a"),
+            "Cannot use /mnt/a: Permission denied.",
+        ),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300), "Give a shorter name."),
+        (OSError(errno.EMFILE, "Too many open files", "a.jpg"), "ulimit -n"),
+        (OSError("without a number"), "without a number"),
+        (MemoryError(), "The memory of this machine does not suffice."),
+    ],
+)
+def test_what_the_system_refuses_is_a_message(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["threeages", "predict", "a.jpg"])
+    monkeypatch.setattr("threeages.cli.inputs.expand_sources", fail)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    found = capsys.readouterr().err
+    assert words in found
+    assert found.startswith("Error: ")
+    assert len(found.splitlines()) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
+def test_a_process_without_streams_ends_as_any_other(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m threeages predict {tmp_path} >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], timeout=300, check=False).returncode == 2
+    command = f"{sys.executable} -m threeages predict --help >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,5 +1,7 @@
 import io
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -155,3 +157,39 @@ def test_a_damaged_tar_leaves_nothing_behind(tmp_path: Path, name: str, damage: 
     with pytest.raises(DataError, match="damaged tar"):
         extract_archive(source, cache_dir=tmp_path / "cache")
     assert not list(tmp_path.glob("cache/*")) + list(tmp_path.glob("cache/.*"))
+
+
+def test_the_good_members_of_a_damaged_zip_are_extracted_and_the_others_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "a.zip"
+    with zipfile.ZipFile(source, "w") as file:
+        for name in ("a.txt", "b/c.txt", "d.txt"):
+            file.writestr(name, f"content of {name}")
+    source.write_bytes(source.read_bytes().replace(b"content of b/c.txt", b"content of b/X.txt"))
+    for _ in range(2):  # extracted, and taken from the cache
+        caplog.clear()
+        target = extract_archive(source, cache_dir=tmp_path / "cache")
+        assert "1 of its files are left out, first b/c.txt" in caplog.text
+        assert [p.name for p in sorted(target.rglob("*.txt"))] == ["a.txt", "d.txt"]
+
+
+def test_a_zip_without_a_whole_member_is_damaged(tmp_path: Path) -> None:
+    source = tmp_path / "a.zip"
+    with zipfile.ZipFile(source, "w") as file:
+        file.writestr("a.txt", "content")
+    source.write_bytes(source.read_bytes().replace(b"content", b"damaged"))
+    with pytest.raises(DataError, match="is a damaged zip"):
+        extract_archive(source, cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_what_a_killed_extraction_left_goes_with_the_next(tmp_path: Path) -> None:
+    source = make_zip(tmp_path / "a.zip", {"a.txt": "a"})
+    place = extract_archive(source, cache_dir=tmp_path / "cache")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = place.with_name(f".{place.name}.{dead.pid}.part")
+    place.rename(left)
+    assert extract_archive(source, cache_dir=tmp_path / "cache") == place
+    assert not left.exists()

@@ -66,8 +66,19 @@ def test_root_is_given_then_sidecar_then_own_folder(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"root": str(tmp_path / "images")}))
     assert load_manifest(path).root == (tmp_path / "images").resolve()
     assert load_manifest(path, root=tmp_path / "other").root == (tmp_path / "other").resolve()
-    (tmp_path / "a.json").write_text("[damaged")
+    (tmp_path / "a.json").write_text("[1]")  # of something else
     assert load_manifest(path).root == tmp_path.resolve()
+
+
+@pytest.mark.parametrize("damage", [b'{"root": "/im', b"", bytes(40), b"\xff\xfe"])
+def test_a_damaged_sidecar_is_no_other_root_in_silence(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("path,label\na.jpg,OLD\n")
+    (tmp_path / "a.json").write_bytes(damage)
+    with pytest.raises(DataError, match=r"a\.json is damaged") as raised:
+        load_manifest(path)
+    assert "delete a.json" in raised.value.hint
+    assert load_manifest(path, root=tmp_path / "other").root == (tmp_path / "other").resolve()
 
 
 def test_sidecar_keeps_where_the_rows_came_from(tmp_path: Path, faces_csv: Path) -> None:

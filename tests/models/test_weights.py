@@ -215,3 +215,15 @@ def test_what_are_no_weights_is_named(tmp_path: Path, damaged: bytes) -> None:
     path.write_bytes(damaged)
     with pytest.raises(ModelError, match="Cannot load"):
         read_weights(path)
+
+
+def test_weights_of_another_program_with_impossible_values_are_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    tensors = {k: v.contiguous() for k, v in _create("mobilenet_v2").net.features.state_dict().items()}
+    kernel = next(name for name, value in tensors.items() if value.ndim == 4)
+    save_file(tensors, path)
+    load_pretrained(_create("mobilenet_v2"), str(path))
+    for damaged in (torch.zeros_like(tensors[kernel]), tensors[kernel] * float("nan")):
+        save_file(tensors | {kernel: damaged.contiguous()}, path)
+        with pytest.raises(ModelError, match=f"'{kernel}' holds zeros alone"):
+            load_pretrained(_create("mobilenet_v2"), str(path))

@@ -90,10 +90,13 @@ def _predict(
     from threeages.data.manifest import find_rows, read_manifest
     from threeages.errors import DataError
     from threeages.evaluation.collect import predict_table
+    from threeages.evaluation.predictions import is_predictions
 
     if len(inputs) > 1:
+        other = next(path for path in inputs if not is_predictions(path))
         raise DataError(
-            f"{len(inputs)} inputs were given, and not all of them are predictions.",
+            f"{len(inputs)} inputs were given, and not all of them are predictions: {other} has no columns "
+            "of probabilities.",
             hint="Give one manifest, or predictions csv alone. To join manifests: threeages data merge.",
         )
     if inputs[0].is_dir():
@@ -151,11 +154,10 @@ def thresholds(
     out: Annotated[Path | None, typer.Option("--out", help="Json file to write the measures to.")] = None,
 ) -> None:
     """Measure the confidence for each target error rate, and the size of prediction sets by coverage."""
-    import json
     from dataclasses import asdict
 
     from threeages.evaluation.thresholds import measure_thresholds
-    from threeages.files import atomic_path
+    from threeages.files import write_json
     from threeages.inference.runtime import OnnxModel, replace_signature
 
     table = _join(predictions)
@@ -163,8 +165,7 @@ def thresholds(
     if model:
         replace_signature(model, found.apply(OnnxModel(model).signature))
     if out:
-        with atomic_path(out) as part:
-            part.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+        write_json(out, asdict(found))
     typer.echo(
         f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over identities"
     )

@@ -1,6 +1,5 @@
 """The command line: thin commands over the library; heavy parts are imported where they are used."""
 
-import io
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ import typer
 
 from threeages.cli.data import data_app
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
+from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.studies import cross_source, ensemble, study, tune
 from threeages.cli.train import distill, export, train
@@ -46,23 +46,30 @@ EXTRAS = {  # module that a command needs, and the extra that installs it
 def main() -> None:
     """Run the command line; the one place that turns errors into messages and exit codes."""
     configure_process()
-    for stream in (sys.stdout, sys.stderr):  # a file name need not be valid UTF-8
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     try:
-        app()
+        _run()
     except ThreeAgesError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise SystemExit(2) from None
+        raise end_with(error) from None
     except BrokenPipeError:  # `threeages predict ... | head`
         sys.stderr.close()
         raise SystemExit(1) from None
+    except (OSError, MemoryError) as error:
+        raise end_with(translate_error(error)) from None
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(error.name or "")
         if extra is None:
             raise
-        typer.echo(f"Error: {MissingDependencyError(error.name or '', extra)}", err=True)
-        raise SystemExit(2) from None
+        raise end_with(MissingDependencyError(error.name or "", extra)) from None
+
+
+def _run() -> None:
+    """Run the command until all that it printed is written out."""
+    try:
+        app()
+    except SystemExit:
+        flush_output()
+        raise
 
 
 def list_commands() -> dict[str, Any]:

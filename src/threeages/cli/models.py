@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     from threeages.inference.predictor import Predictor
 
@@ -31,11 +33,26 @@ def find_model(model: str) -> Path:
 
 
 def _exported(run: Path) -> Path:
-    """The ONNX file of a run folder, exported from its best checkpoint where that is newer."""
+    """The ONNX file of a run folder, exported from its best checkpoint where it is older or damaged."""
     from threeages.export.to_onnx import export_onnx
     from threeages.training.checkpoint import BEST, load_checkpoint
 
     path, best = run / "model.onnx", run / BEST
-    if not path.exists() or (best.exists() and best.stat().st_mtime > path.stat().st_mtime):
+    if not path.exists() or (best.exists() and _is_old(path, best)):
         export_onnx(load_checkpoint(run)[0], path)
     return path
+
+
+def _is_old(path: Path, best: Path) -> bool:
+    """Whether an export is older than its checkpoint, or not as it was written."""
+    from threeages.errors import ModelError
+    from threeages.inference.seal import check_model
+
+    if best.stat().st_mtime > path.stat().st_mtime:
+        return True
+    try:
+        check_model(path)
+    except ModelError as error:
+        typer.echo(f"{error.message} It is exported again.", err=True)
+        return True
+    return False

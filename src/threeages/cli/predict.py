@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from threeages.cli.failures import WholeLines
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import Coverage, DeviceName, MaxError, ModelName, NoDetect, OutFolder
 from threeages.cli.output import (
@@ -84,7 +85,7 @@ def predict(
             yield record
 
     if jsonl or csv:
-        write_records(records(), sys.stdout, "jsonl" if jsonl else "csv")
+        write_records(records(), WholeLines(sys.stdout), "jsonl" if jsonl else "csv")
     else:
         print_records(records())
     for writer in pictures:
@@ -168,9 +169,11 @@ def _write_tracks(faces: "Iterable[TrackedFace]", jsonl: bool) -> bool:
             print_rows(["track", "seconds", "frames", "age group", "confidence"], rows)
         return bool(rows)
     found = False
+    out = WholeLines(sys.stdout)
     for face in faces:
         found = True
-        typer.echo(json.dumps(face.to_dict(), ensure_ascii=False))
+        out.write(json.dumps(face.to_dict(), ensure_ascii=False) + "\n")
+        out.flush()
     return found
 
 

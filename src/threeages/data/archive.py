@@ -2,12 +2,12 @@
 
 import contextlib
 import hashlib
+import logging
 import lzma
 import posixpath
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,10 +16,14 @@ from pathlib import Path, PurePosixPath
 import platformdirs
 
 from threeages.errors import DataError
+from threeages.files import check_room, find_leftovers, name_part, write_error
+
+logger = logging.getLogger(__name__)
 
 MAX_BYTES = 20 * 10**9  # unpacked; more than the largest public set of faces with ages holds
 SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _COMPLETE = ".complete"
+_LEFT_OUT = ".damaged"  # names of the members that could not be read, a line each
 _DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -35,7 +39,15 @@ _CHUNK = 1 << 20  # bytes
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a zip or tar by its name or content."""
-    return path.name.lower().endswith(SUFFIXES) or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    if path.name.lower().endswith(SUFFIXES):
+        return True
+    return zipfile.is_zipfile(path) or (tarfile.is_tarfile(path) and _has_content(path))
+
+
+def _has_content(path: Path) -> bool:
+    """Whether a file begins with something: zeros alone pass for the end of a tar."""
+    with path.open("rb") as file:
+        return any(file.read(tarfile.BLOCKSIZE))
 
 
 def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
@@ -43,18 +55,19 @@ def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
 
     It is reused while the archive's name, size and time stay the same.
 
-    The folder takes its name only when every member has been written. `cache_dir` defaults to the user's
-    cache folder. Raises DataError where a member would leave the folder or is a link (in a tar: a link that
-    leaves it), and where the archive is encrypted, damaged or larger than MAX_BYTES.
+    The folder takes its name only when every member has been written. Members of a zip that are damaged are
+    left out, with a warning in the log. `cache_dir` defaults to the user's cache folder. Raises DataError
+    where a member would leave the folder or is a link (in a tar: a link that leaves it), where the archive is
+    encrypted, damaged or larger than MAX_BYTES, and where the disk is full.
     """
     base = cache_dir or Path(platformdirs.user_cache_dir("threeages"))
     facts = source.stat()
     digest = hashlib.blake2b(f"{facts.st_size} {facts.st_mtime_ns} {source.name}".encode(), digest_size=6)
     target = base / f"{source.name.split('.')[0]}-{digest.hexdigest()}"
-    if (target / _COMPLETE).is_file():
-        return target
     try:
-        _extract(source, target)
+        if not (target / _COMPLETE).is_file():
+            _extract(source, target)
+        _warn_of_damaged(source, target)
     except tarfile.FilterError as error:
         raise _unsafe(source, str(error)) from error
     except _DAMAGED as error:
@@ -62,10 +75,7 @@ def extract_archive(source: Path, *, cache_dir: Path | None = None) -> Path:
     except OSError as error:
         if error.errno is None:  # from a decompressor, not from the system
             raise _damaged(source, error) from error
-        raise DataError(
-            f"Cannot extract {source} into {base}: {error.strerror or error}.",
-            hint="Give a cache folder you may write to, on a disk with room, or extract it by hand.",
-        ) from error
+        raise write_error(target, error) from error
     return target
 
 
@@ -78,18 +88,54 @@ def _extract(source: Path, target: Path) -> None:
     if _is_tar(source):
         with tarfile.open(source) as tar:
             names = _check_tar(tar, source)
+            if not names:
+                raise tarfile.ReadError("it has no members")
+            check_room(target, sum(member.size for member in names))
             _write(target, lambda part: tar.extractall(part, members=names, filter="data"))
     else:
         with zipfile.ZipFile(source) as archive:
             _check_zip(archive, source)
-            members = archive.infolist()
-            _write(target, lambda part: archive.extractall(part, members))
+            check_room(target, sum(member.file_size for member in archive.infolist()))
+            _write(target, lambda part: _extract_members(archive, part))
+
+
+def _extract_members(archive: zipfile.ZipFile, part: Path) -> None:
+    """Extract every member that is whole, and list the others; raises as zipfile does where none is."""
+    damaged, last = [], Exception()
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    for member in members:
+        try:
+            archive.extract(member, part)
+        except (*_DAMAGED, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            (part / member.filename).unlink(missing_ok=True)
+            damaged.append(member.filename)
+            last = error
+    if damaged and len(damaged) == len(members):
+        raise last
+    if damaged:
+        (part / _LEFT_OUT).write_text("\n".join(damaged), encoding="utf-8")
+
+
+def _warn_of_damaged(source: Path, target: Path) -> None:
+    if (target / _LEFT_OUT).is_file():
+        names = (target / _LEFT_OUT).read_text(encoding="utf-8").splitlines()
+        logger.warning(
+            "%s is damaged: %s of its files are left out, first %s. Download it again to have them.",
+            source,
+            f"{len(names):,}",
+            names[0],
+        )
 
 
 def _write(target: Path, extract_all: Callable[[Path], None]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    for left in find_leftovers(target):
+        shutil.rmtree(left, ignore_errors=True)
+    part = name_part(target)
     try:
+        part.mkdir()
         extract_all(part)
         (part / _COMPLETE).touch()
         _move(part, target)

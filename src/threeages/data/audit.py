@@ -1,6 +1,5 @@
 """Findings about a manifest's images: damage, exact and near duplicates, label conflicts, poor quality."""
 
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from threeages.data.processes import start_processes
 from threeages.errors import DataError, ImageError
 from threeages.faces.folders import find_images
 from threeages.faces.images import Pixels, load_image, pixel_digest
-from threeages.files import atomic_path
+from threeages.files import write_json
 from threeages.labels import AGE_GROUPS, UNKNOWN
 from threeages.progress import track_progress
 
@@ -138,8 +137,7 @@ def audit_manifest(manifest: Manifest, *, workers: int | None = None, progress: 
 
 def write_audit(audit: Audit, out: Path) -> None:
     """Write `audit.json` (summary, duplicates, conflicts) and `audit.csv` (a row a finding) into `out`."""
-    with atomic_path(out / "audit.json") as part:
-        part.write_text(json.dumps(audit.to_dict(), indent=2) + "\n", encoding="utf-8")
+    write_json(out / "audit.json", audit.to_dict())
     write_rows(out / "audit.csv", map(vars, audit.findings), ("kind", "path", "detail"))
 
 

@@ -1,5 +1,6 @@
 """One row per image: path, label and whatever else is known of it; csv or parquet in and out."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.csvfiles import CsvTable, Row, read_csv, write_rows
+from threeages.csvfiles import CsvTable, Row, format_rows, read_csv
 from threeages.data.ages import plain_age
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.paths import path_inside, root_hint
 from threeages.errors import DataError, MissingDependencyError, ThreeAgesError
-from threeages.files import atomic_path
+from threeages.files import format_json, write_together
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
 IDENTITY = "identity"  # the column that names who is shown: rows of one identity stay on one side of a split
@@ -154,20 +155,25 @@ def load_manifest(
 def save_manifest(manifest: Manifest, path: Path, *, provenance: dict[str, Any] | None = None) -> None:
     """Write a csv or `.parquet`, and a sidecar `<name>.json` with the root, the row count and `provenance`.
 
-    Raises DataError where a file cannot be written.
+    Neither file takes its name before both are written. Raises DataError where one cannot be.
     """
     labels = [AGE_GROUPS[label] if label != UNKNOWN else "" for label in manifest.labels]
     columns = {"path": manifest.paths, "label": labels, **manifest.columns}
     if _is_parquet(path):
-        arrow, parquet = _import_arrow()
-        with atomic_path(path) as part:
-            parquet.write_table(arrow.table(columns), part)
+        content = _format_parquet(columns)
     else:
-        rows = zip(*columns.values(), strict=True)
-        write_rows(path, (dict(zip(columns, row, strict=True)) for row in rows), list(columns))
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        content = format_rows(rows, list(columns)).encode()
     sidecar = {"root": str(manifest.root), "rows": len(manifest), **(provenance or {})}
-    with atomic_path(path.with_suffix(".json")) as part:
-        part.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
+    write_together({path: content, path.with_suffix(".json"): format_json(sidecar).encode()})
+
+
+def _format_parquet(columns: Mapping[str, Sequence[str]]) -> bytes:
+    """The file's bytes; its pages carry checksums."""
+    arrow, parquet = _import_arrow()
+    written = io.BytesIO()
+    parquet.write_table(arrow.table(columns), written, write_page_checksum=True)
+    return written.getvalue()
 
 
 def _correct_hint(outside: list[str]) -> str:
@@ -220,7 +226,7 @@ def _read_parquet(path: Path) -> CsvTable:
     """Values as stripped text, '' for null; row i counts as line i + 2, as in a csv."""
     arrow, parquet = _import_arrow()
     try:
-        table = parquet.read_table(path)
+        table = parquet.read_table(path, page_checksum_verification=True)
     except OSError as error:
         raise DataError(
             f"Cannot read {path}: {error}.", hint="Check the path and its permissions."
@@ -268,9 +274,20 @@ def _check_path(name: str, inside: str | None, base: Path, seen: set[str]) -> Re
 
 
 def _sidecar_root(path: Path) -> Path | None:
+    content = _read_sidecar(path)
+    root = content.get("root") if isinstance(content, dict) else None
+    return Path(root) if isinstance(root, str) else None
+
+
+def _read_sidecar(path: Path) -> Any:
+    """What the sidecar says, None where there is none; raises DataError where it is damaged."""
     sidecar = path.with_suffix(".json")
     try:
-        root = json.loads(sidecar.read_text(encoding="utf-8"))["root"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return json.loads(sidecar.read_bytes())
+    except OSError:
         return None
-    return Path(root) if isinstance(root, str) else None
+    except ValueError as error:
+        raise DataError(
+            f"{sidecar} is damaged, which says where the images of {path.name} are: {error}.",
+            hint=f"Make the manifest again, or delete {sidecar.name} where the images are beside it.",
+        ) from error

@@ -11,6 +11,7 @@ from PIL import Image
 from threeages.data.manifest import IDENTITY, Manifest, save_manifest
 from threeages.errors import DataError
 from threeages.faces.images import Pixels
+from threeages.files import write_error
 from threeages.labels import AgeBounds
 
 CANVAS = 256  # pixels; drawn at this size and averaged down, which smooths the edges
@@ -81,10 +82,8 @@ def write_face_set(
         part.replace(out)
     except OSError as error:
         if not manifest.exists():  # else another process was first with the same set
-            raise DataError(
-                f"Cannot write {out}: {error.strerror or error}.",
-                hint="Give a folder you may write to, on a disk with room.",
-            ) from error
+            shutil.rmtree(part, ignore_errors=True)
+            raise write_error(out, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return manifest

@@ -22,7 +22,7 @@ from threeages.evaluation.tables import (
 )
 from threeages.evaluation.thresholds import measure_selective_risk
 from threeages.faces.images import load_image
-from threeages.files import atomic_path
+from threeages.files import write_text
 from threeages.signature import Signature
 
 SIZES = ((0, 32), (32, 64), (64, 128), (128, 256), (256, 100_000))  # pixels of the shorter side
@@ -78,8 +78,7 @@ def write_card(
         details="\n\n".join(part for pair in evaluated for part in _details(*pair)),
         thresholds="\n\n".join(_thresholds(signature, sets)),
     )
-    with atomic_path(out) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(out, text)
 
 
 def _terms(sources: Mapping[str, int], is_default: bool) -> Iterator[str]:

@@ -142,9 +142,9 @@ def save_figure(figure: "Figure", path: Path) -> None:
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in figure.canvas.get_supported_filetypes():
         raise DataError(f"A figure cannot be written as '{path.name}'.", hint="Allowed: .png, .svg or .pdf.")
-    picture = io.BytesIO()
-    figure.savefig(picture, format=suffix, dpi=DPI)
-    write_bytes(path, picture.getbuffer())
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=suffix, dpi=DPI)
+    write_bytes(path, drawn.getbuffer())
 
 
 def _figure(

@@ -1,6 +1,7 @@
 """Predictions on disk: the csv between any model, also a peer's, and the evaluation."""
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, LABEL_NAMES, PATH_NAM
 from threeages.data.manifest import IDENTITY, find_rows, name_identity, rename_columns
 from threeages.errors import DataError
 from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
-from threeages.files import atomic_path
+from threeages.files import write_text
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
@@ -109,13 +110,17 @@ def join_predictions(tables: Sequence[PredictionTable]) -> PredictionTable:
 
 
 def save_predictions(table: PredictionTable, path: Path) -> None:
-    """Write the table as csv, without further columns that are named like one of OWN_COLUMNS."""
+    """Write the table as csv, without further columns that are named like one of OWN_COLUMNS.
+
+    Raises DataError where the file cannot be written.
+    """
     extra = {k: v for k, v in table.columns.items() if k not in OWN_COLUMNS}
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*OWN_COLUMNS, *extra])
-        for i in range(len(table)):
-            writer.writerow([*_own_cells(table, i), *(v[i] for v in extra.values())])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*OWN_COLUMNS, *extra])
+    for i in range(len(table)):
+        writer.writerow([*_own_cells(table, i), *(v[i] for v in extra.values())])
+    write_text(path, text.getvalue())
 
 
 def load_predictions(path: Path) -> PredictionTable:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
+
 ADVICE = "Expect lower metrics on new identities; measure them with --split identity."
 T = TypeVar("T")
 
@@ -54,17 +55,16 @@ def _identities_note(shared: int | None) -> str:
 
 
 def read_provenance(folder: Path) -> Provenance:
-    """What the config.json of a run folder says; an empty Provenance where there is none.
+    """What the config.json of a run folder says; an empty Provenance where there is none to read.
 
-    One that cannot be read is named in a warning in the log, as its split is then not known.
+    A damaged one is named by a warning in the log.
     """
-    path = folder / "config.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        content = json.loads((folder / "config.json").read_bytes())
+    except OSError:
         return Provenance()
-    except (OSError, ValueError) as error:
-        logger.warning("%s cannot be read (%s): how the rows were split is not known.", path, error)
+    except ValueError:
+        logger.warning("%s is damaged: how its rows were split is not known.", folder / "config.json")
         return Provenance()
     config, split = _mapping(content, "config"), _mapping(content, "split")
     last = False if config.get("keep_last") is True else None  # the last epoch was not chosen on anything

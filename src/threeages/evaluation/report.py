@@ -21,7 +21,7 @@ from threeages.evaluation.tables import (
     html_table,
     load_template,
 )
-from threeages.files import atomic_path
+from threeages.files import write_text
 from threeages.machine import describe_commit, describe_machine
 
 PICTURES = {"confusion.png": "Confusion matrix", "reliability.png": "Reliability diagram"}
@@ -37,7 +37,7 @@ def write_report(table: PredictionTable, out: Path) -> Evaluation:
     if table.provenance == Provenance():
         table = replace(table, provenance=read_provenance(out))
     result = evaluate_table(table)
-    _write(out / "metrics.json", json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
+    write_text(out / "metrics.json", json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
     save_predictions(table, out / "predictions.csv")
     try:
         _plot(result, out)
@@ -46,7 +46,7 @@ def write_report(table: PredictionTable, out: Path) -> Evaluation:
         missing = f"No pictures: {error.message} {error.hint}"
         for name in PICTURES:  # pictures of an earlier report would belong to other predictions
             (out / name).unlink(missing_ok=True)
-    _write(out / "report.html", _page(result, out, missing))
+    write_text(out / "report.html", _page(result, out, missing))
     return result
 
 
@@ -67,11 +67,6 @@ def _plot(result: Evaluation, out: Path) -> None:
 
     plots.save_figure(plots.plot_confusion(result.confusion), out / "confusion.png")
     plots.save_figure(plots.plot_reliability(result.reliability), out / "reliability.png")
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 
 def _page(result: Evaluation, out: Path, missing: str) -> str:

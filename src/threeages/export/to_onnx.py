@@ -18,7 +18,8 @@ from threeages.errors import DataError, ModelError
 from threeages.export.int8 import equalize, quantize
 from threeages.export.quiet import quiet_torch_onnx
 from threeages.faces.images import Pixels
-from threeages.files import atomic_path
+from threeages.files import write_bytes
+from threeages.inference.seal import seal_model
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.classifier import Classifier
 from threeages.sessions import Session, create_session
@@ -84,8 +85,7 @@ def export_onnx(model: Classifier, path: Path, int8: Faces | None = None) -> Par
         data = create_int8(model, int8.pixels[:CALIBRATION])
         parity = _compare_int8(parity, exact, data, int8)
     _check_parity(parity)
-    with atomic_path(path) as part:
-        part.write_bytes(data)
+    write_bytes(path, data)
     return parity
 
 
@@ -131,8 +131,7 @@ def trace(module: nn.Module, size: int, *outputs: str) -> bytes:
 
 def _with_signature(content: onnx.ModelProto, model: Classifier) -> bytes:
     onnx.helper.set_model_props(content, {METADATA_KEY: model.signature.to_json()})
-    data: bytes = content.SerializeToString()
-    return data
+    return seal_model(content.SerializeToString())
 
 
 def _check_parity(parity: Parity) -> None:

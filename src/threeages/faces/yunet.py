@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import ModelError
 from threeages.faces.crop import Face
 from threeages.faces.detect import MIN_SCORE
 from threeages.faces.images import Pixels, shrink_image
 from threeages.sessions import create_session
 
-YUNET_PATH = Path(__file__).parents[1] / "assets" / "yunet.onnx"
+YUNET_PATH = ASSETS / "yunet.onnx"
 FULL_SIDE = 640  # pixels of the detector's longer side; it still finds faces of about 10 pixels there
 # Detection at half that side costs a quarter. Its faces are final where all of them are certain and none is
 # small; results/detection.csv has what that costs and saves.
@@ -30,12 +31,13 @@ class YuNet:
     """YuNet (Wu, Peng and Yu, "YuNet: a tiny millisecond-level face detector", 2023).
 
     Threads may share one detector; a copy, and one in another process, loads the file again. Raises
-    ModelError where its file is missing.
+    ModelError where its file is missing or damaged.
     """
 
     def __init__(self, path: Path = YUNET_PATH) -> None:
+        check_bundled(path.absolute())
         if not path.is_file():
-            raise ModelError(f"The face detector {path} is missing.", hint="Install threeages again.")
+            raise ModelError(f"The face detector {path} is missing.", hint="Give the path of yunet.onnx.")
         self._path = path.absolute()
         kinds = ("cls", "obj", "bbox", "kps")
         self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in kinds]

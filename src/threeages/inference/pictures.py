@@ -4,6 +4,7 @@ Nothing is ever overwritten and no original is changed: a name that is taken get
 """
 
 import csv
+import io
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,8 +14,9 @@ from typing import Any, Protocol
 
 from PIL import ExifTags, Image
 
-from threeages.errors import DataError, ImageError
+from threeages.errors import ImageError
 from threeages.faces.images import load_image
+from threeages.files import append_line, new_path, remove_leftovers, take_free_name, write_error
 from threeages.inference.annotate import draw_faces
 from threeages.inference.records import OK, TOGETHER, Record
 from threeages.inference.writers import escape_formula
@@ -81,6 +83,7 @@ class AnnotatedCopies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._written = self._unreadable = 0
+        remove_leftovers(folder)
 
     def add(self, path: Path, records: Sequence[Record]) -> None:
         """Write the copy of one image; an image that cannot be read has none."""
@@ -94,13 +97,10 @@ class AnnotatedCopies:
         if orientation in _UNTURN:
             image = image.transpose(_UNTURN[orientation])
         suffix = path.suffix if _keeps_suffix(path, kind) else f"{path.suffix}{KEPT_FORMATS[kind]}"
-        with _writing(self._folder):
-            target = create_free(self._folder, f"{path.stem}{suffix}")
-            try:
-                image.save(target, kind, **settings)
-            except BaseException:
-                target.unlink(missing_ok=True)
-                raise
+        written = io.BytesIO()
+        image.save(written, kind, **settings)
+        with new_path(self._folder / f"{path.stem}{suffix}", need=len(written.getbuffer())) as part:
+            part.write_bytes(written.getbuffer())
         self._written += 1
 
     def close(self) -> str:
@@ -121,46 +121,36 @@ class SortedCopies:
     def __init__(self, folder: Path, *, link: bool = False) -> None:
         self._folder, self._link = folder, link
         self._counts: Counter[str] = Counter()
-        with _writing(folder):
-            self._list = create_free(folder, EXCLUDED_FILE)
-            self._file = self._list.open("w", newline="", encoding="utf-8")
-        self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(EXCLUDED_COLUMNS)
+        for place in (folder, *folder.glob("*/")):
+            remove_leftovers(place)
+        header = _format_row(EXCLUDED_COLUMNS).encode()
+        with (new := new_path(folder / EXCLUDED_FILE, need=len(header))) as part:
+            part.write_bytes(header)
+        self._list = new.path
 
     def add(self, path: Path, records: Sequence[Record]) -> None:
         """Copy one image, and list it where it is excluded from the age groups."""
         name, reason = find_folder(records)
         self._counts[name] += 1
-        with _writing(self._folder):
-            copy = self._place(path, self._folder / name)
-            if reason:
-                cells = (str(path), name, str(copy.relative_to(self._folder)) if copy else "", reason)
-                self._rows.writerow([escape_formula(cell) for cell in cells])
-                self._file.flush()
+        copy = self._place(path, self._folder / name)
+        if reason:
+            cells = (str(path), name, str(copy.relative_to(self._folder)) if copy else "", reason)
+            append_line(self._list, _format_row([escape_formula(cell) for cell in cells]))
 
     def close(self) -> str:
-        """Close the csv and say how many images are in each folder."""
-        self._file.close()
+        """Say how many images are in each folder."""
         counts = ", ".join(f"{name} {count:,}" for name, count in sorted(self._counts.items()))
         return f"Sorted into {self._folder}: {counts or 'nothing'}. Reasons: {self._list}."
 
     def _place(self, path: Path, folder: Path) -> Path | None:
-        """The copy of a file or the link to it; None where there is no file to copy."""
-        if not path.is_file():
+        """The copy of a file or the link to it; None where there is no file that can be copied."""
+        if not path.is_file() or not (self._link or _is_readable(path)):
             return None
-        target = create_free(folder, path.name)
-        try:
-            if self._link:
-                target.unlink()
-                target.symlink_to(path.resolve())
-            else:
-                shutil.copy2(path, target)
-        except PermissionError:
-            target.unlink(missing_ok=True)
-            if path.exists() and not _is_readable(path):
-                return None
-            raise
-        return target
+        if self._link:
+            return _link_new(folder / path.name, path.resolve())
+        with (new := new_path(folder / path.name, need=path.stat().st_size)) as part:
+            shutil.copy2(path, part)
+        return new.path
 
 
 def find_folder(records: Sequence[Record]) -> tuple[str, str]:
@@ -174,18 +164,18 @@ def find_folder(records: Sequence[Record]) -> tuple[str, str]:
     return str(answers[0]), "" if first.status == OK else first.message
 
 
-def create_free(folder: Path, name: str) -> Path:
-    """Create an empty file of that name in a folder, with a number in its name where that is taken."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem, suffix, number = Path(name).stem, Path(name).suffix, 1
-    while True:
-        target = folder / (name if number == 1 else f"{stem}-{number}{suffix}")
-        try:
-            target.touch(exist_ok=False)
-        except FileExistsError:
-            number += 1
-        else:
-            return target
+def _link_new(path: Path, target: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return take_free_name(path, lambda free: free.symlink_to(target))
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def _format_row(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 def _read_settings(path: Path) -> tuple[str, dict[str, Any], int]:
@@ -225,20 +215,3 @@ def _is_readable(path: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-class _writing:  # noqa: N801 - reads as a function at the call
-    """Turn an OSError of the block into a DataError that names the folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, OSError):
-            raise DataError(
-                f"Cannot write to {self._folder}: {error.strerror or error}.",
-                hint="Give a folder you may write to, on a disk with room.",
-            ) from error

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import ModelError, ThreeAgesError
 from threeages.faces.images import Pixels
-from threeages.files import atomic_path
+from threeages.files import write_bytes
+from threeages.inference.seal import HINT, check_model, seal_model
 from threeages.sessions import create_session, session_device
 from threeages.signature import METADATA_KEY, Signature
 
@@ -19,11 +21,12 @@ class OnnxModel:
 
     A copy, and one in another process, loads the file again. `threads` is the number of threads inside one
     run; None takes all cores. `device` is as for `sessions.create_session`; the attribute of that name is the
-    one in use. Raises ModelError where the file is missing, is not ONNX or carries no signature of this
-    package, and ConfigError for an unknown device.
+    one in use. Raises ModelError where the file is missing, damaged, is not ONNX or carries no signature of
+    this package, and ConfigError for an unknown device.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
+        checked = check_bundled(path.absolute())
         if not path.is_file():
             raise ModelError(
                 f"There is no model {path}.", hint="Give 'default', an ONNX file or a run folder."
@@ -38,14 +41,16 @@ class OnnxModel:
         except ThreeAgesError:
             raise
         except Exception as error:  # onnxruntime raises its own unrelated classes
-            raise ModelError(
-                f"{path} is not an ONNX model: {error}", hint="Write one: threeages export RUN."
-            ) from error
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"{path} is no ONNX model, or a damaged one: {reason}", hint=HINT) from error
         if METADATA_KEY not in metadata:
-            raise ModelError(
-                f"{path} carries no threeages signature.", hint="Write one: threeages export RUN."
-            )
-        self.signature = Signature.from_json(metadata[METADATA_KEY])
+            raise ModelError(f"{path} carries no threeages signature.", hint=HINT)
+        if not checked:
+            check_model(path)
+        try:
+            self.signature = Signature.from_json(metadata[METADATA_KEY])
+        except ModelError as error:
+            raise ModelError(f"{path}: {error.message}", hint=error.hint or HINT) from error
         self.device = session_device(self._session)
         self.has_years = "years" in {output.name for output in self._session.get_outputs()}
 
@@ -74,7 +79,7 @@ class OnnxModel:
 
 def default_model_path() -> Path:
     """The model that ships inside the package."""
-    return Path(__file__).parents[1] / "assets" / "default.onnx"
+    return ASSETS / "default.onnx"
 
 
 def replace_signature(path: Path, signature: Signature) -> None:
@@ -83,5 +88,4 @@ def replace_signature(path: Path, signature: Signature) -> None:
 
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {METADATA_KEY: signature.to_json()})
-    with atomic_path(path) as part:
-        part.write_bytes(model.SerializeToString())
+    write_bytes(path, seal_model(model.SerializeToString()))

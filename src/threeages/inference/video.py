@@ -12,7 +12,7 @@ import numpy as np
 from threeages.errors import ConfigError, DataError
 from threeages.faces.crop import iou
 from threeages.faces.images import Pixels
-from threeages.files import atomic_path
+from threeages.files import atomic_path, full_disk_error, is_full
 from threeages.inference.annotate import draw_faces
 from threeages.inference.answer import Box, Pool, face_record
 from threeages.inference.capture import DEFAULT_RATE, Frame, Video
@@ -176,30 +176,45 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[Pixels], None]]:
         raise ConfigError(
             f"Cannot write a video {path.name}.", hint=f"Its name ends in {' or '.join(CODECS)}."
         )
-    with atomic_path(path) as part:
-        draft = part.with_suffix(path.suffix)  # OpenCV chooses the container by the suffix
+    with atomic_path(path, suffix=path.suffix) as part:  # OpenCV chooses the container by the suffix
         writer = cv2.VideoWriter()
-        size = (0, 0)
+        size, written = (0, 0), 0
 
         def write(pixels: Pixels) -> None:
-            nonlocal size
+            nonlocal size, written
             if not writer.isOpened():
                 size = (pixels.shape[1], pixels.shape[0])
                 code = cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()])
-                if not writer.open(str(draft), code, rate, size):
-                    raise DataError(f"OpenCV cannot write {path}.", hint="Try a name that ends in .avi.")
+                if not writer.open(str(part), code, rate, size):
+                    raise _not_written(path, part)
             if pixels.shape[1::-1] != size:  # OpenCV would silently write nothing
                 pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
             writer.write(np.ascontiguousarray(pixels[:, :, ::-1]))
+            written += 1
+            if is_full(part):  # of which OpenCV says nothing
+                raise full_disk_error(path)
 
         try:
             yield write
-            writer.release()
-            if draft.exists():
-                draft.replace(part)
         finally:
             writer.release()
-            draft.unlink(missing_ok=True)
+        if written and _count_frames(part) < written:
+            raise _not_written(path, part)
+
+
+def _not_written(path: Path, part: Path) -> DataError:
+    if is_full(part):
+        return full_disk_error(path)
+    return DataError(f"OpenCV cannot write {path}.", hint="Try a name that ends in .avi, on another disk.")
+
+
+def _count_frames(path: Path) -> int:
+    """The frames that the index of a video names; OpenCV writes it last, and only where it could."""
+    reader = cv2.VideoCapture(str(path))
+    try:
+        return int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        reader.release()
 
 
 def summarize_tracks(faces: Iterable[TrackedFace]) -> list[list[str]]:

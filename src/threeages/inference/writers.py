@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 from threeages.inference.records import Record
 from threeages.labels import AGE_GROUPS
@@ -39,7 +39,17 @@ COLUMNS = (
 )
 
 
-def write_records(records: Iterable[Record], out: TextIO, kind: str) -> None:
+class LineStream(Protocol):
+    """Takes text and writes it out on request, as every text file does."""
+
+    def write(self, text: str, /) -> object:
+        """Take a text."""
+
+    def flush(self) -> None:
+        """Write out what was taken."""
+
+
+def write_records(records: Iterable[Record], out: LineStream, kind: str) -> None:
     """Write and flush records as they come: `jsonl` as a JSON object a line, `csv` as rows below a header."""
     if kind == "jsonl":
         for record in records:

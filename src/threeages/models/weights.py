@@ -11,13 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import ModelError, ThreeAgesError
 from threeages.files import write_bytes
 from threeages.models.classifier import Classifier
 from threeages.models.registry import Pretrained, find_model
 from threeages.models.timm_network import PREFIX, create_timm
 
-ASSETS = Path(__file__).parents[1] / "assets"
 RANDOM = "random"
 ABOUT = "threeages"  # the one key of a file's metadata: with several, their order on disk is not fixed
 CLASSIFIERS = ("classifier.", "fc.", "head.")  # of the published weights; the heads here start fresh
@@ -45,6 +45,7 @@ def load_pretrained(model: Classifier, weights: str | None = None) -> None:
     own = model.net.features.state_dict()
     try:
         found = _convert(published, pretrained, own)
+        _check_values(found, weights or f"of {name}")
         missing, unexpected = model.net.features.load_state_dict(found, strict=False)
     except (RuntimeError, KeyError) as error:  # shapes differ, or what is to be converted is missing
         raise ModelError(f"The weights do not fit {name}: {error}", hint=HINT) from error
@@ -99,6 +100,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     checksum.
     """
     return _read(path)[0]
+
+
+def _check_values(found: Weights, weights: str) -> None:
+    """Raise ModelError where another program's weights hold what no network learns: they have no checksum."""
+    damaged = next((name for name, value in found.items() if _is_damaged(value)), None)
+    if damaged:
+        raise ModelError(
+            f"The weights {weights} are damaged: '{damaged}' holds zeros alone, or what is no number.",
+            hint=f"Take a copy, or download them again. {HINT}",
+        )
+
+
+def _is_damaged(value: Tensor) -> bool:
+    """Whether a network cannot have learned these; one row of zeros may well be a bias."""
+    if not value.is_floating_point() or not value.numel():
+        return False
+    return not bool(value.isfinite().all()) or (value.ndim > 1 and not bool(value.any()))
 
 
 def read_about(path: Path) -> dict[str, Any] | None:
@@ -160,6 +178,7 @@ def fetch_weights(name: str, pretrained: Pretrained) -> Weights:
     Raises ModelError where they only come as a file, or the hub cannot be reached.
     """
     if pretrained.bundled:
+        check_bundled(ASSETS / pretrained.bundled)
         return read_weights(ASSETS / pretrained.bundled)
     if not pretrained.hub:
         raise ModelError(f"The weights of {name} come only as a file, and none was given.", hint=HINT)

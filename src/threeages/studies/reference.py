@@ -14,7 +14,7 @@ from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
-from threeages.files import atomic_path, read_checked_json, write_checked_json
+from threeages.files import read_checked_json, write_checked_json, write_text
 from threeages.locks import hold_folder
 from threeages.models.registry import find_model
 from threeages.studies.finished import PREDICTIONS, check_settings, finish_run, is_finished
@@ -242,5 +242,4 @@ def _write_markdown(rows: Sequence[Row], out: Path) -> None:
         if (out / curves).exists():  # the csv may hold rows of runs that were removed
             title = f"## {row['recipe']}, {row['split']}"
             text += ["", title, "", f"![accuracy and loss by epoch]({curves})"]
-    with atomic_path(out / "study.md") as part:
-        part.write_text("\n".join(text) + "\n", encoding="utf-8")
+    write_text(out / "study.md", "\n".join(text) + "\n")

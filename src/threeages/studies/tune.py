@@ -1,6 +1,5 @@
 """Search the reference study's space of CNN settings on validation identities."""
 
-import json
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from threeages.csvfiles import write_rows
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.evaluation.plots import Trial, plot_search, save_figure
-from threeages.files import atomic_path
+from threeages.files import write_json
 from threeages.training.build import create_data, create_model, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.loop import train_epochs
@@ -63,8 +62,7 @@ def run_search(search: Search) -> TrainConfig:
     points: list[Trial] = [(t.number, t.value or 0.0, t.state != COMPLETE) for t in measured]
     save_figure(plot_search(points), search.out / "search.png")
     config = replace(search.base, **best.user_attrs["settings"])
-    with atomic_path(search.out / "best.json") as part:
-        part.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    write_json(search.out / "best.json", config.to_dict())
     _write_trials(trials, search.out / "search.csv")
     logger.info("Best of %d trials: %.4f with %s", len(measured), best.value, best.params)
     return config

@@ -110,6 +110,8 @@ def read_config(path: Path) -> TrainConfig:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return TrainConfig.from_dict(content.get("config", content))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"Cannot read settings from {path}: {error}.", hint=_choose_hint(path)) from error
 

@@ -1,0 +1,25 @@
+"""The files in this package that every answer depends on, and their checksums."""
+
+from pathlib import Path
+
+from threeages.errors import ModelError
+from threeages.files import checksum
+
+ASSETS = Path(__file__).parent / "assets"
+CHECKSUMS = {  # as threeages.files.checksum gives them; a file that is replaced needs its new one here
+    "default.onnx": "56f342e7-5673792",
+    "yunet.onnx": "049e62dd-229845",
+    "mobilenet_v1_face.safetensors": "6932bc26-6396704",
+}
+HINT = "Install it again: pip install --force-reinstall --no-deps threeages."
+
+
+def check_bundled(path: Path) -> bool:
+    """Whether a path is a file of this package; raises ModelError where that is missing or damaged."""
+    if path.parent != ASSETS or path.name not in CHECKSUMS:
+        return False
+    if not path.is_file():
+        raise ModelError(f"This installation lacks its file {path}.", hint=HINT)
+    if checksum(path) != CHECKSUMS[path.name]:
+        raise ModelError(f"This installation is damaged: {path} is not as it was released.", hint=HINT)
+    return True
