@@ -128,7 +128,7 @@ def test_an_unknown_augmentation_is_refused(
 
 
 def test_a_folder_that_is_no_run_is_refused(manifest: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Give a run folder"):
+    with pytest.raises(ModelError, match="There is no checkpoint"):
         predict_ensemble(manifest, [tmp_path])
 
 

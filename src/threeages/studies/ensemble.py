@@ -28,6 +28,7 @@ from threeages.training.checkpoint import LAST, load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.frozen import find_features, gains_by_bfloat16
 from threeages.training.identity import describe_data
+from threeages.training.recipes import read_config
 from threeages.training.run_folder import read_run
 
 TTA = ("plain", "mirrored", "whole", "whole-mirrored")
@@ -77,7 +78,7 @@ class _Member:
 def _open_member(run: Path) -> _Member:
     model, state = load_checkpoint(run)
     trained = read_run(run) if (run / LAST).exists() else None
-    config = TrainConfig.from_dict(state["config"])
+    config = TrainConfig.from_dict(state["config"]) if "config" in state else read_config(run)
     return _Member(run, model, config, (trained or {}).get("data", {}))
 
 
