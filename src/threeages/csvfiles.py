@@ -169,10 +169,10 @@ def format_rows(
     *,
     extras: Literal["raise", "ignore"] = "raise",
 ) -> str:
-    """The text that `write_rows` writes."""
+    """The text of the csv file that `write_rows` writes."""
     rows = list(rows)
     columns = columns or list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
+    text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction=extras)
     writer.writeheader()
     writer.writerows(rows)

@@ -40,14 +40,15 @@ class OnlineAugmenter:
     augmentation: Augmentation = DEFAULT_AUGMENTATION
 
     def augment_batches(
-        self, pool: Executor, batches: Iterable[Rows], seed: tuple[int, ...]
+        self, pool: Executor, batches: Iterable[Rows], seed: tuple[int, ...], first: int = 0
     ) -> Iterator[AugmentedBatch]:
         """The batches augmented by the pool's processes, in order, a few of them ahead.
 
-        The same seed gives the same pixels, however many processes there are.
+        The same seed gives the same pixels, however many processes there are; `first` is the number of the
+        first batch among those of the seed.
         """
         waiting: deque[Future[AugmentedBatch]] = deque()
-        for number, rows in enumerate(batches):
+        for number, rows in enumerate(batches, first):
             waiting.append(pool.submit(self.augment_batch, rows, (*seed, number)))
             if len(waiting) > 2 * WORKERS:
                 yield waiting.popleft().result()
