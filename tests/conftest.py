@@ -2,10 +2,7 @@
 
 import os
 import struct
-import subprocess
-import sys
 import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -52,28 +49,6 @@ def bad_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     Image.new("RGB", (1, 1)).save(files["too_small"])
     files["too_large"].write_bytes(_png_header(40_000, 40_000))
     return files | {"missing": folder / "none.jpg"}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """`small_disk(megabytes)` is a folder on its own disk of that size; skips where none can be mounted."""
-    mounted: list[Path] = []
-
-    def mount(megabytes: int) -> Path:
-        if not sys.platform.startswith("linux") or os.geteuid() != 0:
-            pytest.skip("a small disk can be mounted by root on Linux only")
-        folder = tmp_path / f"disk{len(mounted)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:  # lazily: a process of the test may still end
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def _png_header(width: int, height: int) -> bytes:

@@ -20,8 +20,10 @@ from threeages.files import (
     full_disk_error,
     is_full,
     new_path,
+    read_checked_json,
     remove_leftovers,
     write_bytes,
+    write_checked_json,
     write_error,
     write_json,
     write_together,
@@ -105,6 +107,19 @@ def test_sizes_are_for_people() -> None:
     sizes = {5: "5 bytes", 7_800: "7.8 kB", 45_600_000: "45.6 MB", 1_230_000_000: "1.23 GB"}
     assert {number: format_bytes(number) for number in sizes} == sizes
     assert format_bytes(2_500 * 10**9) == "2,500 GB"
+
+
+def test_json_with_a_checksum_is_read_as_written_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    assert read_checked_json(path) is None
+    content = {"b": [1, 0.1, None, "ü"], "a": {}}
+    write_checked_json(path, content)
+    assert read_checked_json(path) == content
+    whole = path.read_bytes()
+    flipped = whole.replace(b"0.1", b"0.3")
+    for damaged in (b"", whole[: len(whole) // 2], bytes(len(whole)), flipped, b"[1]", b"{}"):
+        path.write_bytes(damaged)
+        assert read_checked_json(path) is None
 
 
 def test_what_has_the_name_is_kept_and_new_files_are_numbered(tmp_path: Path) -> None:

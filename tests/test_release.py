@@ -73,6 +73,26 @@ def test_a_step_that_is_done_is_not_repeated_unless_its_command_changes(tmp_path
     assert (tmp_path / "log").read_text() == "ab"
 
 
+def test_a_step_is_repeated_where_a_file_that_it_read_has_changed_or_what_it_made_is_gone(
+    tmp_path: Path,
+) -> None:
+    log, manifest, run, out = (tmp_path / name for name in ("log", "both.csv", "run", "out.csv"))
+    run.mkdir()
+    code = f"open(r'{log}', 'a').write('x'); open(r'{out}', 'a').write('made')"
+    step = Step("count", (sys.executable, "-c", code, f"film={manifest}", str(run), "--out", str(out)))
+    changes = (
+        lambda: manifest.write_text("path\na.jpg\n"),
+        lambda: manifest.write_text("path\nb.jpg\n"),
+        lambda: (run / "best.ckpt").write_bytes(b"weights"),
+        out.unlink,
+    )
+    for times, change in enumerate(changes, start=1):
+        change()
+        release.run_step(step, tmp_path / "done")
+        release.run_step(step, tmp_path / "done")
+        assert log.read_text() == "x" * times
+
+
 def test_a_step_that_fails_stops_the_release_and_runs_again(tmp_path: Path) -> None:
     failing = Step("fail", (sys.executable, "-c", "raise SystemExit(3)"))
     for _ in range(2):

@@ -5,7 +5,7 @@
 
 FILMS is the folder of faces-age-detection with train_people.csv, UTKFACE that of UTKFace (docs/data.md).
 Every command is printed before it runs. A stopped release resumes by the same command: a finished step is not
-repeated, a training resumes at its epoch.
+repeated unless a file that it read has changed since, a distillation or a training resumes where it was.
 
 1. CLIP's image encoder is fetched (tools/fetch_weights.py), unless --teacher gives it; the network of faces
    ships with the package.
@@ -34,8 +34,8 @@ import numpy as np
 
 from threeages.data.manifest import load_manifest
 from threeages.data.synthetic import write_face_set
-from threeages.files import atomic_path
-from threeages.training.checkpoint import load_checkpoint
+from threeages.files import atomic_path, checksum
+from threeages.training.checkpoint import BEST, load_checkpoint
 
 TOOLS = Path(__file__).parent
 THREEAGES = (sys.executable, "-m", "threeages")
@@ -104,18 +104,39 @@ def list_steps(release: Release) -> Iterator[Step]:
 
 
 def run_step(step: Step, done: Path) -> None:
-    """Run a step unless the folder `done` says that this very command is done; stops where it fails."""
-    text = shlex.join(step.command)
+    """Run a step unless the folder `done` says that it is done, see `is_done`; stops where it fails."""
     stamp = done / step.name
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == text:
+    if is_done(step, stamp):
         print(f"# {step.name} is done", flush=True)
         return
+    text = shlex.join(step.command)
     shown = text.replace(shlex.join(THREEAGES), "threeages").replace(sys.executable, "python")
     print(f"$ {shown}", flush=True)
     if code := subprocess.run(step.command, check=False).returncode:
         raise SystemExit(f"{step.name} failed with exit code {code}. The same command resumes.")
-    with atomic_path(stamp) as part:
-        part.write_text(text, encoding="utf-8")
+    with atomic_path(stamp, durable=True) as part:
+        part.write_text(describe_step(step), encoding="utf-8")
+
+
+def is_done(step: Step, stamp: Path) -> bool:
+    """Whether this very command was done on files of this very content, and what it made is still there."""
+    names = iter(step.command)
+    out = next((Path(next(names)) for name in names if name == "--out"), None)
+    if out is not None and not out.exists():
+        return False
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == describe_step(step)
+
+
+def describe_step(step: Step) -> str:
+    """The command, and the checksums of the files and checkpoints that it names, but for what it makes.
+
+    They are those behind the step, as `thresholds` writes into the model that it reads.
+    """
+    words = [word for i, word in enumerate(step.command) if step.command[i - 1] != "--out"]
+    paths = [Path(word.split("=", 1)[-1]) for word in words[1:]]
+    files = [path / BEST if path.is_dir() else path for path in paths]
+    inputs = [f"{checksum(file)} {file}" for file in files if file.is_file()]
+    return "\n".join((shlex.join(step.command), *inputs))
 
 
 def median_temperature(runs: list[Path]) -> float:

@@ -160,19 +160,19 @@ def write_rows(
     that is None, is empty. A row with a column that is not among `columns` is a ValueError, or loses it with
     `extras="ignore"`. Raises DataError where the file cannot be written.
     """
-    rows = list(rows)
-    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
     write_text(path, format_rows(rows, columns, extras=extras))
 
 
 def format_rows(
     rows: Iterable[Mapping[str, object]],
-    columns: Sequence[str],
+    columns: Sequence[str] | None = None,
     *,
     extras: Literal["raise", "ignore"] = "raise",
 ) -> str:
-    """The text that `write_rows` writes."""
-    text = io.StringIO()
+    """The text of the csv file that `write_rows` writes."""
+    rows = list(rows)
+    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction=extras)
     writer.writeheader()
     writer.writerows(rows)

@@ -199,6 +199,24 @@ def append_whole(file: int, content: bytes) -> None:
         raise
 
 
+def write_checked_json(path: Path, content: Any) -> None:
+    """Write json with its checksum, whole and durably, for `read_checked_json`; raises DataError."""
+    write_json(path, {"checksum": _checksum_json(content), "content": content})
+
+
+def read_checked_json(path: Path) -> Any:
+    """What `write_checked_json` wrote; None where there is no such file, or a damaged one."""
+    try:
+        held = json.loads(path.read_bytes())
+        return held["content"] if held["checksum"] == _checksum_json(held["content"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _checksum_json(content: Any) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
 def write_error(path: Path, error: OSError, *, need: int | None = None) -> DataError:
     """What a user is told where `path` cannot be written; `need` are the bytes that it takes, where known."""
     if error.errno in FULL:

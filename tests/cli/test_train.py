@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from threeages.cli.main import app
+from threeages.cli.main import app, main
 from threeages.data.manifest import load_manifest
-from threeages.errors import ConfigError, DataError, ThreeAgesError
+from threeages.errors import ConfigError, DataError, ModelError, ThreeAgesError
 from threeages.training.checkpoint import load_checkpoint
 
 SMALL = ("--recipe", "reference-cnn", "--input-size", "48", "--epochs", "1")
@@ -234,6 +234,49 @@ def test_options_of_studies_have_bounds(command: list[str]) -> None:
     result = _invoke(*command)
     assert result.exit_code == 2
     assert f"Invalid value for '{command[-2]}'" in result.output
+
+
+@pytest.mark.slow
+def test_a_run_takes_no_other_manifest_and_evaluate_does(
+    faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert _train(faces_csv, run, *SMALL).exit_code == 0
+    other = tmp_path / "other.csv"
+    text = faces_csv.read_text().replace("YOUNG", "x").replace("OLD", "YOUNG").replace("x", "OLD")
+    other.write_text(text)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    command = ["train", other, "--root", faces_csv.parent, "--out", run, "--cache-dir", tmp_path / "cache"]
+    monkeypatch.setattr(sys, "argv", ["threeages", *map(str, command), *SMALL])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    found = capsys.readouterr()
+    assert "other labels" in found.err
+    assert "another --out" in found.err
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    command = ["evaluate", other, "--root", faces_csv.parent, "--model", run, "--no-detect"]
+    done = _invoke(*command, "--out", tmp_path / "report")
+    assert done.exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_damaged_model_is_answered_with_the_way_out_and_rebuilt(faces_csv: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    _train(faces_csv, run, *SMALL)
+    whole = (run / "best.ckpt").read_bytes()
+    (run / "best.ckpt").write_bytes(whole[:1000] + bytes(64) + whole[1064:])
+    (image,) = list(faces_csv.parent.rglob("*.jpg"))[:1]
+    for command in (
+        ("predict", image, "--model", run),
+        ("evaluate", faces_csv, "--model", run, "--out", tmp_path / "report"),
+        ("export", run, "--out", tmp_path / "model.onnx"),
+    ):
+        with pytest.raises(ModelError, match=r"(?s)is damaged.*Run the same threeages train command again"):
+            _invoke(*command)
+    assert _train(faces_csv, run, *SMALL).exit_code == 0
+    assert (run / "best.ckpt").read_bytes() == whole
+    assert _invoke("predict", image, "--model", run).exit_code == 0
 
 
 def _with_sources(source: Path, target: Path) -> Path:

@@ -195,7 +195,7 @@ def test_a_worker_that_the_system_ends_is_said(
     manifest = load_manifest(faces_csv)
     monkeypatch.setattr(cache, "CHUNK", 30)
     monkeypatch.setattr(cache, "_fill_chunk", _die)
-    with pytest.raises(DataError, match="ended a process that read images") as failure:
+    with pytest.raises(DataError, match="ended a process that shared the work") as failure:
         open_cache(manifest, 32, folder=tmp_path, workers=2)
     assert "what was finished is kept" in failure.value.hint
     assert isinstance(failure.value.__cause__, BrokenProcessPool)

@@ -23,6 +23,8 @@ def test_batches_come_in_order_and_the_same_from_any_process(augmenter: OnlineAu
     order = [np.arange(10) + start for start in range(0, N, 10)]
     with create_pool() as pool:
         found = list(augmenter.augment_batches(pool, order, (1, 2)))
+        rest = list(augmenter.augment_batches(pool, order[3:], (1, 2), 3))
+    assert [batch.pixels.tobytes() for batch in rest] == [batch.pixels.tobytes() for batch in found[3:]]
     assert len(found) == len(order)
     for number, batch in enumerate(found):
         alone = augmenter.augment_batch(order[number], (1, 2, number))

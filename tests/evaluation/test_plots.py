@@ -56,11 +56,17 @@ def test_curves_mark_the_best_epoch() -> None:
 
 
 def test_losses_of_different_kinds_have_an_axis_each() -> None:
-    with_task = [{**epoch, "val_years_mae": 5.0} for epoch in HISTORY]
-    _, joint, group = plots.plot_curves(with_task).axes
-    assert [line.get_label() for line in joint.lines] == ["train", "best (epoch 2)"]
-    assert [line.get_label() for line in group.lines] == ["val", "best (epoch 2)"]
-    assert group.lines[0].get_ydata() == pytest.approx([1.2, 0.6, 0.4])
+    further = {"train_years_loss": 4.0, "val_years_mae": 5.0, "train_teacher_loss": 0.9}
+    figure = plots.plot_curves([{**epoch, **further} for epoch in HISTORY])
+    _, group, years, teacher = figure.axes
+    assert [line.get_label() for line in group.lines] == ["train", "val", "best (epoch 2)"]
+    assert group.lines[0].get_ydata() == pytest.approx([1, 1 / 2, 1 / 3])
+    assert group.lines[1].get_ydata() == pytest.approx([1.2, 0.6, 0.4])
+    for axes, name, loss in ((years, "years", 4.0), (teacher, "teacher", 0.9)):
+        assert axes.get_title(loc="left").startswith(f"Loss of {name}")
+        assert [line.get_label() for line in axes.lines] == ["train", "best (epoch 2)"]
+        assert axes.lines[0].get_ydata() == pytest.approx([loss] * 3)
+    assert figure.get_size_inches().tolist() == [10, 8]  # two rows
 
 
 def test_search_shows_every_trial_and_the_best_so_far() -> None:

@@ -26,10 +26,16 @@ def test_what_the_config_says_is_read_as_far_as_it_is_there(
     assert read_provenance(tmp_path) == expected
 
 
-def test_a_folder_without_a_readable_config_says_nothing(tmp_path: Path) -> None:
+def test_a_folder_without_a_config_says_nothing_and_a_damaged_one_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert read_provenance(tmp_path) == Provenance()
-    (tmp_path / "config.json").write_text("{")
-    assert read_provenance(tmp_path) == Provenance()
+    assert caplog.text == ""
+    for content in (b"{", b"", bytes(9), b"\xff"):
+        (tmp_path / "config.json").write_bytes(content)
+        assert read_provenance(tmp_path) == Provenance()
+        assert "how its rows were split is not known" in caplog.text
+        caplog.clear()
 
 
 def test_only_a_random_split_is_warned_of_and_only_by_what_is_true() -> None:

@@ -15,7 +15,6 @@ from threeages.models.classifier import SIGNATURES, Architecture, Classifier, cr
 from threeages.models.registry import create_signature, find_model
 from threeages.models.weights import (
     ASSETS,
-    digest_weights,
     find_file,
     load_pretrained,
     read_about,
@@ -216,18 +215,6 @@ def test_what_are_no_weights_is_named(tmp_path: Path, damaged: bytes) -> None:
     path.write_bytes(damaged)
     with pytest.raises(ModelError, match="Cannot load"):
         read_weights(path)
-
-
-def test_a_digest_names_the_content_of_a_file_that_is_given(tmp_path: Path) -> None:
-    path = tmp_path / "resnet50.safetensors"
-    _saved(path)
-    first = digest_weights("resnet50", str(path))
-    assert first == digest_weights("resnet50", str(tmp_path)) != ""
-    save_weights(path, {"a": torch.zeros(2)}, {})
-    assert first != digest_weights("resnet50", str(path))
-    assert digest_weights("resnet50", None) == digest_weights("resnet50", "random") == ""
-    with pytest.raises(ModelError, match="Cannot load the weights"):
-        digest_weights("resnet50", str(tmp_path / "none.safetensors"))
 
 
 def test_weights_of_another_program_with_impossible_values_are_damaged(tmp_path: Path) -> None:

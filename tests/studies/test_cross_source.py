@@ -89,6 +89,11 @@ def test_every_source_is_answered_by_models_that_never_met_it(faces_csv: Path, t
         other = load_predictions(tmp_path / "out" / "a+b" / source / "predictions.csv")
         assert other.paths == table.paths
     assert run_cross_source(study) == rows  # finished runs are not trained again
+    (tmp_path / "out" / "all" / held_out[0] / "predictions.csv").write_bytes(b"path,label\n")
+    assert run_cross_source(study) == rows  # what is damaged is made again
+    labels = np.roll(manifest.labels, 1)
+    with pytest.raises(ConfigError, match="was made with other labels"):
+        run_cross_source(replace(study, manifest=replace(manifest, labels=labels)))
 
     answers = tmp_path / "answers.csv"
     whole = load_predictions(tmp_path / "out" / "all" / held_out[0] / "predictions.csv")

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from threeages.data.manifest import Manifest, load_manifest
-from threeages.errors import ConfigError, DataError
+from threeages.errors import ConfigError, DataError, ModelError
 from threeages.evaluation.collect import predict_rows
 from threeages.evaluation.predictions import PredictionTable
 from threeages.studies import ensemble
@@ -98,6 +99,26 @@ def test_runs_with_other_test_rows_are_refused(manifest: Manifest, runs: dict[st
         predict(manifest, runs, ["first", "other fold"], ["plain"])
 
 
+def test_a_damaged_run_is_named_before_any_work(
+    manifest: Manifest, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "second"
+    shutil.copytree(runs["second"], copied)
+    (copied / "best.ckpt").write_bytes((copied / "best.ckpt").read_bytes()[:5000])
+    monkeypatch.setattr(ensemble, "open_data", None)
+    with pytest.raises(ModelError, match=r"second.best\.ckpt is damaged") as raised:
+        predict_ensemble(manifest, [runs["first"], copied])
+    assert "threeages train" in raised.value.hint
+
+
+def test_runs_of_other_images_are_refused(manifest: Manifest, runs: dict[str, Path]) -> None:
+    """The test rows of this manifest may be rows that the run was trained on."""
+    fewer = manifest.select(np.arange(5, len(manifest)))
+    with pytest.raises(ConfigError, match="trained on other images or another split") as raised:
+        predict_ensemble(fewer, [runs["first"]], ["plain"], cache_dir=runs["first"].parent)
+    assert "manifest that it was trained on" in raised.value.hint
+
+
 @pytest.mark.parametrize("tta", [["sideways"], []])
 def test_an_unknown_augmentation_is_refused(
     manifest: Manifest, runs: dict[str, Path], tta: list[str]
@@ -107,7 +128,7 @@ def test_an_unknown_augmentation_is_refused(
 
 
 def test_a_folder_that_is_no_run_is_refused(manifest: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Give a run folder"):
+    with pytest.raises(ModelError, match="There is no checkpoint"):
         predict_ensemble(manifest, [tmp_path])
 
 

@@ -1,5 +1,7 @@
 import csv
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -7,21 +9,29 @@ import pytest
 
 from threeages.data.manifest import load_manifest
 from threeages.errors import ConfigError, DataError
+from threeages.files import atomic_path
+from threeages.locks import BusyError, hold_folder
+from threeages.studies import finished
 from threeages.studies import reference as studying
 from threeages.studies.recipes import RECIPES, create_recipe
 from threeages.studies.reference import Study, add_rows, run_study, summarize
 from threeages.training.config import TrainConfig
 
 
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def plan(faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def plan(faces_csv: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setitem(RECIPES, "tiny", lambda: TrainConfig(input_size=48, epochs=1))
     return Study(
         load_manifest(faces_csv),
         tmp_path / "out",
         ("tiny", "tiny+coral"),
         folds=2,
-        cache_dir=tmp_path / "cache",
+        cache_dir=cache_dir,
     )
 
 
@@ -30,7 +40,7 @@ def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
     plan: Study, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained: list[Path] = []
-    original = studying.run_training
+    original = finished.run_training
 
     def stop_at_the_third(manifest, config, run, **kwargs):  # type: ignore[no-untyped-def]
         if len(trained) == 2:
@@ -38,10 +48,10 @@ def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
         trained.append(run)
         return original(manifest, config, run, **kwargs)
 
-    monkeypatch.setattr(studying, "run_training", stop_at_the_third)
+    monkeypatch.setattr(finished, "run_training", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run_study(plan)
-    monkeypatch.setattr(studying, "run_training", original)
+    monkeypatch.setattr(finished, "run_training", original)
     caplog.clear()
     with caplog.at_level("INFO", "threeages.studies"):
         rows = run_study(plan)
@@ -143,3 +153,129 @@ def test_rows_that_only_are_evaluated_need_a_label(plan: Study, monkeypatch: pyt
     manifest = replace(plan.manifest, labels=labels, columns=plan.manifest.columns | {"source": sets})
     with pytest.raises(DataError, match=r"None of .* of the random split has a label"):
         run_study(replace(plan, manifest=manifest, only=("source", "other")))
+
+
+WRITES = ("last.ckpt", "best.ckpt", "metrics.csv", "test_metrics.json", "predictions.csv", "report.html",
+          "finished.json", "study.json", "study.csv", "study.md")  # fmt: skip
+
+
+def _rows(plan: Study) -> list[dict[str, str]]:
+    """The rows but for what every start measures anew."""
+    return [{k: v for k, v in row.items() if k not in {"seconds", "date"}} for row in run_study(plan)]
+
+
+@pytest.fixture
+def short(plan: Study) -> Study:
+    return replace(plan, recipes=("tiny",), splits=("random",))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITES)
+def test_it_resumes_wherever_it_was_stopped(
+    name: str, short: Study, whole: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after the first writing of each file, which is before that of the next."""
+    leave = atomic_path.__exit__
+
+    def stop(part: atomic_path, *error: object) -> None:
+        leave(part, *error)
+        if part.path.name == name:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic_path, "__exit__", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(short)
+    assert _rows(short) == whole
+
+
+@pytest.fixture(scope="module")
+def whole(faces_csv: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    out = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(RECIPES, "tiny", lambda: TrainConfig(input_size=48, epochs=1))
+        return _rows(Study(load_manifest(faces_csv), out, ("tiny",), ("random",), cache_dir=cache_dir))
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes] | None] = {
+    "halved": lambda content: content[: len(content) // 2],
+    "zeroed": lambda content: bytes(len(content)),
+    "flipped": lambda content: content[:90] + bytes([content[90] ^ 1]) + content[91:],
+    "empty": lambda content: b"",
+    "missing": None,
+}
+
+
+@pytest.mark.slow
+def test_damaged_files_of_finished_runs_are_made_again(
+    short: Study,
+    whole: list[dict[str, str]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _rows(short) == whole
+    run = short.out / "tiny" / "random-0"
+    before = {file: file.read_bytes() for file in (*run.iterdir(), *short.out.iterdir()) if file.is_file()}
+    names = ("predictions.csv", "metrics.csv", "best.ckpt", "config.json", "report.html", "finished.json")
+    for name, kind in zip(names, cycle(DAMAGE), strict=False):
+        _damage(run / name, kind)
+        caplog.clear()
+        assert _rows(short) == whole, (name, kind)
+        assert name == "finished.json" or f"{name} is missing or damaged" in caplog.text
+        assert (run / name).stat().st_size == len(before[run / name])
+    monkeypatch.setattr(finished, "run_training", None)  # nothing is left to train
+    for name, kind in zip(("study.csv", "study.md", "study.json"), cycle(DAMAGE), strict=False):
+        _damage(short.out / name, kind)
+        caplog.clear()
+        assert _rows(short) == whole
+        assert (short.out / name).read_bytes() == before[short.out / name]
+        assert ("study.json is damaged" in caplog.text) == (name == "study.json")
+
+
+def _damage(path: Path, kind: str) -> None:
+    damage = DAMAGE[kind]
+    path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
+
+
+@pytest.mark.slow
+def test_a_folder_takes_no_other_data_or_settings(short: Study) -> None:
+    run_study(short)
+    labels = short.manifest.labels.copy()
+    labels[0] = (labels[0] + 1) % 3
+    other_labels = replace(short.manifest, labels=labels)
+    other_images = short.manifest.select(np.arange(100))
+    for manifest, what in ((other_labels, "other labels"), (other_images, "other images")):
+        for recipes in (("tiny",), ("tiny+coral",)):
+            with pytest.raises(ConfigError, match=f"made with .*{what}") as raised:
+                run_study(replace(short, manifest=manifest, recipes=recipes))
+            assert "--out" in raised.value.hint
+    with pytest.raises(ConfigError, match="another configuration"):
+        run_study(replace(short, recipes=("tiny+coral", "tiny"), epochs=3))
+    assert not (short.out / "tiny+coral").exists()
+
+
+@pytest.mark.slow
+def test_a_run_of_other_data_is_not_taken_for_this_studys(short: Study) -> None:
+    run_study(short)
+    (short.out / "study.json").unlink()
+    labels = np.roll(short.manifest.labels, 1)
+    with pytest.raises(ConfigError, match="random-0 was made with other labels"):
+        run_study(replace(short, manifest=replace(short.manifest, labels=labels)))
+
+
+@pytest.mark.slow
+def test_other_columns_of_the_manifest_are_evaluated_again(
+    short: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_study(short)
+    sets = tuple("film" if i % 3 else "other" for i in range(len(short.manifest)))
+    manifest = replace(short.manifest, columns=short.manifest.columns | {"source": sets})
+    found = run_study(replace(short, manifest=manifest, only=("source", "film")))
+    assert "its manifest has other columns; the run is evaluated again" in caplog.text
+    all_rows = run_study(replace(short, manifest=manifest))
+    assert int(found[0]["n"]) < int(all_rows[0]["n"])  # the evaluation of some rows left those of the run
+
+
+def test_two_studies_do_not_share_a_folder(short: Study) -> None:
+    with hold_folder(short.out), pytest.raises(BusyError, match="Another process is at work"):
+        run_study(short)

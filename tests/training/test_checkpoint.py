@@ -6,7 +6,8 @@ import torch
 
 from threeages.errors import ModelError
 from threeages.models.classifier import SIGNATURES, Classifier, create_classifier
-from threeages.training.checkpoint import BEST, load_checkpoint, save_checkpoint
+from threeages.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from threeages.training.state_file import DamagedError, serialize_content
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +34,23 @@ def test_a_save_that_fails_leaves_the_old_file(model: Classifier, tmp_path: Path
 
 
 def test_what_is_no_checkpoint_is_refused(model: Classifier, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no checkpoint"):
+    with pytest.raises(ModelError, match="There is no checkpoint"):
+        load_checkpoint(tmp_path)
+    (tmp_path / BEST).write_bytes(b"text")
+    with pytest.raises(ModelError, match="not a checkpoint of threeages"):
+        load_checkpoint(tmp_path)
+    (tmp_path / BEST).write_bytes(serialize_content({"another": 1}))
+    with pytest.raises(ModelError, match="not a checkpoint of threeages: it lacks a part"):
         load_checkpoint(tmp_path)
     save_checkpoint(tmp_path / BEST, model)
     whole = (tmp_path / BEST).read_bytes()
-    for content in (b"text", whole[: len(whole) // 2]):
-        (tmp_path / BEST).write_bytes(content)
-        with pytest.raises(ModelError, match="not a checkpoint"):
-            load_checkpoint(tmp_path)
+    (tmp_path / BEST).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DamagedError, match=r"(?s)is damaged.*Copy it again"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_damaged_model_of_a_run_can_be_written_again(model: Classifier, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / LAST, model)
+    (tmp_path / BEST).write_bytes(b"")
+    with pytest.raises(DamagedError, match="Run the same threeages train command again"):
+        load_checkpoint(tmp_path)

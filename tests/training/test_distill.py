@@ -124,6 +124,6 @@ def test_a_stopped_distillation_resumes_to_the_same_weights(run, encoder: Path, 
     with pytest.raises(ConfigError, match="other settings"):
         next(run(stopped, **{**given, "epochs": 4}))
     assert list(run(stopped, **given)) == expected
-    first, second = load_file(whole), load_file(stopped)
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
-    assert {file.name for file in tmp_path.iterdir()} == {whole.name, stopped.name, encoder.name}
+    assert stopped.read_bytes() == whole.read_bytes()
+    left = {file.name for file in tmp_path.iterdir() if file.suffix != ".lock"}
+    assert left == {whole.name, stopped.name, encoder.name}

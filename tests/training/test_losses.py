@@ -7,7 +7,14 @@ import torch
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError
 from threeages.models.classifier import SIGNATURES, Architecture, create_classifier
-from threeages.training.losses import collect_targets, create_heads, find_known, head_metrics, joint_loss
+from threeages.training.losses import (
+    collect_targets,
+    create_heads,
+    find_known,
+    head_losses,
+    head_metrics,
+    joint_loss,
+)
 
 WEIGHTS = {"years": 0.5, "gender": 0.25}
 MANIFEST = Manifest(
@@ -35,7 +42,7 @@ def test_a_row_counts_only_for_the_tasks_it_has_labels_for() -> None:
     torch.manual_seed(0)
     logits = {h.name: torch.randn(4, len(h.classes), requires_grad=True) for h in heads}
     targets = {k: torch.from_numpy(v) for k, v in collect_targets(MANIFEST, heads).items()}
-    loss = joint_loss(net.heads, logits, targets, WEIGHTS)
+    loss = joint_loss(head_losses(net.heads, logits, targets), WEIGHTS)
     loss.backward()
     touched = {name: (value.grad.abs().sum(1) > 0).tolist() for name, value in logits.items()}  # type: ignore[union-attr]
     assert touched == {name: (target >= 0).tolist() for name, target in targets.items()}
@@ -59,7 +66,9 @@ def test_a_row_counts_only_for_the_tasks_it_has_labels_for() -> None:
 
 def test_a_batch_without_any_label_has_the_loss_zero() -> None:
     net = create_classifier(SIGNATURES["cnn"]).net
-    loss = joint_loss(net.heads, {"age_group": torch.randn(2, 3)}, {"age_group": torch.tensor([-1, -1])}, {})
+    loss = joint_loss(
+        head_losses(net.heads, {"age_group": torch.randn(2, 3)}, {"age_group": torch.tensor([-1, -1])}), {}
+    )
     assert float(loss) == 0
 
 

@@ -37,3 +37,12 @@ def test_a_file_that_holds_no_settings_is_explained(tmp_path: Path, content: str
         create_recipe(str(tmp_path / "r.json"))
     with pytest.raises(ConfigError, match=r"none\.json"):
         create_recipe(str(tmp_path / "none.json"))
+
+
+def test_damaged_settings_of_a_run_name_the_command_that_writes_them_again(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"config": {"mod')
+    with pytest.raises(ConfigError, match=r"its config\.json or"):
+        create_recipe(str(tmp_path))
+    (tmp_path / "last.ckpt").touch()
+    with pytest.raises(ConfigError, match=r"(?s)Cannot read settings.*Run the threeages train command"):
+        create_recipe(str(tmp_path))

@@ -41,8 +41,11 @@ def test_distillation_adds_its_loss_and_its_metric_to_those_of_the_labels() -> N
     for name, expected in logits.items():
         assert torch.equal(outputs[name], expected)
     distance = task.distillation.compare(outputs["teacher"], targets["teacher"].float())
-    expected = plain.loss(logits, targets) + 0.25 * distance
-    torch.testing.assert_close(task.loss(outputs, targets), expected)
+    losses = task.losses(outputs, targets)
+    assert task.count_known(targets) == {"age_group": 3, "years": 3, "teacher": 3}
+    assert losses.keys() == {"age_group", "years", "teacher"}
+    expected = plain.total(plain.losses(logits, targets)) + 0.25 * distance
+    torch.testing.assert_close(task.total(losses), expected)
     with torch.no_grad():
         outputs, logits = task(pixels), plain(pixels)
         metrics = task.metrics(outputs, targets)
@@ -57,7 +60,9 @@ def test_rows_without_a_label_are_learned_from_the_teacher_alone() -> None:
     targets = select_targets(values, np.array([4]))
     outputs = task(torch.zeros((1, 56, 56, 3), dtype=torch.uint8))
     distance = task.distillation.compare(outputs["teacher"], targets["teacher"].float())
-    torch.testing.assert_close(task.loss(outputs, targets), distance)
+    losses = task.losses(outputs, targets)
+    assert task.count_known(targets) == {"age_group": 0, "years": 0, "teacher": 1}
+    torch.testing.assert_close(task.total(losses), distance)
     assert task.count_correct(outputs, targets) == 0
 
 
@@ -74,20 +79,23 @@ def test_the_projection_trains_with_the_heads_and_is_no_part_of_the_model() -> N
 def test_a_training_predicts_its_teacher_resumes_and_leaves_nothing_of_it(
     manifest: Manifest, encoder: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
-    """It does better than by the mean, which costs 1 (times the weight); the export answers as any other."""
+    """It does better than by the mean, which costs 1; the export answers as any other."""
     config = replace(SMALL, teacher=str(encoder), teacher_weight=20.0, epochs=6, batch_size=4)
-    losses: list[float] = []
-    for run, epochs in (("whole", 6), ("stopped", 3), ("stopped", 6)):
-        (tmp_path / run / "config.json").unlink(missing_ok=True)
-        run_training(
-            manifest,
-            replace(config, epochs=epochs),
-            tmp_path / run,
-            cache_dir=cache_dir,
-            log=lambda epoch: losses.append(epoch["train_loss"]),
-        )
-    assert losses[5] < min(0.5 * 20, losses[0])
+    rows: list[dict[str, float]] = []
+
+    def stop(epoch: dict[str, float]) -> None:
+        rows.append(epoch)
+        if epoch["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    run_training(manifest, config, tmp_path / "whole", cache_dir=cache_dir, log=rows.append)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(manifest, config, tmp_path / "stopped", cache_dir=cache_dir, log=stop)
+    run_training(manifest, config, tmp_path / "stopped", cache_dir=cache_dir, log=rows.append)
+    losses = [row["train_teacher_loss"] for row in rows]
+    assert losses[5] < min(0.5, losses[0])
     assert losses[6:] == losses[:6]
+    assert rows[0]["train_loss"] < 5  # of the labels alone
     model, saved = load_checkpoint(tmp_path / "whole")
     assert [spec.name for spec in model.architecture.heads] == ["age_group"]
     assert "val_teacher_explained" in saved["history"][0]

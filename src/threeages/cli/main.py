@@ -11,6 +11,7 @@ from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
 from threeages.cli.hints import find_command, fit_error, list_options
 from threeages.cli.predict import demo, predict, serve, video
+from threeages.cli.signals import stop_on_signals
 from threeages.cli.studies import cross_source, ensemble, study, tune
 from threeages.cli.train import distill, export, train
 from threeages.errors import MissingDependencyError, ThreeAgesError
@@ -45,11 +46,12 @@ EXTRAS = {  # module that a command needs, and the extra that installs it
 
 
 def main() -> None:
-    """Run the command line; the one place that turns errors into messages and exit codes."""
+    """Run the command line; the one place that turns errors and signals into messages and exit codes."""
     configure_process()
     prepare_streams()
     try:
-        _run()
+        with stop_on_signals():
+            _run()
     except ThreeAgesError as error:
         raise end_with(_fit_error(error)) from None
     except BrokenPipeError:  # `threeages predict ... | head`

@@ -1,10 +1,8 @@
 """Commands that use a model: predict, video, serve and demo."""
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +19,7 @@ from threeages.cli.output import (
     start_training,
     watch,
 )
+from threeages.cli.signals import hold_signals, keep_what_is_written, say_when_interrupted
 from threeages.errors import format_count
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def predict(
     predictor = open_predictor(model, no_detect, max_error, coverage, device)
     paths = expand_sources(sources, sys.stdin)
     pictures = open_pictures(save, sort, link)
-    failed, read = 0, len(paths) if isinstance(paths, list) else 0
+    failed, read, written = 0, len(paths) if isinstance(paths, list) else 0, 0
 
     def count() -> Iterator[Path]:
         nonlocal read
@@ -78,14 +77,17 @@ def predict(
             yield path
 
     def records() -> Any:
-        nonlocal failed
+        nonlocal failed, written
         run = predictor.predict_together if together else predictor.predict
         found = run(watch(paths) if isinstance(paths, list) else count())
         for record in write_pictures(found, pictures):
             failed += record.failed
-            yield record
+            with hold_signals():  # while the record is written
+                yield record
+                written += 1
 
     if jsonl or csv:
+        say_when_interrupted(lambda: _count_written(written))
         write_records(records(), WholeLines(sys.stdout), "jsonl" if jsonl else "csv")
     else:
         print_records(records())
@@ -94,6 +96,12 @@ def predict(
     if failed:
         typer.echo(f"{failed} of {format_count(read, 'image')} could not be read.", err=True)
         raise typer.Exit(1)
+
+
+def _count_written(number: int) -> str:
+    """What follows "Interrupted." once `number` records are written."""
+    records = "1 record is" if number == 1 else f"{number:,} records are"
+    return f"{records} written and kept; the same command starts over."
 
 
 def video(
@@ -130,7 +138,7 @@ def video(
 
     show_log()
     end = float("inf") if seconds is None else seconds
-    with _interruptible() as stopped:
+    with keep_what_is_written() as stopped:
         opened = open_video(source, seconds=end, reconnects=reconnects, stopped=stopped)
         predictor = open_predictor(model, False, max_error, coverage, device)
         found = _write_tracks(track_faces(opened, predictor, name=hide_password(source), out=out), jsonl)
@@ -139,23 +147,6 @@ def video(
     if opened.problem:
         typer.echo(opened.problem, err=True)
         raise typer.Exit(1)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Tells whether Ctrl-C was pressed, so that an annotated video is kept; pressed again it interrupts."""
-    stopped = False
-
-    def stop(*_: Any) -> None:
-        nonlocal stopped
-        stopped = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield lambda: stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _write_tracks(faces: "Iterable[TrackedFace]", jsonl: bool) -> bool:

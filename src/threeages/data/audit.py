@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,14 @@ def audit_manifest(manifest: Manifest, *, workers: int | None = None, progress: 
         raise DataError("The manifest has no rows to audit.", hint="Import a data set first.")
     readable: dict[int, _Measured] = {}
     findings: list[Finding] = []
-    for row, found in enumerate(_measure_all(manifest.files(), workers or os.cpu_count() or 1, progress)):
-        if isinstance(found, _Unreadable):
-            findings.append(Finding(found.status, manifest.paths[row], found.message))
-        else:
-            readable[row] = found
-            findings.extend(Finding(k, manifest.paths[row], detail) for k, detail in _check_quality(found))
+    # closed: an exception in the loop ends the processes at once
+    with closing(_measure_all(manifest.files(), workers or os.cpu_count() or 1, progress)) as measured:
+        for row, found in enumerate(measured):
+            if isinstance(found, _Unreadable):
+                findings.append(Finding(found.status, manifest.paths[row], found.message))
+            else:
+                readable[row] = found
+                findings.extend(Finding(k, manifest.paths[row], d) for k, d in _check_quality(found))
     exact = _find_exact(readable)
     near = _find_near_sets(readable, progress)
     conflicts = _find_conflicts(exact, near, manifest.labels)
@@ -141,7 +144,9 @@ def write_audit(audit: Audit, out: Path) -> None:
     write_rows(out / "audit.csv", map(vars, audit.findings), ("kind", "path", "detail"))
 
 
-def _measure_all(files: list[Path], workers: int, progress: bool) -> Iterator[_Measured | _Unreadable]:
+def _measure_all(
+    files: list[Path], workers: int, progress: bool
+) -> Generator[_Measured | _Unreadable, None, None]:
     def bar(results: Iterable[_Measured | _Unreadable]) -> Iterable[_Measured | _Unreadable]:
         return track_progress(results, "Reading images", len(files)) if progress else results
 

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -180,9 +179,9 @@ def _map(tasks: list[Task], workers: int) -> Chunks:
         try:
             for future in as_completed(futures):
                 yield future.result()
-        except (BrokenProcessPool, MemoryError) as error:
+        except MemoryError as error:
             raise DataError(
-                "The system ended a process that read images, most often for want of memory.",
+                "A process that read images ran out of memory.",
                 hint="Close other programs and start the same command again: what was finished is kept.",
             ) from error
         finally:

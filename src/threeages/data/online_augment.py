@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,15 @@ class OnlineAugmenter:
     augmentation: Augmentation = DEFAULT_AUGMENTATION
 
     def augment_batches(
-        self, pool: Executor, batches: Iterable[Rows], seed: tuple[int, ...]
+        self, pool: Executor, batches: Iterable[Rows], seed: tuple[int, ...], first: int = 0
     ) -> Iterator[AugmentedBatch]:
         """The batches augmented by the pool's processes, in order, a few of them ahead.
 
-        The same seed gives the same pixels, however many processes there are.
+        The same seed gives the same pixels, however many processes there are; `first` is the number of the
+        first batch among those of the seed.
         """
         waiting: deque[Future[AugmentedBatch]] = deque()
-        for number, rows in enumerate(batches):
+        for number, rows in enumerate(batches, first):
             waiting.append(pool.submit(self.augment_batch, rows, (*seed, number)))
             if len(waiting) > 2 * WORKERS:
                 yield waiting.popleft().result()
@@ -70,6 +72,6 @@ class OnlineAugmenter:
         return AugmentedBatch(pixels, is_crop, transforms)
 
 
-def create_pool() -> Executor:
+def create_pool() -> AbstractContextManager[Executor]:
     """Processes for `OnlineAugmenter.augment_batches`."""
     return start_processes(min(WORKERS, os.cpu_count() or 1), __name__)

@@ -1,6 +1,7 @@
 """From an evaluation to pictures; the only importer of matplotlib."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = AGE_GROUP_COLORS["MIDDLE"], AGE_GROUP_COLORS["OLD"], "#6b7280"
 DPI = 150
 SIDE_BY_SIDE = (5.2, 4.8)  # inches, of the two pictures that stand beside each other in a report
-OWN_VALIDATION = {"val_accuracy", "val_loss"}  # of the age group; any other val_ column is a further task's
+MAX_COLUMNS = 3  # of curves beside one another
+FURTHER_LOSS = re.compile("train_(.+)_loss")  # of a further head or of a teacher's features
 
 
 def plot_confusion(confusion: NDArray[np.int64]) -> "Figure":
@@ -65,15 +67,16 @@ def plot_curves(history: Sequence[Mapping[str, float]], marks: Mapping[str, floa
     """Accuracy and loss by epoch; `history` has a mapping for each epoch.
 
     Keys are `epoch`, and `accuracy` and `loss` after `train_` and `val_`; what an epoch lacks is absent from
-    its curve. A run with further tasks trains on the sum of their losses while `val_loss` is that of the age
-    group alone, so those two get an axis each. `marks` names epochs to mark with a line, such as
+    its curve. Those losses are of the age group on train and validation rows. The loss of anything else,
+    `train_NAME_loss`, has an axis of its own. `marks` names epochs to mark with a line, such as
     `{"best": 12}`; without a mark 'best' the epoch of the highest `val_accuracy` is marked. DataError on an
     empty history.
     """
     if not history:
         raise DataError("The training history is empty.", hint="Train for at least one epoch first.")
     panels = _curve_panels(history)
-    figure, grid = _figure(len(panels), 5 * len(panels), 4, columns=True)
+    columns = 2 if len(panels) == 4 else min(len(panels), MAX_COLUMNS)
+    figure, grid = _figure(len(panels), 5 * columns, 4 * -(-len(panels) // columns), columns=columns)
     lines = {**_best(history), **(marks or {})}
     for axes, (title, curves) in zip(grid, panels.items(), strict=True):
         for key in curves:
@@ -92,11 +95,14 @@ def plot_curves(history: Sequence[Mapping[str, float]], marks: Mapping[str, floa
 
 def _curve_panels(history: Sequence[Mapping[str, float]]) -> dict[str, tuple[str, ...]]:
     """Title of each panel with the columns it shows; only losses of one kind share an axis."""
-    panels: dict[str, tuple[str, ...]] = {"Accuracy": ("train_accuracy", "val_accuracy")}
-    names = {key for epoch in history for key in epoch if key.startswith("val_")}
-    if names - OWN_VALIDATION:
-        return panels | {"Loss of all tasks": ("train_loss",), "Loss of the age group": ("val_loss",)}
-    return panels | {"Loss": ("train_loss", "val_loss")}
+    losses = dict.fromkeys(key for epoch in history for key in epoch if FURTHER_LOSS.fullmatch(key))
+    own = "Loss of the age group" if losses else "Loss"
+    further = {f"Loss of {key[len('train_') : -len('_loss')]}": (key,) for key in losses}
+    return {
+        "Accuracy": ("train_accuracy", "val_accuracy"),
+        own: ("train_loss", "val_loss"),
+        **further,
+    }
 
 
 Trial = tuple[int, float, bool]  # number, best accuracy, pruned
@@ -142,9 +148,9 @@ def save_figure(figure: "Figure", path: Path) -> None:
 
 
 def _figure(
-    panels: int, width: float, height: float, *, rows: tuple[int, ...] = (1,), columns: bool = False
+    panels: int, width: float, height: float, *, rows: tuple[int, ...] = (1,), columns: int = 0
 ) -> "tuple[Figure, list[Axes]]":
-    """A figure in inches with its panels side by side (`columns`) or stacked with the heights `rows`."""
+    """A figure in inches with its panels in `columns`, or stacked with the heights `rows`."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -153,10 +159,12 @@ def _figure(
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     if columns:
-        grid: Any = figure.subplots(1, panels, squeeze=False)
+        grid: Any = figure.subplots(-(-panels // columns), columns, squeeze=False)
+        for unused in grid.ravel()[panels:]:
+            unused.remove()
     else:
         grid = figure.subplots(panels, 1, squeeze=False, height_ratios=rows)
-    return figure, list(grid.ravel())
+    return figure, list(grid.ravel()[:panels])
 
 
 def _label(axes: "Axes", title: str, x: str, y: str) -> None:

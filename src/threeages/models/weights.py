@@ -13,7 +13,7 @@ from torch import Tensor
 
 from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import ModelError, ThreeAgesError, describe_cause, format_count
-from threeages.files import checksum, write_bytes
+from threeages.files import write_bytes
 from threeages.models.classifier import Classifier
 from threeages.models.registry import Pretrained, find_model
 from threeages.models.timm_network import PREFIX, create_timm
@@ -138,17 +138,6 @@ def save_weights(path: Path, weights: Weights, about: Mapping[str, Any]) -> None
     text = json.dumps(about, sort_keys=True)
     note = json.dumps({"checksum": _checksum(tensors, text), "about": text})
     write_bytes(path, save(tensors, {ABOUT: note}))
-
-
-def digest_weights(name: str, weights: str | None) -> str:
-    """Names the content of the file that `load_pretrained` takes; '' where it takes none that was given."""
-    if not weights or weights == RANDOM:
-        return ""
-    file = find_file(name, Path(weights))
-    try:
-        return checksum(file)
-    except OSError as error:
-        raise ModelError(f"Cannot load the weights {file}: {describe_cause(error)}.", hint=HINT) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

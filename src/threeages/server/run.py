@@ -73,7 +73,7 @@ def serve(
     port: int,
     trusted_proxies: tuple[str, ...] = (),
 ) -> None:
-    """Serve until SIGINT or SIGTERM, answer every request that was accepted, and return.
+    """Serve until SIGINT, SIGTERM or SIGHUP, answer every request that was accepted, and return.
 
     Prints the address to stderr when the service is ready. Raises ConfigError where it cannot listen on
     `host` and `port`, and ModelError where `model` cannot be used.
@@ -99,6 +99,9 @@ def serve(
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     for sig in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at the end: exit with code 0
         signal.signal(sig, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not with nohup
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    signal.set_wakeup_fd(-1)  # the command line's, which would end the process before the last answer
     _Server(config, settings.drain, address).run([listener])
 
 

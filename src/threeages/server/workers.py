@@ -4,7 +4,6 @@ import io
 import multiprocessing
 import os
 import queue
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from threeages.data.processes import follow_parent
 from threeages.errors import ModelError, describe_cause
 from threeages.faces.process import configure_process
 from threeages.faces.yunet import YuNet
@@ -131,8 +131,7 @@ class WorkerPool:
 def _work(connection: Connection, signature: Signature, settings: Settings) -> None:
     """The process: prepare images until the service closes the pipe or dies. It opens no model."""
     configure_process()
-    for sig in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group by ^C; the service ends us itself
-        signal.signal(sig, signal.SIG_IGN)
+    follow_parent()
     detector, max_pixels = YuNet(), settings.max_pixels
     preparers = {
         True: FacePreparer(signature, detector, max_pixels=max_pixels),

@@ -13,12 +13,11 @@ from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.evaluate import Evaluation, evaluate_table
 from threeages.evaluation.predictions import PredictionTable, load_predictions
-from threeages.evaluation.report import write_report
 from threeages.labels import AGE_GROUPS, UNKNOWN
-from threeages.studies.reference import DONE
+from threeages.locks import hold_folder
+from threeages.studies.finished import PREDICTIONS, finish_run, is_finished
 from threeages.studies.results import Row, save_rows, with_interval
 from threeages.training.config import TrainConfig
-from threeages.training.run import run_training
 
 METRICS = ("balanced_accuracy", "f1_macro", "ece", "accuracy")
 YEARS_MAE = "years_mae"
@@ -50,14 +49,16 @@ def run_cross_source(study: CrossSource) -> list[Row]:
 
     Sources without FEWEST images of every age group are trained on and not evaluated. A study that was
     stopped resumes, as `threeages study` does. Raises ConfigError and DataError where a source is unknown,
-    or predictions lack an image that is evaluated.
+    or predictions lack an image that is evaluated, ConfigError where a run is of other data or settings, and
+    BusyError where another process is at work in the folder.
     """
     sources = find_sources(study.manifest, study.joined)
     rows: list[Row] = []
-    for name, answer in _list_answers(study):
-        found = {source: evaluate_table(answer(members)) for source, members in sources.items()}
-        rows += [_create_row(name, source, result) for source, result in found.items()]
-        rows.append(average_rows(rows[-len(found) :]))
+    with hold_folder(study.out):
+        for name, answer in _list_answers(study):
+            found = {source: evaluate_table(answer(members)) for source, members in sources.items()}
+            rows += [_create_row(name, source, result) for source, result in found.items()]
+            rows.append(average_rows(rows[-len(found) :]))
     return rows
 
 
@@ -137,11 +138,10 @@ def _train(study: CrossSource, sources: Sequence[str], held_out: Sequence[str]) 
     config = replace(study.config, split="source", held_out=",".join(held_out))
     trained = "all" if len(set(sources)) == len(set(cells)) else "+".join(sources)
     run = study.out / trained / "+".join(held_out)
-    if not (run / DONE).exists():
-        table = run_training(study.manifest.select(rows), config, run, cache_dir=study.cache_dir)
-        assert table is not None
-        write_report(table, run)
-    return load_predictions(run / "predictions.csv")
+    manifest = study.manifest.select(rows)
+    if not is_finished(run, manifest, config, study.cache_dir):
+        finish_run(run, manifest, config, study.cache_dir)
+    return load_predictions(run / PREDICTIONS)
 
 
 def _select_answers(

@@ -1,8 +1,8 @@
 """Ensembles with test-time augmentation (TTA): the mean of several runs' outputs on the same test rows."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from threeages.data.cache import PixelCache, open_cache
 from threeages.data.checks import check_age_groups
 from threeages.data.manifest import Manifest, find_rows
-from threeages.data.split import Rows
+from threeages.data.split import Rows, Split
 from threeages.errors import ConfigError
 from threeages.evaluation.collect import answer_table, predict_rows
 from threeages.evaluation.predictions import PredictionTable
@@ -25,10 +25,13 @@ from threeages.labels import YEARS
 from threeages.models.classifier import Classifier
 from threeages.training.batches import compute_outputs
 from threeages.training.build import create_data, open_data
-from threeages.training.checkpoint import load_checkpoint
+from threeages.training.checkpoint import LAST, load_checkpoint
 from threeages.training.checks import plan_split
+from threeages.training.config import TrainConfig
 from threeages.training.frozen import find_features, gains_by_bfloat16
+from threeages.training.identity import describe_data
 from threeages.training.recipes import read_config
+from threeages.training.run_folder import read_run
 
 TTA = ("plain", "mirrored", "whole", "whole-mirrored")
 Outputs = dict[str, NDArray[np.float32]]
@@ -46,47 +49,86 @@ def predict_ensemble(
 
     `plain` is the face crop as in use, `whole` the image without face detection; a model that never detects
     has the same output for both and runs once. `only` names a column and a value, and selects the rows with
-    that value. Raises ConfigError on an unknown augmentation and where the runs' test rows differ, DataError
-    where no row is left.
+    that value. Raises ConfigError on an unknown augmentation, where the runs' test rows differ and where a
+    run was trained on other images, ModelError where its checkpoint is missing or damaged, DataError where no
+    row is left.
     """
     unknown = [name for name in tta if name not in TTA]
     if unknown or not tta:
         raise ConfigError(
             f"There is no test-time augmentation '{', '.join(unknown)}'.", hint=f"Allowed: {', '.join(TTA)}."
         )
-    _check_labels(manifest, runs, only)
-    caches, rows = _common_rows(manifest, runs, only, cache_dir)
+    members = [_open_member(run) for run in runs]  # all of them first: one may be damaged
+    _check_labels(manifest, members[0].config, only)
+    caches, rows = _common_rows(manifest, members, only, cache_dir)
     by_output: dict[str, list[NDArray[np.float32]]] = {}
-    for run, cache in zip(runs, caches, strict=True):
-        for name, values in _predict_run(manifest, run, cache, tta, rows, cache_dir).items():
+    for member, cache in zip(members, caches, strict=True):
+        for name, values in _predict_run(manifest, member.model, cache, tta, rows, cache_dir).items():
             by_output.setdefault(name, []).append(values)
     return answer_table(manifest, rows, {name: np.mean(v, axis=0) for name, v in by_output.items()})
 
 
-def _check_labels(manifest: Manifest, runs: Sequence[Path], only: tuple[str, str] | None) -> None:
+def _check_labels(manifest: Manifest, config: TrainConfig, only: tuple[str, str] | None) -> None:
     """Raise DataError, before any image is read, where no test row that is evaluated has a label."""
-    split = plan_split(manifest, read_config(runs[0]))
+    split = plan_split(manifest, config)
     rows = find_rows(manifest.columns, *only, split.test) if only else split.test
     check_age_groups(manifest, rows, "test row", least=1)
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A run's kept model, its settings, and the digests of what it was trained on."""
+
+    run: Path
+    model: Classifier
+    config: TrainConfig
+    data: Mapping[str, str]
+
+
+def _open_member(run: Path) -> _Member:
+    model, state = load_checkpoint(run)
+    trained = read_run(run) if (run / LAST).exists() else None
+    config = TrainConfig.from_dict(state["config"]) if "config" in state else read_config(run)
+    return _Member(run, model, config, (trained or {}).get("data", {}))
+
+
 def _common_rows(
-    manifest: Manifest, runs: Sequence[Path], only: tuple[str, str] | None, cache_dir: Path | None
+    manifest: Manifest, members: Sequence[_Member], only: tuple[str, str] | None, cache_dir: Path | None
 ) -> tuple[list[PixelCache], Rows]:
     """The pixels of every run, and the test rows that all of them have."""
-    opened = [open_data(manifest, replace(read_config(run), augmented_copies=1), cache_dir) for run in runs]
+    opened = [open_data(manifest, replace(m.config, augmented_copies=1), cache_dir) for m in members]
     rows = opened[0][1].test
-    for run, (_, split) in zip(runs, opened, strict=True):
+    for member, (cache, split) in zip(members, opened, strict=True):
+        _check_images(manifest, member, cache, split)
         if not np.array_equal(rows, split.test):
-            raise ConfigError(f"{run} has other test rows than {runs[0]}.", hint="Give runs of one fold.")
+            raise ConfigError(
+                f"{member.run} has other test rows than {members[0].run}.", hint="Give runs of one fold."
+            )
     return [cache for cache, _ in opened], find_rows(manifest.columns, *only, rows) if only else rows
 
 
+def _check_images(manifest: Manifest, member: _Member, cache: PixelCache, split: Split) -> None:
+    """Raise ConfigError where the run split other images, so that it may have trained on its test rows here.
+
+    A run whose training state was deleted says nothing of its images, and is taken.
+    """
+    found = describe_data(manifest, split, cache)
+    if any(member.data.get(name, found[name]) != found[name] for name in ("images", "split")):
+        raise ConfigError(
+            f"{member.run} was trained on other images or another split than this manifest's.",
+            hint="Give the manifest that it was trained on.",
+        )
+
+
 def _predict_run(
-    manifest: Manifest, run: Path, cache: PixelCache, tta: Sequence[str], rows: Rows, cache_dir: Path | None
+    manifest: Manifest,
+    model: Classifier,
+    cache: PixelCache,
+    tta: Sequence[str],
+    rows: Rows,
+    cache_dir: Path | None,
 ) -> Outputs:
     """One run's mean over its TTA."""
-    model = load_checkpoint(run)[0]
     own = tta if model.signature.alignment else _without_detection(tta)
     outputs = list(_predict_tta(manifest, model, cache, own, rows, cache_dir))
     return {name: np.mean([found[name] for found in outputs], axis=0) for name in outputs[0]}

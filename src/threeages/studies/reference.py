@@ -8,23 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
-from threeages.csvfiles import replace_rows
+from threeages.csvfiles import replace_rows, write_rows
 from threeages.data.checks import check_age_groups
-from threeages.data.manifest import Manifest, find_rows
+from threeages.data.manifest import IDENTITY, Manifest, find_rows
 from threeages.data.split import Split, SplitMode
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
-from threeages.files import write_text
+from threeages.files import read_checked_json, write_checked_json, write_text
+from threeages.locks import hold_folder
 from threeages.models.registry import find_model
+from threeages.studies.finished import PREDICTIONS, check_settings, finish_run, is_finished
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
+from threeages.training.build import open_data
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.checks import check_labels, plan_split
 from threeages.training.config import TrainConfig
-from threeages.training.run import run_training
+from threeages.training.identity import DataDigests, check_data, describe_data
+from threeages.training.run_folder import METRICS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +47,8 @@ ABLATION = tuple(
         "+soft_ordinal", "+coral", "+corn",
     )
 )  # fmt: skip
-DONE = "report.html"  # the last file that an evaluated run writes
+STATE = "study.json"  # digests of the study's data, and its rows: its tables are made of it
+KEY = ("recipe", "split")  # the columns that name a row
 
 
 @dataclass(frozen=True)
@@ -69,21 +74,24 @@ def run_study(study: Study) -> list[Row]:
     """Train and evaluate every recipe on every split; return one row for each pair.
 
     Writes study.csv and study.md after every pair. A study that was stopped resumes: a finished run is not
-    repeated, an unfinished one continues at its epoch. Raises ConfigError where a recipe is unknown.
+    repeated, one whose files are damaged is evaluated or trained again, an unfinished one continues. Raises
+    ConfigError where a recipe is unknown and where the folder holds a study of other data or settings, and
+    BusyError where another process is at work in it.
     """
     configs = [(name, split, _config(study, name, split)) for name in study.recipes for split in study.splits]
     _check_labels(study, configs)
-    rows: list[Row] = []
-    for name, split, config in configs:
-        runs = list(_runs(study, name, config))
-        for run, part in runs:
-            if not (run / DONE).exists():
-                logger.info("%s, %s split, fold %d -> %s", name, split, part.fold, run)
-                table = run_training(study.manifest, part, run, cache_dir=study.cache_dir)
-                assert table is not None
-                write_report(table, run)
-        rows.append(_evaluate(study, name, split, [run for run, _ in runs], config))
-        _write_markdown(add_rows(rows, study.out / "study.csv"), study.out)
+    with hold_folder(study.out):
+        older = _open_study(study, configs[0][2])
+        for name, _, config in configs:
+            for run, part in _runs(study, name, config):
+                check_settings(run, part)
+        rows: list[Row] = []
+        for name, split, config in configs:
+            runs = list(_runs(study, name, config))
+            for run, part in runs:
+                _finish_run(study, name, run, part)
+            rows.append(_evaluate(study, name, split, [run for run, _ in runs], config))
+            _save(study, config, [*_without(older, rows), *rows])
     return rows
 
 
@@ -97,7 +105,7 @@ def parse_splits(text: str) -> tuple[SplitMode, ...]:
 
 def add_rows(rows: Sequence[Row], path: Path) -> list[Row]:
     """Write rows to a csv, keep those of other recipes and splits that it holds, and return all of them."""
-    return [dict(row) for row in replace_rows(path, rows, ("recipe", "split"), extras="ignore")]
+    return [dict(row) for row in replace_rows(path, rows, KEY, extras="ignore")]
 
 
 def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -171,14 +179,54 @@ def _plan_split(manifest: Manifest, config: TrainConfig) -> Split:
 def _runs(study: Study, name: str, config: TrainConfig) -> Iterator[tuple[Path, TrainConfig]]:
     base = study.out / name
     if config.split == "random":
-        yield base / "random", config
+        yield base / "random-0", config  # beside `random`, which holds the evaluation as `identity` does
         return
     for fold in range(study.folds):
         yield base / f"identity-{fold}", replace(config, fold=fold)
 
 
+def _open_study(study: Study, config: TrainConfig) -> list[Row]:
+    """The rows that the study's folder holds; raises ConfigError where they are of other data."""
+    path = study.out / STATE
+    held = read_checked_json(path)
+    if held is not None:
+        check_data(held["data"], _describe_study(study, config), study.out)
+        return list(held["rows"])
+    if path.exists():
+        logger.warning("%s is damaged: study.csv and study.md are made again of the recipes named now.", path)
+    return []
+
+
+def _describe_study(study: Study, config: TrainConfig) -> DataDigests:
+    """Digests of what all of its runs share: images and labels, and who is shown."""
+    cache, split = open_data(study.manifest, config, study.cache_dir)
+    found = describe_data(study.manifest, split, cache, (IDENTITY,))
+    return {name: digest for name, digest in found.items() if name != "split"}
+
+
+def _finish_run(study: Study, name: str, run: Path, config: TrainConfig) -> None:
+    """Train and evaluate a run that is not finished, and repair one whose files are damaged."""
+    if is_finished(run, study.manifest, config, study.cache_dir):
+        return
+    logger.info("%s, %s split, fold %d -> %s", name, config.split, config.fold, run)
+    finish_run(run, study.manifest, config, study.cache_dir)
+
+
+def _without(older: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """The older rows of other recipes and splits."""
+    new = {tuple(row[name] for name in KEY) for row in rows}
+    return [row for row in older if tuple(row[name] for name in KEY) not in new]
+
+
+def _save(study: Study, config: TrainConfig, rows: Sequence[Row]) -> None:
+    """Write the rows, and the two tables made of them."""
+    write_checked_json(study.out / STATE, {"data": _describe_study(study, config), "rows": rows})
+    write_rows(study.out / "study.csv", rows)
+    _write_markdown(rows, study.out)
+
+
 def _evaluate(study: Study, name: str, split: SplitMode, runs: list[Path], config: TrainConfig) -> Row:
-    table = join_predictions([load_predictions(run / "predictions.csv") for run in runs])
+    table = join_predictions([load_predictions(run / PREDICTIONS) for run in runs])
     table = table.where(*study.only) if study.only else table
     result = write_report(table, study.out / name / split)
     model, _ = load_checkpoint(runs[0])
@@ -208,7 +256,7 @@ def _metric_cells(result: Evaluation) -> Row:
 
 def _seconds(run: Path) -> float:
     """Seconds of the run's epochs; frozen features are computed once for all runs and not counted."""
-    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+    with (run / METRICS_FILE).open(newline="", encoding="utf-8") as file:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
@@ -220,8 +268,7 @@ def _write_markdown(rows: Sequence[Row], out: Path) -> None:
     intro = "Accuracy with its 95 % interval; seconds are those of all epochs."
     text = ["# The study", "", intro, "", *format_markdown(*summarize(rows))]
     for row in rows:
-        folder = "random" if row["split"] == "random" else "identity-0"
-        curves = f"{row['recipe']}/{folder}/curves.png"
+        curves = f"{row['recipe']}/{row['split']}-0/curves.png"
         if (out / curves).exists():  # the csv may hold rows of runs that were removed
             title = f"## {row['recipe']}, {row['split']}"
             text += ["", title, "", f"![accuracy and loss by epoch]({curves})"]

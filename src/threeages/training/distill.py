@@ -1,8 +1,10 @@
 """Distillation: a network adapted to small and poor images of faces, without labels, by larger teachers."""
 
+import logging
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +12,39 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from threeages.data.cache import open_cache
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.online_augment import AugmentedBatch, OnlineAugmenter, create_pool
 from threeages.data.split import Rows
-from threeages.errors import ConfigError
-from threeages.files import atomic_path
+from threeages.errors import ThreeAgesError
 from threeages.models.classifier import Classifier
 from threeages.progress import track_progress
+from threeages.training.autosave import SaveTimer, capture_random, restore_random
 from threeages.training.batches import split_rows
 from threeages.training.build import create_model, open_data
 from threeages.training.checks import plan_split
 from threeages.training.config import DistillConfig, TrainConfig
 from threeages.training.distill_losses import FeatureLoss, TokenLoss
+from threeages.training.distill_progress import (
+    PROGRESS,
+    MadeOf,
+    Progress,
+    Saved,
+    describe_rows,
+    describe_settings,
+    hold_weights,
+    read_saved,
+    remove_progress,
+    save_finished,
+    save_progress,
+)
 from threeages.training.frozen import StageSlice
 from threeages.training.optimizer import choose_precision
 from threeages.training.teachers import open_encoder_tokens, open_network_features
+
+logger = logging.getLogger(__name__)
 
 REFERENCE_BATCH = 64  # images a step that the learning rates are meant for; they grow by the batch's root
 
@@ -72,36 +88,40 @@ def run_distillation(
     The first teacher is the same network as published, on each face at its published size; the second,
     where `distillation.teacher` names its weights, CLIP's image encoder. The student sees augmented crops at
     the size of `config`, and never a row that its fold holds out; `only` (column, value) restricts both to
-    some rows. Yields the mean loss of every epoch. A stopped distillation resumes from the last complete
-    epoch, which is kept beside `out`. The file is for `--weights` (results/experiments.csv).
+    some rows. Yields the mean loss of every epoch. A stopped distillation resumes from its last state, at
+    most a minute old, which is kept beside `out`; a finished one is not repeated. The file is for
+    `--weights` (results/experiments.csv).
 
-    Raises DataError where no row is left to train on, ConfigError where the progress beside `out` is of
-    other settings.
+    Raises DataError where no row is left to train on, ConfigError where `out` or the state beside it are of
+    other data, teachers or settings, BusyError where another process writes it, and ThreeAgesError where the
+    loss is not finite.
     """
     select_rows(manifest, plan_split(manifest, config).train, only)
-    crops, split = open_data(manifest, replace(config, augmented_copies=1), cache_dir)
-    wholes = open_cache(manifest, config.input_size, folder=cache_dir)
-    rows = select_rows(manifest, split.train, only)
-    student = create_model(config)
-    teachers = open_teachers(manifest.select(rows.faces), config, distillation, student, cache_dir)
-    state = _create_state(student, teachers, rows.train, config, distillation)
-    settings = {"config": config.to_dict(), "distillation": asdict(distillation), "only": only}
-    progress = out.with_name(out.name + ".progress")
-    losses = _load_progress(progress, settings, state)
-    yield from losses
-    augmenter = OnlineAugmenter(crops.file, wholes.file, config.augmentation)
-    with create_pool() as pool:
-        for epoch in range(len(losses), distillation.epochs):
-            seed = (config.seed, epoch)
-            order = list(split_rows(np.random.default_rng(seed).permutation(rows.train), config.batch_size))
-            images = augmenter.augment_batches(pool, (rows.faces[batch] for batch in order), seed)
-            steps = track_progress(zip(order, images, strict=True), f"Epoch {epoch + 1}", len(order))
-            losses.append(_train_epoch(state, teachers, steps))
-            _save_progress(progress, settings, state, losses)
-            yield losses[-1]
-    with atomic_path(out) as part:
-        save_file({k: v.contiguous().cpu() for k, v in student.net.features.state_dict().items()}, part)
-    progress.unlink()
+    settings = describe_settings(config, distillation, only)
+    with hold_weights(out):
+        saved = read_saved(out)
+        if saved:
+            saved.check_settings(settings)
+        crops, split = open_data(manifest, replace(config, augmented_copies=1), cache_dir)
+        rows = select_rows(manifest, split.train, only)
+        data = describe_rows(manifest, crops, rows.faces, rows.train, config, distillation.teacher)
+        if saved:
+            saved.check_data(data)
+        if saved and saved.state is None:
+            logger.info("%s is finished already; remove it to distill again.", out)
+            remove_progress(out)
+            yield from saved.progress.losses
+            return
+        wholes = open_cache(manifest, config.input_size, folder=cache_dir)
+        augmenter = OnlineAugmenter(crops.file, wholes.file, config.augmentation)
+        student = create_model(config)
+        teachers = open_teachers(manifest.select(rows.faces), config, distillation, student, cache_dir)
+        state = _create_state(student, teachers, rows.train, config, distillation)
+        progress = _resume(state, saved)
+        yield from list(progress.losses)
+        training = _Training(state, teachers, rows, augmenter, config, MadeOf(out, settings, data), progress)
+        yield from _train(training, distillation.epochs)
+        save_finished(training.made_of, progress, student.net.features.state_dict())
 
 
 def select_rows(manifest: Manifest, train: Rows, only: tuple[str, str] | None) -> DistillationRows:
@@ -156,7 +176,7 @@ class DistillationLoss(nn.Module):
 
 @dataclass(frozen=True)
 class _State:
-    """What training changes; the progress file holds all of it."""
+    """What training changes."""
 
     fabric: Fabric
     backbone: nn.Module  # the student before its pooling
@@ -196,46 +216,89 @@ def _create_state(
     return _State(fabric, backbone, loss, optimizer, schedule)
 
 
-def _train_epoch(state: _State, teachers: Teachers, steps: Iterable[tuple[Rows, AugmentedBatch]]) -> float:
-    """The mean loss over the images of every step."""
-    total, n = 0.0, 0
-    for rows, batch in steps:
-        total += _train_step(state, teachers, rows, batch) * len(rows)
-        n += len(rows)
-    return total / n
+@dataclass(frozen=True)
+class _Training:
+    """The state, all that a step needs beside it, and how far the training is."""
+
+    state: _State
+    teachers: Teachers
+    rows: DistillationRows
+    augmenter: OnlineAugmenter
+    config: TrainConfig
+    made_of: MadeOf
+    progress: Progress
+    timer: SaveTimer = field(default_factory=SaveTimer)
+
+    def save(self) -> None:
+        """Write the state as it is now, between two steps."""
+        states = {name: part.state_dict() for name, part in self.state.parts().items()}
+        # an order is drawn once an epoch, from its own seed: torch's generators alone are in use between
+        random = capture_random(np.random.default_rng(0))
+        with self.timer.save():
+            save_progress(self.made_of, self.progress, {**states, "random": random})
+
+
+def _resume(state: _State, saved: Saved | None) -> Progress:
+    """Load the saved state, the random ones last: creating the parts draws numbers."""
+    if saved is None or saved.state is None:
+        return Progress([])
+    for name, part in state.parts().items():
+        part.load_state_dict(saved.state[name])
+    restore_random(saved.state["random"], np.random.default_rng(0))
+    return saved.progress
+
+
+def _train(training: _Training, epochs: int) -> Iterator[float]:
+    """Train the epochs that are left, each to its last step; yields their mean losses."""
+    with create_pool() as pool:
+        while len(training.progress.losses) < epochs:
+            _train_epoch(training, pool)
+            loss = training.progress.end_epoch()
+            if training.timer.is_affordable():
+                training.save()
+            yield loss
+
+
+def _train_epoch(training: _Training, pool: Executor) -> None:
+    """The steps of the current epoch that are left."""
+    progress, first = training.progress, training.progress.step
+    epoch = len(progress.losses)
+    seed = (training.config.seed, epoch)
+    order = np.random.default_rng(seed).permutation(training.rows.train)
+    batches = list(split_rows(order, training.config.batch_size))[first:]
+    faces = (training.rows.faces[batch] for batch in batches)
+    images = training.augmenter.augment_batches(pool, faces, seed, first)
+    for batch, augmented in track_progress(
+        zip(batches, images, strict=True), f"Epoch {epoch + 1}", len(batches)
+    ):
+        loss = _train_step(training.state, training.teachers, batch, augmented)
+        if not math.isfinite(loss):
+            raise _diverged_error(training, loss)
+        progress.add(loss, len(batch))
+        if training.timer.is_due():
+            training.save()
+
+
+def _diverged_error(training: _Training, loss: float) -> ThreeAgesError:
+    progress, out = training.progress, training.made_of.out
+    return ThreeAgesError(
+        f"The loss became {loss} at step {progress.step + 1} of epoch {len(progress.losses) + 1}.",
+        hint="Lower --lr and --projection-lr, or use --precision 32-true, with another --out; "
+        f"{out.name}{PROGRESS} holds the last state saved before.",
+    )
 
 
 def _train_step(state: _State, teachers: Teachers, rows: Rows, batch: AugmentedBatch) -> float:
+    """The loss of one batch; the weights change only where it is finite."""
     device = state.fabric.device
     pixels, is_crop, transforms = (
         torch.from_numpy(values).to(device) for values in (batch.pixels, batch.is_crop, batch.transforms)
     )
     maps = state.backbone(pixels).float()
     loss = state.loss(maps, *teachers.select(rows, device), is_crop, transforms)
-    state.optimizer.zero_grad()
-    state.fabric.backward(loss)
-    state.optimizer.step()
-    state.schedule.step()
+    if torch.isfinite(loss):
+        state.optimizer.zero_grad()
+        state.fabric.backward(loss)
+        state.optimizer.step()
+        state.schedule.step()
     return float(loss.item())
-
-
-def _save_progress(path: Path, settings: dict[str, Any], state: _State, losses: list[float]) -> None:
-    states = {name: part.state_dict() for name, part in state.parts().items()}
-    with atomic_path(path) as part:
-        torch.save({"settings": settings, "losses": losses, **states}, part)
-
-
-def _load_progress(path: Path, settings: dict[str, Any], state: _State) -> list[float]:
-    """Losses of the epochs done before, whose state is loaded; raises ConfigError."""
-    if not path.exists():
-        return []
-    held = torch.load(path, map_location="cpu", weights_only=True)
-    if held["settings"] != settings:
-        raise ConfigError(
-            f"{path} holds the progress of other settings.",
-            hint="Continue with those, give another --out, or remove it.",
-        )
-    for name, part in state.parts().items():
-        part.load_state_dict(held[name])
-    losses: list[float] = held["losses"]
-    return losses

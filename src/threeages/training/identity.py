@@ -9,10 +9,18 @@ from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
 from threeages.errors import ConfigError
+from threeages.files import checksum
+from threeages.models.weights import find_file
 
-DataDigests = dict[str, str]  # by what they are of: images, labels, split
+DataDigests = dict[str, str]  # by what they are of: images, labels, split; files of weights
 RANGES = frozenset({AGE_LOW, AGE_HIGH})  # learned with the age
-NAMES = {"images": "other images", "labels": "other labels", "split": "another split"}
+NAMES = {
+    "images": "other images",
+    "labels": "other labels",
+    "split": "another split",
+    "weights": "other weights",
+    "teacher": "another teacher",
+}
 
 
 def describe_data(
@@ -29,12 +37,28 @@ def describe_data(
     }
 
 
+def describe_files(named: Mapping[str, tuple[str, str | None]]) -> DataDigests:
+    """Digests of the files that settings name, by name of setting; none for weights that are no file.
+
+    `named` holds the network and the value of each setting, a file or a folder (models.weights.find_file).
+    Raises ModelError where a folder has no such file.
+    """
+    given = {name: (network, value) for name, (network, value) in named.items() if value}
+    files = {name: find_file(network, Path(value)) for name, (network, value) in given.items() if value}
+    return {name: checksum(file) for name, file in files.items() if file.is_file()}
+
+
 def check_data(saved: Mapping[str, str] | None, found: DataDigests, place: Path) -> None:
     """Raise ConfigError, which says what differs, where `place` holds the state of other data.
 
     A state without digests is of a release before them, and is refused as well.
     """
-    differing = [NAMES[name] for name, digest in found.items() if not saved or saved.get(name) != digest]
+    if not saved:
+        raise ConfigError(
+            f"{place} was made by an earlier release, which wrote down nothing of its data.",
+            hint="Give another --out, or remove it to start over.",
+        )
+    differing = [NAMES[name] for name, digest in found.items() if saved.get(name) != digest]
     if differing:
         raise ConfigError(
             f"{place} was made with {' and '.join(differing)}.",

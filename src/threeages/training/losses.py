@@ -62,22 +62,23 @@ def find_known(target: Tensor) -> Tensor:
     return (target if target.ndim == 1 else target[:, 0]) != UNKNOWN
 
 
-def joint_loss(
-    heads: Mapping[str, Head],
-    logits: Mapping[str, Tensor],
-    targets: Mapping[str, Tensor],
-    weights: Mapping[str, float],
-) -> Tensor:
-    """Weighted sum over the heads of the mean loss of the rows that have a label for it.
-
-    A head without a label in the batch adds nothing; the age groups have the weight 1.
-    """
-    total = torch.zeros((), device=logits[MAIN].device)
+def head_losses(
+    heads: Mapping[str, Head], logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """By head the mean loss of the rows that have a label for it; none where no row has."""
+    found: dict[str, Tensor] = {}
     for name, head in heads.items():
         known = find_known(targets[name])
         if known.any():
-            loss = head.loss(logits[name][known].float(), targets[name][known])
-            total = total + weights.get(name, 1.0) * loss
+            found[name] = head.loss(logits[name][known].float(), targets[name][known])
+    return found
+
+
+def joint_loss(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of losses by name, 0 without any; the weight is 1 where none is given."""
+    total = torch.zeros(())
+    for name, loss in losses.items():
+        total = total + weights.get(name, 1.0) * loss
     return total
 
 

@@ -114,6 +114,12 @@ def read_config(path: Path) -> TrainConfig:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"Cannot read settings from {path}: {describe_cause(error)}.",
-            hint="Give a run folder of threeages train, its config.json or a best.json of threeages tune.",
+            f"Cannot read settings from {path}: {describe_cause(error)}.", hint=_choose_hint(path)
         ) from error
+
+
+def _choose_hint(path: Path) -> str:
+    """What to do where settings cannot be read."""
+    if path.name == CONFIG_FILE and any(path.parent.glob("*.ckpt")):
+        return "Run the threeages train command of that run again: it writes the file again from last.ckpt."
+    return "Give a run folder of threeages train, its config.json or a best.json of threeages tune."

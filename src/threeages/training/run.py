@@ -1,6 +1,5 @@
 """One training from manifest to an evaluated run folder."""
 
-import json
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -11,23 +10,27 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
+from threeages.data.cache import PixelCache
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
 from threeages.data.terms import count_sources
-from threeages.errors import ConfigError
 from threeages.evaluation.collect import answer_table
 from threeages.evaluation.plots import plot_curves, save_figure
 from threeages.evaluation.predictions import PredictionTable
-from threeages.files import atomic_path
+from threeages.files import write_json
+from threeages.locks import hold_folder
 from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.training.batches import TrainingData, compute_outputs, open_source
 from threeages.training.build import create_data, create_model, create_task, open_data
-from threeages.training.checkpoint import LAST, load_checkpoint
 from threeages.training.checks import check_labels, check_rows, check_sides, check_training
 from threeages.training.config import TrainConfig
+from threeages.training.identity import DataDigests, check_data, describe_data, describe_files
 from threeages.training.loop import Epoch, fit_model
-from threeages.training.recipes import CONFIG_FILE, read_config
+from threeages.training.losses import find_column
+from threeages.training.memory import explain_memory
+from threeages.training.run_folder import check_config, read_run, write_config
 from threeages.training.tasks import ClassificationTask, select_targets
+from threeages.training.teachers import ENCODER
 
 PACKAGES = ("threeages", "torch", "numpy", "pillow", *OPENCV, *ONNX_RUNTIME)
 
@@ -44,23 +47,44 @@ def run_training(
 
     Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
     every epoch. What can be checked is checked before an image is read, see `check_labels`. Raises
-    DataError where an image cannot be read (`threeages data audit` finds them) and
-    ConfigError where the folder holds another training.
+    DataError where an image cannot be read (`threeages data audit` finds them), BusyError where another
+    process trains into the folder, and ConfigError where it holds a training of other settings, images,
+    labels, weights or of another split.
     """
     said = check_labels(manifest, config)
     model = create_model(config, manifest)
     check_training(model, config)
-    cache, split = open_data(manifest, config, cache_dir)
-    check_sides(manifest, split, config, said)  # duplicates may have moved identities
-    check_rows(model, split.train)
-    _start_run(run, config, describe_split(manifest, split, config))
-    data = create_data(manifest, model, cache, cache_dir)
-    task, data = create_task(model, manifest, config, split, data, cache_dir)
-    task = fit_model(task, data, split, config, run, log)
-    _plot_history(run)
-    if not len(split.test):
-        return None
-    return answer_table(manifest, split.test, _test(task, data, split, config, run))
+    with hold_folder(run):
+        saved = read_run(run)
+        if saved:
+            check_config(saved, config, run)
+        cache, split = open_data(manifest, config, cache_dir)
+        check_sides(manifest, split, config, said)  # duplicates may have moved identities
+        check_rows(model, split.train)
+        notes = {
+            "data": describe_run_data(manifest, config, split, cache),
+            "split": describe_split(manifest, split, config),
+        }
+        if saved:
+            check_data(saved.get("data"), notes["data"], run)
+        data = create_data(manifest, model, cache, cache_dir)
+        task, data = create_task(model, manifest, config, split, data, cache_dir)
+        _start_run(run, config, notes["split"])
+        with explain_memory(config.batch_size, config.input_size):
+            task = fit_model(task, data, split, config, run, log, notes)
+            _plot_history(run, config)
+            if not len(split.test):
+                return None
+            return answer_table(manifest, split.test, _test(task, data, split, config, run))
+
+
+def describe_run_data(
+    manifest: Manifest, config: TrainConfig, split: Split, images: PixelCache
+) -> DataDigests:
+    """Digests of everything beside the settings that decides a training's result."""
+    columns = [find_column(name) for name in config.extra_heads]
+    files = {"weights": (config.model, config.weights), "teacher": (ENCODER, config.teacher)}
+    return describe_data(manifest, split, images, columns) | describe_files(files)
 
 
 def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dict[str, Any]:
@@ -92,23 +116,22 @@ def _test(
     source = open_source(task.model, data, config.phases()[-1], config)
     outputs = compute_outputs(fabric, task.to(fabric.device), source, split.test)
     metrics = task.metrics(outputs, select_targets(data.targets, split.test))
-    _write_json(run / "test_metrics.json", metrics)
+    write_json(run / "test_metrics.json", metrics)
     return {name: values.numpy() for name, values in task.model.to_answers(outputs).items()}
 
 
-def _plot_history(run: Path) -> None:
-    history = load_checkpoint(run / LAST)[1]["history"]
+def _plot_history(run: Path, config: TrainConfig) -> None:
+    content = read_run(run)
+    history, best = (content["history"], content["best"]) if content else ([], None)
+    marks = {} if best is None or config.keep_last else {"best": best["epoch"]}
     start = next((row["epoch"] for row in history if row["phase"] == "finetune"), None)
-    save_figure(plot_curves(history, {"fine-tuning": start} if start else None), run / "curves.png")
+    marks |= {"fine-tuning": start} if start else {}
+    save_figure(plot_curves(history, marks), run / "curves.png")
 
 
 def _start_run(run: Path, config: TrainConfig, split: dict[str, Any]) -> None:
-    """Write config and environment; a folder of another configuration is not written over."""
-    path = run / CONFIG_FILE
-    saved = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))  # json turns tuples into lists
-    if path.exists() and read_config(path) != saved:
-        raise ConfigError(f"{run} holds a run of another configuration.", hint="Give another --out folder.")
-    _write_json(path, {"config": config.to_dict(), "split": split})
+    """Write what is known before the first epoch: settings, split and environment."""
+    write_config(run, config.to_dict(), split)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu"
     environment = {
         "python": platform.python_version(),
@@ -117,9 +140,4 @@ def _start_run(run: Path, config: TrainConfig, split: dict[str, Any]) -> None:
         "threads": torch.get_num_threads(),
         "packages": list_versions(PACKAGES),
     }
-    _write_json(run / "environment.json", environment)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(run / "environment.json", environment)

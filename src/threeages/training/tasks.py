@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from threeages.models.classifier import Classifier
 from threeages.models.heads import MAIN
 from threeages.training.distill_losses import Features, ProjectionLoss
-from threeages.training.losses import head_metrics, joint_loss
+from threeages.training.losses import find_known, head_losses, head_metrics, joint_loss
 
 TEACHER = "teacher"  # the teacher's features among the targets, what is predicted of them among the outputs
 Outputs = dict[str, Tensor]
@@ -36,9 +36,17 @@ class ClassificationTask(nn.Module):
         """The modules behind the backbone: they train at a rate of their own and are never frozen."""
         return [self.model.net.neck, *self.model.net.heads.values()]
 
-    def loss(self, outputs: Outputs, targets: Outputs) -> Tensor:
-        """The loss of a batch; 0 where none of its rows has a label."""
-        return joint_loss(self.model.net.heads, outputs, targets, self.weights)
+    def losses(self, outputs: Outputs, targets: Outputs) -> Outputs:
+        """The loss of a batch by head, without weights; that of a head without a label is absent."""
+        return head_losses(self.model.net.heads, outputs, targets)
+
+    def total(self, losses: Outputs) -> Tensor:
+        """What is optimized: the weighted sum of `losses`; 0 where there is none."""
+        return joint_loss(losses, self.weights)
+
+    def count_known(self, targets: Outputs) -> dict[str, int]:
+        """How many rows of a batch each of `losses` is a mean of."""
+        return {name: int(find_known(targets[name]).sum()) for name in self.model.net.heads}
 
     def count_correct(self, outputs: Outputs, targets: Outputs) -> int:
         """How many rows of a batch get their age group."""
@@ -64,8 +72,7 @@ class DistillationTask(ClassificationTask):
     def __init__(
         self, model: Classifier, weights: Mapping[str, float], features: Features, weight: float
     ) -> None:
-        super().__init__(model, weights)
-        self.weight = weight
+        super().__init__(model, {**weights, TEACHER: weight})
         self.distillation = ProjectionLoss(model.net.num_features, features)
 
     def forward(self, x: Tensor, start: int = 0) -> Outputs:
@@ -77,10 +84,14 @@ class DistillationTask(ClassificationTask):
         """Neck, heads and the projection."""
         return [*super().top(), self.distillation]
 
-    def loss(self, outputs: Outputs, targets: Outputs) -> Tensor:
-        """The labels' loss plus the weighted one of the features, which every row has."""
+    def losses(self, outputs: Outputs, targets: Outputs) -> Outputs:
+        """Those of the heads, and of the features, which every row has."""
         distance = self.distillation.compare(outputs[TEACHER].float(), targets[TEACHER].float())
-        return super().loss(outputs, targets) + self.weight * distance
+        return {**super().losses(outputs, targets), TEACHER: distance}
+
+    def count_known(self, targets: Outputs) -> dict[str, int]:
+        """Those of the heads; every row has the teacher's features."""
+        return {**super().count_known(targets), TEACHER: len(targets[TEACHER])}
 
     def metrics(self, outputs: Outputs, targets: Outputs) -> dict[str, float]:
         """Those of the heads, and the share of the features' variance that is explained."""

@@ -1,6 +1,7 @@
 """Features of frozen teachers, computed once for every face of a manifest, whatever the fold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from threeages.data.cache import open_faces
 from threeages.data.manifest import Manifest
 from threeages.data.stored import FEATURES_FOLDER
+from threeages.errors import ModelError
 from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature, find_model
 from threeages.models.weights import load_pretrained
@@ -39,7 +41,8 @@ def open_encoder_tokens(
     The class token comes first, then the patches row by row.
     """
     signature = create_signature(ENCODER, ENCODER_SIZE, alignment=alignment)
-    return _open(faces, signature, weights, cache_dir, (MAPS,), max_gb=max_gb)
+    with _name_teacher():
+        return _open(faces, signature, weights, cache_dir, (MAPS,), max_gb=max_gb)
 
 
 def open_encoder_features(
@@ -47,7 +50,20 @@ def open_encoder_features(
 ) -> Float16:
     """Pooled features `(n, 2 * t)` of CLIP's image encoder: the class token beside the patches' mean."""
     signature = create_signature(ENCODER, ENCODER_SIZE, alignment=alignment)
-    return _open(faces, signature, weights, cache_dir, (MAPS, POOLED), max_gb=max_gb)
+    with _name_teacher():
+        return _open(faces, signature, weights, cache_dir, (MAPS, POOLED), max_gb=max_gb)
+
+
+@contextmanager
+def _name_teacher() -> Iterator[None]:
+    """Faults of the weights' file name the option that gave it."""
+    try:
+        yield
+    except ModelError as error:
+        hint = (
+            "Give --teacher FILE, weights of CLIP's image encoder: tools/fetch_weights.py clip fetches them."
+        )
+        raise ModelError(error.message, hint=hint) from error
 
 
 def _open(

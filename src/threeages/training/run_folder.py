@@ -1,0 +1,124 @@
+"""A run's folder: one state that counts, and the files that are written from it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from threeages.csvfiles import format_rows
+from threeages.errors import ConfigError
+from threeages.files import write_bytes
+from threeages.training.checkpoint import BEST, LAST, PREVIOUS
+from threeages.training.config import TrainConfig
+from threeages.training.recipes import CONFIG_FILE
+from threeages.training.state_file import Content, read_state, serialize_content, write_state
+from threeages.training.tasks import ClassificationTask
+
+KIND = "training"  # of the states here, among other checkpoints
+METRICS_FILE = "metrics.csv"
+START_OVER = "Remove the folder to start over, or give another --out."
+
+
+def read_run(run: Path) -> Content | None:
+    """The state in a run's folder, None in a new one.
+
+    Where it is damaged the state before it takes its place, with a warning in the log. Raises ModelError
+    where neither can be read, and ConfigError where there is a model but no state of its training.
+    """
+    content = read_state(run / LAST, run / PREVIOUS, _describe_place, START_OVER, kind=KIND)
+    if content is None and (run / BEST).exists():
+        raise ConfigError(
+            f"{run} holds a model, {BEST}, without the state of its training, {LAST}.", hint=START_OVER
+        )
+    return content
+
+
+def write_run(run: Path, content: Content) -> None:
+    """Write the state durably, then what is written from it."""
+    write_state(run / LAST, run / PREVIOUS, {"kind": KIND, **content})
+
+
+def write_derived(run: Path, content: Content) -> None:
+    """Write `best.ckpt`, `metrics.csv` and `config.json` where they are not as the state says."""
+    write_config(run, content["config"], content["split"])
+    write_metrics(run, content["history"])
+    best = describe_best(content)
+    _update(run / BEST, None if best is None else serialize_content(best))
+
+
+def write_config(run: Path, config: Mapping[str, Any], split: Mapping[str, Any]) -> None:
+    """Write the settings and what is said of the split to `config.json`, unless it holds them."""
+    text = json.dumps({"config": config, "split": split}, indent=2) + "\n"
+    _update(run / CONFIG_FILE, text.encode())
+
+
+def write_metrics(run: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write a row for each epoch to `metrics.csv`, unless it holds them; without any there is no file."""
+    _update(run / METRICS_FILE, format_rows(history).encode() if history else None)
+
+
+def copy_best(task: ClassificationTask, epoch: int) -> Content:
+    """The part of a state that keeps an epoch's model: a copy, as the weights train on."""
+    model = {name: value.detach().cpu().clone() for name, value in task.model.state_dict().items()}
+    own = {name: value.detach().cpu().clone() for name, value in task.own_state().items()}
+    return {"epoch": epoch, "model": model, "task": own}
+
+
+def describe_best(content: Content) -> Content | None:
+    """What `best.ckpt` holds by a state: the kept epoch's model, with the temperature where it is fitted."""
+    best = content["best"]
+    if best is None:
+        return None
+    signature = dict(content["signature"])
+    if content["temperature"] is not None:
+        signature["temperature"] = content["temperature"]
+    return {
+        "signature": signature,
+        "architecture": content["architecture"],
+        "model": best["model"],
+        "task": best["task"],
+        "history": content["history"][: best["epoch"]],
+        "config": content["config"],
+    }
+
+
+def load_best(task: ClassificationTask, content: Content) -> None:
+    """Fill a task with the kept epoch's weights, and with the temperature where it is fitted."""
+    task.model.load_state_dict(content["best"]["model"])
+    task.load_state_dict(content["best"]["task"], strict=False)
+    if content["temperature"] is not None:
+        task.model.signature = replace(task.model.signature, temperature=content["temperature"])
+
+
+def check_config(saved: Content, config: TrainConfig, run: Path) -> None:
+    """Raise ConfigError, which names the settings, where the run was started with others."""
+    held, given = (json.loads(json.dumps(values)) for values in (saved["config"], config.to_dict()))
+    differing = [name for name in {**held, **given} if held.get(name) != given.get(name)]
+    if differing:
+        values = ", ".join(f"{name} is {held.get(name)} there, {given.get(name)} here" for name in differing)
+        raise ConfigError(
+            f"{run} holds a run of another configuration: {values}.",
+            hint="Give another --out folder, or the settings of that run.",
+        )
+
+
+def _describe_place(content: Content) -> str:
+    """Where a training resumes, in words."""
+    epoch, within = len(content.get("history", ())), content.get("within")
+    if within:
+        return f"epoch {epoch + 1}, step {within['step'] + 1}"
+    return f"the end of epoch {epoch}" if epoch else "its start"
+
+
+def _update(path: Path, content: bytes | memoryview | None) -> None:
+    """Write a file unless it holds this content; None: there is to be no such file."""
+    if content is None:
+        path.unlink(missing_ok=True)
+        return
+    try:
+        same = path.read_bytes() == content
+    except OSError:
+        same = False
+    if not same:
+        write_bytes(path, content)
