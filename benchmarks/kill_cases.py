@@ -50,8 +50,8 @@ CNN = {
     "epochs": 3, "batch_size": 8,
 }  # fmt: skip
 FROZEN = {
-    "model": "mobilenet_v1_face", "weights": "random", "input_size": 32, "options": {"hidden": 16},
-    "epochs": 1, "head_epochs": 1, "unfreeze": 2, "batch_size": 8, "augmented_copies": 2, "ema": 0.9,
+    **CNN, "options": {"filters": [8, 8, 8], "kernels": [3, 3, 3], "dense": 16}, "epochs": 2,
+    "head_epochs": 2, "unfreeze": 1, "augmented_copies": 2, "ema": 0.9,
 }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def create_cases(folder: Path) -> dict[str, Case]:
     cache = ("--cache-dir", "cache")
     recipe, frozen = (str(path) for path in recipes.values())
     students = ("--model", "mobilenet_v1_face", "--weights", "random", "--input-size", "32")
-    steps = ("--epochs", "2", "--batch-size", "8")
+    steps = ("--epochs", "2", "--batch-size", "16")
     studied = ("--recipes", "reference-cnn", "--folds", "1", "--epochs", "1")
     search = ("tune", str(faces), "--trials", str(TRIALS), "--epochs", "2", "--size", "76", "--out", "search")
     cases = (
