@@ -9,11 +9,11 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance
 
-from threeages.csvfiles import replace_rows
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.sources import import_source
 from threeages.data.synthetic import write_face_set
 from threeages.demo import find_portraits
+from threeages.files.csvfiles import replace_rows
 from threeages.studies.results import describe_origin
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"

@@ -1,8 +1,12 @@
 """Shared data: drawn faces, damaged and odd images, the research set where it is given."""
 
 import os
+import signal
 import struct
+import subprocess
+import sys
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,12 @@ import pytest
 from PIL import Image
 
 from threeages.data.synthetic import draw_face, write_face_set
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores SIGINT, and what a test starts would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +38,26 @@ def data_root() -> Path:
     if not (root / "faces-age-detection" / "train.csv").exists():
         pytest.skip(f"the research data set is not at {root}; set THREEAGES_DATA")
     return root
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[float], Path]]:
+    """A function that mounts a disk of so many megabytes, in memory, and returns its folder."""
+    mounted: list[Path] = []
+
+    def mount(megabytes: float) -> Path:
+        place = tmp_path / f"disk-{len(mounted)}"
+        place.mkdir()
+        size = f"size={int(megabytes * 1024)}k"
+        command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(place)]
+        if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("a small disk can only be mounted by root on Linux")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture(scope="session")

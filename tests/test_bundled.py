@@ -9,7 +9,7 @@ import pytest
 from threeages import bundled
 from threeages.errors import ModelError
 from threeages.faces.yunet import YuNet
-from threeages.files import checksum
+from threeages.files.checksums import checksum
 from threeages.inference.runtime import OnnxModel
 from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from threeages.errors import DataError, ThreeAgesError
-from threeages.files import atomic_path
+from threeages.files.atomic import atomic_path
 from threeages.models.registry import find_model
 from threeages.models.weights import fetch_weights as read_published
 

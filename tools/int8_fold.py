@@ -17,7 +17,7 @@ from threeages.data.manifest import Manifest, load_manifest
 from threeages.evaluation.collect import answer_table, predict_rows
 from threeages.evaluation.predictions import PredictionTable, save_predictions
 from threeages.export.to_onnx import CALIBRATION, create_int8
-from threeages.files import atomic_path
+from threeages.files.atomic import atomic_path
 from threeages.inference.runtime import OnnxModel
 from threeages.training.build import open_data
 from threeages.training.checkpoint import load_checkpoint

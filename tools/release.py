@@ -34,7 +34,8 @@ import numpy as np
 
 from threeages.data.manifest import load_manifest
 from threeages.data.synthetic import write_face_set
-from threeages.files import atomic_path, checksum
+from threeages.files.atomic import atomic_path
+from threeages.files.checksums import checksum
 from threeages.training.checkpoint import BEST, load_checkpoint
 
 TOOLS = Path(__file__).parent

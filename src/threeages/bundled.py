@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from threeages.errors import ModelError
-from threeages.files import checksum
+from threeages.files.checksums import checksum
 
 ASSETS = Path(__file__).parent / "assets"
-CHECKSUMS = {  # as threeages.files.checksum gives them; a file that is replaced needs its new one here
+CHECKSUMS = {  # as threeages.files.checksums gives them; a file that is replaced needs its new one here
     "default.onnx": "56f342e7-5673792",
     "yunet.onnx": "049e62dd-229845",
     "mobilenet_v1_face.safetensors": "6932bc26-6396704",

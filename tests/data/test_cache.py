@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from threeages import files
 from threeages.data import cache
 from threeages.data.augmentation import DEFAULT_AUGMENTATION as DEFAULT
 from threeages.data.augmentation import Augmentation
@@ -17,6 +16,7 @@ from threeages.faces.crop import align_crop
 from threeages.faces.detect import find_faces
 from threeages.faces.images import load_image, resize
 from threeages.faces.yunet import YuNet
+from threeages.files import disk
 
 
 def test_pixels_are_those_of_the_predictor(faces_csv: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_full_disk_is_said_before_the_start(
     faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DataError, match="cache has 1 kB free"):
         cache.open_cache(load_manifest(faces_csv), 32, folder=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("[!.]*"))

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from threeages.csvfiles import CsvTable
 from threeages.data.columns import ColumnNames, find_columns, has_columns, pick_column
 from threeages.errors import DataError
+from threeages.files.csvfiles import CsvTable
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from threeages import files
 from threeages.data import partial
 from threeages.data.partial import PROGRESS, Note, Rows, fill_rows, is_resumable
 from threeages.errors import DataError
+from threeages.files import disk
 
 COUNT, COPIES, CHUNK = 10, 2, 3
 ROWS = Rows(COUNT, CHUNK, {"a.npy": (np.uint8, (COPIES * COUNT, 5)), "b.npy": (np.float16, (COUNT, 2))})
@@ -173,7 +173,7 @@ def test_a_disk_that_fills_meanwhile_is_said_with_what_is_needed(
     """The room is there when it is looked at, and then taken by another program."""
     monkeypatch.setattr(partial, "check_room", lambda *_: None)
     if not allocates:
-        monkeypatch.delattr(files.os, "posix_fallocate", raising=False)
+        monkeypatch.delattr(disk.os, "posix_fallocate", raising=False)
     folder = small_disk(2)
     (folder / "key.part").mkdir()
     rows = Rows(4, 1, {"a.npy": (np.uint8, (4, 1 << 20))})

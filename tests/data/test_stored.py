@@ -21,7 +21,7 @@ from threeages.data.listed import find_stored, remove_stored
 from threeages.data.partial import PROGRESS, Rows, fill_rows
 from threeages.data.stored import find_entry, open_stored
 from threeages.errors import DataError
-from threeages.files import LEFTOVER_SECONDS
+from threeages.files.atomic import LEFTOVER_SECONDS
 
 VALUES = np.arange(1000)
 KEY, OTHER = "pixels-" + "0" * 24, "features-" + "1" * 24

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from threeages.csvfiles import read_csv
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.predictions import load_predictions, save_predictions
+from threeages.files.csvfiles import read_csv
 from threeages.studies.cross_source import (
     MEAN,
     METRICS,

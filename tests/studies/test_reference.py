@@ -9,8 +9,8 @@ import pytest
 
 from threeages.data.manifest import load_manifest
 from threeages.errors import ConfigError, DataError
-from threeages.files import atomic_path
-from threeages.locks import BusyError, hold_folder
+from threeages.files.atomic import atomic_path
+from threeages.files.locks import BusyError, hold_folder
 from threeages.studies import finished
 from threeages.studies import reference as studying
 from threeages.studies.recipes import RECIPES, create_recipe

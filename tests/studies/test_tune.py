@@ -16,7 +16,7 @@ from PIL import Image
 
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.errors import ConfigError, DataError, ThreeAgesError
-from threeages.locks import BusyError, hold_folder
+from threeages.files.locks import BusyError, hold_folder
 from threeages.studies import tune
 from threeages.studies.recipes import create_recipe
 from threeages.studies.tune import FILTERS, Search, run_search, run_trial, suggest

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError, DataError, ModelError, ThreeAgesError
-from threeages.locks import BusyError
+from threeages.files.locks import BusyError
 from threeages.models.weights import read_about
 from threeages.training import distill
 from threeages.training.autosave import SaveTimer

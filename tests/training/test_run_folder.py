@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError, DataError, ModelError, ThreeAgesError
-from threeages.locks import BusyError, hold_folder
+from threeages.files.locks import BusyError, hold_folder
 from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature
 from threeages.training import autosave, run_folder

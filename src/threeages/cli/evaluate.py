@@ -174,7 +174,7 @@ def thresholds(
 
     from threeages.evaluation.evaluate import describe_labels
     from threeages.evaluation.thresholds import measure_thresholds
-    from threeages.files import write_json
+    from threeages.files.writing import write_json
     from threeages.inference.runtime import OnnxModel, replace_signature
 
     table = _join(predictions)

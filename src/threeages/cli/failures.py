@@ -11,7 +11,8 @@ from typing import TextIO
 import typer
 
 from threeages.errors import DataError, ThreeAgesError
-from threeages.files import FULL, HINTS, append_whole, is_full, write_error
+from threeages.files.disk import FULL, HINTS, is_full, write_error
+from threeages.files.writing import append_whole
 
 MEMORY_HINT = "Close other programs, or give it less at a time."
 

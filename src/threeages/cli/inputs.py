@@ -13,10 +13,10 @@ from typing import BinaryIO, TextIO, cast
 
 import typer
 
-from threeages.csvfiles import utf16_name
 from threeages.errors import DataError
 from threeages.faces.folders import FoundFiles, describe_passed_over, find_images, match_images
 from threeages.faces.images import SUFFIXES
+from threeages.files.csvfiles import utf16_name
 
 _QUOTES = "\"'\u201c\u201d\u2018\u2019"  # straight and typographic
 

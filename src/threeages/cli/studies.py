@@ -34,7 +34,7 @@ def ensemble(
     """Evaluate the mean of several runs, with test-time augmentation (TTA), on their test rows."""
     from threeages.data.manifest import load_manifest
     from threeages.evaluation.report import write_report
-    from threeages.locks import hold_folder
+    from threeages.files.locks import hold_folder
     from threeages.studies.ensemble import predict_ensemble
 
     rows = load_manifest(manifest, root=root, need_label=False)

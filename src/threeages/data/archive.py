@@ -16,7 +16,7 @@ import platformdirs
 
 from threeages.data.stored import open_stored
 from threeages.errors import DataError, describe_cause
-from threeages.files import check_room, write_error
+from threeages.files.disk import check_room, write_error
 
 logger = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.csvfiles import write_rows
 from threeages.data.duplicates import create_thumbnail, find_near_duplicates, link_rows
 from threeages.data.manifest import Manifest
 from threeages.data.processes import start_processes
 from threeages.errors import DataError, ImageError
 from threeages.faces.folders import find_images
 from threeages.faces.images import Pixels, load_image, pixel_digest
-from threeages.files import write_json
+from threeages.files.csvfiles import write_rows
+from threeages.files.writing import write_json
 from threeages.labels import AGE_GROUPS, UNKNOWN
 from threeages.progress import track_progress
 

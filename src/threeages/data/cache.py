@@ -23,7 +23,7 @@ from threeages.faces.crop import whole_image
 from threeages.faces.detect import find_faces
 from threeages.faces.images import load_image, pixel_digest
 from threeages.faces.yunet import YuNet
-from threeages.files import write_json
+from threeages.files.writing import write_json
 from threeages.signature import Signature
 
 VERSION = 4  # raise it when decoding, resizing or an augmentation changes, so that no stale pixels are used

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from threeages.csvfiles import CsvTable, Row
 from threeages.errors import DataError
+from threeages.files.csvfiles import CsvTable, Row
 
 AGE = "age"
 # An age of which only a range is known, in years, ends included; an empty cell leaves that end open.

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from threeages.csvfiles import Row
 from threeages.data.processes import start_processes
 from threeages.data.sourcerows import BOX
 from threeages.errors import DataError, ImageError
 from threeages.faces.crop import Box, Face, crop_box
 from threeages.faces.images import load_image
-from threeages.files import atomic_path
+from threeages.files.atomic import atomic_path
+from threeages.files.csvfiles import Row
 from threeages.progress import track_progress
 
 MARGIN = 0.1  # of the box's longer side: the chin and the hair that a tight box cuts away

@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.errors import DataError, describe_cause
-from threeages.files import PART, checksum, write_error, write_json
-from threeages.locks import hold_lock, is_held, take_lock
+from threeages.files.atomic import PART
+from threeages.files.checksums import checksum
+from threeages.files.disk import write_error
+from threeages.files.locks import hold_lock, is_held, take_lock
+from threeages.files.writing import write_json
 
 logger = logging.getLogger(__name__)
 LOCKS = ".locks"  # the folder of locks and marks, beside the entries

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from threeages.csvfiles import Row, read_csv
 from threeages.data.ages import parse_ages
 from threeages.data.columns import AGE, SOURCE, ColumnNames, find_columns, has_columns, rename_reserved
 from threeages.data.grouping import Grouping
@@ -15,6 +14,7 @@ from threeages.data.sets.registry import SETS, find_layout
 from threeages.data.sourcerows import SourceRows
 from threeages.errors import DataError, format_count
 from threeages.faces.folders import FoundFiles, find_images
+from threeages.files.csvfiles import Row, read_csv
 
 ALLOWED = (
     "Allowed: kaggle:owner/name; a zip or tar; a folder with train.csv (ID,Class) and Train/; a folder with "

@@ -9,8 +9,8 @@ from pathlib import Path
 from threeages.data.entries import hold_entry, is_used, remove_entry, remove_path
 from threeages.data.stored import FEATURES, FEATURES_FOLDER, NEAR, PIXELS, PIXELS_FOLDER
 from threeages.errors import DataError, describe_cause
-from threeages.files import PART
-from threeages.locks import BusyError
+from threeages.files.atomic import PART
+from threeages.files.locks import BusyError
 
 _NAMES = re.compile(rf"({PIXELS}|{FEATURES}|{NEAR})[0-9a-f]{{24}}(\.part|\.removed)?")
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.csvfiles import CsvTable, Row, format_rows, read_csv
 from threeages.data.ages import plain_age
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.paths import path_inside, root_hint
 from threeages.errors import DataError, MissingDependencyError, ThreeAgesError, describe_cause, format_count
-from threeages.files import format_json, write_together
+from threeages.files.csvfiles import CsvTable, Row, format_rows, read_csv
+from threeages.files.writing import format_json, write_together
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
 IDENTITY = "identity"  # the column that names who is shown: rows of one identity stay on one side of a split

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from threeages.data.entries import remove_path
-from threeages.files import allocate, check_room, flush_to_disk, write_bytes, write_error
+from threeages.files.disk import allocate, check_room, flush_to_disk, write_error
+from threeages.files.writing import write_bytes
 from threeages.progress import track_progress
 
 PROGRESS = ".finished"  # in a part: a line of json for every chunk that is on the disk

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from threeages.csvfiles import Row
+from threeages.files.csvfiles import Row
 
 # Key of a row whose image shows more than the face: x1 y1 x2 y2 in pixels of the image. No csv has the name.
 BOX = ":box"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from threeages.csvfiles import Row, read_csv
 from threeages.data.ages import Ages, interval_cells, plain_age, read_interval
 from threeages.data.archive import extract_archive, is_archive
 from threeages.data.columns import (
@@ -30,6 +29,7 @@ from threeages.data.manifest import IDENTITY, IDENTITY_ALIASES, Manifest, name_i
 from threeages.data.paths import FileFinder, path_inside, root_hint
 from threeages.data.sourcerows import BOX, SourceRows
 from threeages.errors import DataError, MissingDependencyError, describe_cause, format_count
+from threeages.files.csvfiles import Row, read_csv
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
 
 _KAGGLE = re.compile(r"kaggle:(?P<handle>[\w.-]+/[\w.-]+(/versions/\d+)?)")

@@ -27,8 +27,9 @@ from threeages.data.entries import (
 )
 from threeages.data.partial import PROGRESS, is_resumable
 from threeages.errors import DataError
-from threeages.files import LEFTOVER_SECONDS, PART, write_error
-from threeages.locks import BusyError
+from threeages.files.atomic import LEFTOVER_SECONDS, PART
+from threeages.files.disk import write_error
+from threeages.files.locks import BusyError
 
 logger = logging.getLogger(__name__)
 PIXELS_FOLDER, FEATURES_FOLDER = (user_cache_path("threeages") / name for name in ("pixels", "features"))

@@ -11,7 +11,7 @@ from PIL import Image
 from threeages.data.manifest import IDENTITY, Manifest, save_manifest
 from threeages.errors import DataError
 from threeages.faces.images import Pixels
-from threeages.files import write_error
+from threeages.files.disk import write_error
 from threeages.labels import AgeBounds
 
 CANVAS = 256  # pixels; drawn at this size and averaged down, which smooths the edges

@@ -23,7 +23,7 @@ from threeages.evaluation.tables import (
 )
 from threeages.evaluation.thresholds import measure_selective_risk
 from threeages.faces.images import load_image
-from threeages.files import write_text
+from threeages.files.writing import write_text
 from threeages.signature import Signature
 
 SIZES = ((0, 32), (32, 64), (64, 128), (128, 256), (256, 100_000))  # pixels of the shorter side

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.errors import DataError, MissingDependencyError
-from threeages.files import write_bytes
+from threeages.files.writing import write_bytes
 from threeages.labels import AGE_GROUP_COLORS, AGE_GROUPS
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.csvfiles import CsvTable, read_csv
 from threeages.data.ages import parse_years
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.manifest import IDENTITY, find_rows, name_identity, rename_columns
 from threeages.errors import DataError
 from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
-from threeages.files import write_text
+from threeages.files.csvfiles import CsvTable, read_csv
+from threeages.files.writing import write_text
 from threeages.inference.records import ABSTAINED, OK
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 

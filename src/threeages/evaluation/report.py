@@ -9,7 +9,6 @@ from datetime import date
 from html import escape
 from pathlib import Path
 
-from threeages.csvfiles import replace_rows
 from threeages.errors import MissingDependencyError, format_count
 from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
 from threeages.evaluation.predictions import PredictionTable, save_predictions
@@ -21,7 +20,8 @@ from threeages.evaluation.tables import (
     html_table,
     load_template,
 )
-from threeages.files import write_text
+from threeages.files.csvfiles import replace_rows
+from threeages.files.writing import write_text
 from threeages.machine import describe_commit, describe_machine
 
 PICTURES = {"confusion.png": "Confusion matrix", "reliability.png": "Reliability diagram"}

@@ -20,7 +20,7 @@ from threeages.errors import DataError, ModelError, format_count
 from threeages.export.int8 import equalize, quantize
 from threeages.export.quiet import quiet_torch_onnx
 from threeages.faces.images import Pixels
-from threeages.files import write_bytes
+from threeages.files.writing import write_bytes
 from threeages.inference.seal import seal_model
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.classifier import Classifier

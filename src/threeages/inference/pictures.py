@@ -16,7 +16,9 @@ from PIL import ExifTags, Image
 
 from threeages.errors import ImageError
 from threeages.faces.images import load_image
-from threeages.files import append_line, new_path, remove_leftovers, take_free_name, write_error
+from threeages.files.atomic import new_path, remove_leftovers, take_free_name
+from threeages.files.disk import write_error
+from threeages.files.writing import append_line
 from threeages.inference.annotate import draw_faces
 from threeages.inference.records import OK, TOGETHER, Record
 from threeages.inference.writers import escape_formula

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import ModelError, ThreeAgesError, describe_cause
 from threeages.faces.images import Pixels
-from threeages.files import write_bytes
+from threeages.files.writing import write_bytes
 from threeages.inference.seal import HINT, check_model, seal_model
 from threeages.sessions import create_session, session_device
 from threeages.signature import METADATA_KEY, Signature

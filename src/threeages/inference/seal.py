@@ -4,7 +4,7 @@ from pathlib import Path
 
 from threeages.bundled import CHECKSUMS
 from threeages.errors import ModelError
-from threeages.files import checksum, checksum_bytes
+from threeages.files.checksums import checksum, checksum_bytes
 
 KEY = b"threeages.checksum"
 METADATA_PROPS = 0x72  # tag of an entry of the metadata in an ONNX file: protobuf field 14, a message

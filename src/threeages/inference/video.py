@@ -12,7 +12,8 @@ import numpy as np
 from threeages.errors import ConfigError, DataError
 from threeages.faces.crop import iou
 from threeages.faces.images import Pixels
-from threeages.files import atomic_path, full_disk_error, is_full
+from threeages.files.atomic import atomic_path
+from threeages.files.disk import full_disk_error, is_full
 from threeages.inference.annotate import draw_faces
 from threeages.inference.answer import Box, Pool, face_record
 from threeages.inference.capture import DEFAULT_RATE, Frame, Video

@@ -57,6 +57,7 @@ def write_records(records: Iterable[Record], out: LineStream, kind: str) -> None
             out.flush()
         return
     out.write(",".join(column.name for column in COLUMNS) + "\n")
+    out.flush()
     for record in records:
         raw = record.to_dict()
         out.write(",".join(_cell(raw, column) for column in COLUMNS) + "\n")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import ModelError, ThreeAgesError, describe_cause, format_count
-from threeages.files import write_bytes
+from threeages.files.writing import write_bytes
 from threeages.models.classifier import Classifier
 from threeages.models.registry import Pretrained, find_model
 from threeages.models.timm_network import PREFIX, create_timm

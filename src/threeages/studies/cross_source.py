@@ -13,8 +13,8 @@ from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.evaluate import Evaluation, evaluate_table
 from threeages.evaluation.predictions import PredictionTable, load_predictions
+from threeages.files.locks import hold_folder
 from threeages.labels import AGE_GROUPS, UNKNOWN
-from threeages.locks import hold_folder
 from threeages.studies.finished import PREDICTIONS, finish_run, is_finished
 from threeages.studies.results import Row, save_rows, with_interval
 from threeages.training.config import TrainConfig

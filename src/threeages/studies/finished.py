@@ -8,7 +8,8 @@ from typing import Any
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError
 from threeages.evaluation.report import write_report
-from threeages.files import checksum, read_checked_json, write_checked_json
+from threeages.files.checksums import checksum
+from threeages.files.writing import read_checked_json, write_checked_json
 from threeages.training.build import open_data
 from threeages.training.checkpoint import BEST
 from threeages.training.config import TrainConfig

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from threeages.csvfiles import replace_rows, write_rows
 from threeages.data.checks import check_age_groups
 from threeages.data.manifest import IDENTITY, Manifest, find_rows
 from threeages.data.split import Split, SplitMode
@@ -17,8 +16,9 @@ from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.report import write_report
-from threeages.files import read_checked_json, write_checked_json, write_text
-from threeages.locks import hold_folder
+from threeages.files.csvfiles import replace_rows, write_rows
+from threeages.files.locks import hold_folder
+from threeages.files.writing import read_checked_json, write_checked_json, write_text
 from threeages.models.registry import find_model
 from threeages.studies.finished import PREDICTIONS, check_settings, finish_run, is_finished
 from threeages.studies.recipes import create_recipe

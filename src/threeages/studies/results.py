@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from threeages.csvfiles import replace_rows, write_rows
+from threeages.files.csvfiles import replace_rows, write_rows
 from threeages.machine import describe_commit, describe_machine
 
 logger = logging.getLogger(__name__)

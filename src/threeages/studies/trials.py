@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from threeages.errors import ConfigError, DataError
-from threeages.files import atomic_path, full_disk_error
+from threeages.files.atomic import atomic_path
+from threeages.files.disk import full_disk_error
 from threeages.training.identity import check_data
 
 NAME = "threeages"  # of the study inside the file; Hyperband derives a trial's bracket from it

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from threeages.errors import describe_cause
-from threeages.files import write_bytes
+from threeages.files.writing import write_bytes
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.heads import HeadSpec
 from threeages.signature import Signature

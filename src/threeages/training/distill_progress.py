@@ -14,7 +14,7 @@ from threeages.data.cache import PixelCache
 from threeages.data.manifest import Manifest
 from threeages.data.split import Rows, Split
 from threeages.errors import ConfigError, ModelError
-from threeages.locks import hold_lock
+from threeages.files.locks import hold_lock
 from threeages.models.weights import read_about, save_weights
 from threeages.training.config import DistillConfig, TrainConfig
 from threeages.training.identity import DataDigests, check_data, describe_data, describe_files

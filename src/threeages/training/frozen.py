@@ -16,7 +16,7 @@ from threeages.data.partial import Chunks, Rows, fill_rows
 from threeages.data.stored import FEATURES, find_entry, open_stored
 from threeages.errors import DataError, ThreeAgesError
 from threeages.export.to_onnx import trace
-from threeages.files import format_bytes
+from threeages.files.disk import format_bytes
 from threeages.models.classifier import Classifier
 from threeages.sessions import create_session
 

@@ -9,7 +9,7 @@ from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
 from threeages.errors import ConfigError
-from threeages.files import checksum
+from threeages.files.checksums import checksum
 from threeages.models.weights import find_file
 
 DataDigests = dict[str, str]  # by what they are of: images, labels, split; files of weights

@@ -17,8 +17,8 @@ from threeages.data.terms import count_sources
 from threeages.evaluation.collect import answer_table
 from threeages.evaluation.plots import plot_curves, save_figure
 from threeages.evaluation.predictions import PredictionTable
-from threeages.files import write_json
-from threeages.locks import hold_folder
+from threeages.files.locks import hold_folder
+from threeages.files.writing import write_json
 from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.training.batches import TrainingData, compute_outputs, open_source
 from threeages.training.build import create_data, create_model, create_task, open_data

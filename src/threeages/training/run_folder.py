@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from threeages.csvfiles import format_rows
 from threeages.errors import ConfigError
-from threeages.files import write_bytes
+from threeages.files.csvfiles import format_rows
+from threeages.files.writing import write_bytes
 from threeages.training.checkpoint import BEST, LAST, PREVIOUS
 from threeages.training.config import TrainConfig
 from threeages.training.recipes import CONFIG_FILE

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from threeages.errors import ModelError
-from threeages.files import atomic_path, flush_to_disk, write_error
+from threeages.files.atomic import atomic_path
+from threeages.files.disk import flush_to_disk, write_error
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ there. `age` is the real age; the raters' mean goes into the column `apparent_ag
 
 import re
 
-from threeages.csvfiles import read_csv
 from threeages.data.sets.layout import Files, ImageIndex, Layout, find_tables, need_tables
 from threeages.data.sourcerows import SourceRows
+from threeages.files.csvfiles import read_csv
 
 NAME = "appa-real"
 COLUMNS = ("file_name", "apparent_age_avg", "real_age")

@@ -5,9 +5,9 @@ columns file,age,gender,race,service_test, beside them `train/` and `val/`, or a
 `fairface-img-margin025-trainval` (or `margin125`) that holds both.
 """
 
-from threeages.csvfiles import read_csv
 from threeages.data.sets.layout import Files, ImageIndex, Layout, find_tables, name_gender, need_tables
 from threeages.data.sourcerows import SourceRows
+from threeages.files.csvfiles import read_csv
 
 NAME = "fairface"
 COLUMNS = ("file", "age", "gender", "race")

@@ -8,7 +8,6 @@ with the number of who is shown, nm0000000_: the identity is a digest of it.
 
 import re
 
-from threeages.csvfiles import read_csv
 from threeages.data.sets.layout import (
     Files,
     ImageIndex,
@@ -20,6 +19,7 @@ from threeages.data.sets.layout import (
 )
 from threeages.data.sets.pseudonyms import create_pseudonym
 from threeages.data.sourcerows import SourceRows
+from threeages.files.csvfiles import read_csv
 
 NAME = "imdb-clean"
 BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")

@@ -6,7 +6,6 @@ stands for what is not known. The same columns hold the authors' annotations of 
 `lagenda` must be in that of the csv or of a folder above it.
 """
 
-from threeages.csvfiles import read_csv
 from threeages.data.sets.layout import (
     Files,
     ImageIndex,
@@ -17,6 +16,7 @@ from threeages.data.sets.layout import (
     read_box,
 )
 from threeages.data.sourcerows import SourceRows
+from threeages.files.csvfiles import read_csv
 
 NAME = "lagenda"
 BOX_COLUMNS = ("face_x0", "face_y0", "face_x1", "face_y1")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from threeages.csvfiles import Row, read_csv
 from threeages.data.sourcerows import BOX, SourceRows
 from threeages.errors import DataError
+from threeages.files.csvfiles import Row, read_csv
 
 GENDERS = {"m": "MALE", "male": "MALE", "f": "FEMALE", "female": "FEMALE"}
 

@@ -5,10 +5,10 @@ beside it. Faces without an age are kept without a label. A person's pseudonym h
 folder.
 """
 
-from threeages.csvfiles import read_csv
 from threeages.data.paths import path_inside
 from threeages.data.sets.layout import Files, Layout, find_tables, need_tables
 from threeages.data.sourcerows import SourceRows
+from threeages.files.csvfiles import read_csv
 
 NAME = "portraits"
 COLUMNS = ("path", "person", "age", "age_how", "age_low", "age_high", "source")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from threeages.locks import BusyError, hold_folder, hold_lock, is_held
+from threeages.files.locks import BusyError, hold_folder, hold_lock, is_held
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from threeages.locks import hold_lock
+from threeages.files.locks import hold_lock
 with hold_lock(Path(sys.argv[1]), "busy"):
     print("held", flush=True)
     time.sleep(60)

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from threeages.errors import DataError
-from threeages.files import write_error
+from threeages.files.disk import write_error
 
 logger = logging.getLogger(__name__)
 RUN_LOCK = ".lock"  # in the folder that it keeps for one process

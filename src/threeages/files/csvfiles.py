@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from threeages.errors import DataError, describe_cause
-from threeages.files import write_text
+from threeages.files.writing import write_text
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from threeages.csvfiles import read_csv, replace_rows, write_rows
 from threeages.errors import DataError
+from threeages.files.csvfiles import read_csv, replace_rows, write_rows
 
 
 def test_rows_of_results_take_the_place_of_those_alike(tmp_path: Path) -> None:
