@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from threeages.data.synthetic import write_face_set
-from threeages.files import PART
+from threeages.files.atomic import PART
 
 TIMES = frozenset({"seconds", "images_per_second"})  # of metrics.csv, checkpoints and study.csv
 ORIGIN = frozenset({"machine", "date", "commit"})  # of study.csv: midnight may pass during a run

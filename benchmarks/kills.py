@@ -13,7 +13,7 @@ from pathlib import Path
 from kill_cases import EXCLUDED, create_cases
 from killing import Outcome, kill_case, kill_everywhere
 
-from threeages.csvfiles import replace_rows
+from threeages.files.csvfiles import replace_rows
 from threeages.studies.results import describe_origin
 
 RESULTS = Path(__file__).parents[1] / "results" / "kills.csv"
