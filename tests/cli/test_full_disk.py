@@ -134,8 +134,9 @@ def test_a_full_disk_is_one_message_and_the_next_start_ends_well(
         _check_message(ended, disk, "the disk is full")
         assert " free" in ended.err
     left = [file for file in disk.rglob("*") if file.is_file() and file != filler]
+    left = [file for file in left if file.parent.name != ".locks"]  # an empty file a lock
     assert all(map(_is_whole, left)), left
-    assert not list(disk.rglob(".*"))
+    assert not [file for file in disk.rglob(".*") if file.name != ".locks"]
     if "demo" in command:  # what follows trains
         return
     filler.unlink()

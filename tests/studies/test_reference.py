@@ -128,7 +128,7 @@ def test_labels_are_checked_before_the_first_training(
     only: tuple[str, str] | None,
     words: str,
 ) -> None:
-    monkeypatch.setattr(studying, "run_training", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(finished, "run_training", lambda *_, **__: pytest.fail("trained"))
     manifest = plan.manifest
     if labels is not None:
         manifest = replace(manifest, labels=np.full(len(manifest), labels))
@@ -139,7 +139,7 @@ def test_labels_are_checked_before_the_first_training(
 def test_too_few_identities_for_a_study_name_no_number_of_folds(
     plan: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studying, "run_training", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(finished, "run_training", lambda *_, **__: pytest.fail("trained"))
     few = plan.manifest.select(range(20))  # four identities
     with pytest.raises(DataError, match="A study needs identities for 5 folds") as raised:
         run_study(replace(plan, manifest=few, splits=("identity",)))
@@ -147,7 +147,7 @@ def test_too_few_identities_for_a_study_name_no_number_of_folds(
 
 
 def test_rows_that_only_are_evaluated_need_a_label(plan: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studying, "run_training", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(finished, "run_training", lambda *_, **__: pytest.fail("trained"))
     sets = tuple("film" if i % 3 else "other" for i in range(len(plan.manifest)))
     labels = np.where(np.asarray(sets) == "other", -1, plan.manifest.labels)
     manifest = replace(plan.manifest, labels=labels, columns=plan.manifest.columns | {"source": sets})

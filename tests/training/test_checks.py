@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -270,6 +271,7 @@ def test_an_ensemble_needs_a_labelled_test_row(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("threeages.studies.ensemble.open_data", lambda *_: pytest.fail("read an image"))
-    monkeypatch.setattr("threeages.studies.ensemble.read_config", lambda _: TrainConfig(**SMALL))
+    member = SimpleNamespace(config=TrainConfig(**SMALL))
+    monkeypatch.setattr("threeages.studies.ensemble._open_member", lambda _: member)
     with pytest.raises(DataError, match="None of 24 test rows has a label"):
         predict_ensemble(_relabel(manifest, ALL, label=""), [tmp_path])

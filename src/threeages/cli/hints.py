@@ -7,6 +7,7 @@ from typing import Any
 from threeages.errors import ThreeAgesError
 
 PROGRAM = "threeages"
+PIP = "pip install"
 Options = Mapping[str, frozenset[str]]  # by the full name of a command, such as `threeages data import`
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 # a sentence ends before white space and a capital, a quote or an option; `file.csv` and `1.5` end none
@@ -67,10 +68,10 @@ def find_owners(sentence: str, options: Options) -> Iterator[tuple[str | None, s
     """Every option in a sentence with the command that is named before it, None where there is none."""
     names = "|".join(re.escape(name) for name in sorted(options, key=len, reverse=True))
     owner = None
-    for match in re.finditer(rf"(?P<command>{names})\b|{OPTION.pattern}", sentence):
+    for match in re.finditer(rf"(?P<command>{names}|{PIP})\b|{OPTION.pattern}", sentence):
         if match["command"]:
             owner = match["command"]
-        else:
+        elif owner != PIP:  # its options are not ours
             yield owner, match[0]
 
 

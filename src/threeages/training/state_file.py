@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from threeages.errors import ModelError
+from threeages.errors import ModelError, describe_cause
 from threeages.files.atomic import atomic_path
 from threeages.files.disk import flush_to_disk, write_error
 
@@ -54,7 +54,7 @@ def read_content(path: Path, hint: str) -> Content:
         raise ModelError(f"There is no checkpoint {path}.", hint=hint) from error
     except OSError as error:
         kind = DamagedError if error.errno == errno.EIO else ModelError
-        raise kind(f"Cannot read {path}: {error.strerror or error}.", hint=hint) from error
+        raise kind(f"Cannot read {path}: {describe_cause(error)}.", hint=hint) from error
     _check_bytes(path, data, hint)
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
