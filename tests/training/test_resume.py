@@ -15,6 +15,7 @@ from threeages.training import autosave, loop
 from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.loop import train_epochs
+from threeages.training.run_folder import write_run
 from threeages.training.state_file import Content, read_content
 
 # batch norm and dropout, mirrored and augmented images, averaged weights: whatever draws or remembers
@@ -158,7 +159,7 @@ def test_times_count_the_work_before_the_stop_and_not_the_pause(
     assert content["within"]["images"] == 6 * BUSY.batch_size
     assert 0 < content["within"]["seconds"] < 500
     content["within"]["seconds"] = 1000.0
-    loop.write_run(tmp_path, content)
+    write_run(tmp_path, content)
     resumed, whole = _train(manifest, BUSY, tmp_path, cache_dir)
     assert 1000 < resumed["seconds"] < 1500
     rows = [row["images_per_second"] * row["seconds"] for row in (resumed, whole)]

@@ -317,7 +317,7 @@ def test_the_temperature_is_fitted_once_and_never_half(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "run"
-    monkeypatch.setattr("threeages.training.loop._fit_temperature", _raise_killed)
+    monkeypatch.setattr("threeages.training.fit._fit_temperature", _raise_killed)
     with pytest.raises(_Killed):
         _train(manifest, run, cache_dir)
     assert load_checkpoint(run)[0].signature.temperature == 1
@@ -326,7 +326,7 @@ def test_the_temperature_is_fitted_once_and_never_half(
     found = load_checkpoint(run)[0].signature.temperature
     assert found in TEMPERATURES
     assert read_content(run / "last.ckpt", "")["temperature"] == found
-    monkeypatch.setattr("threeages.training.loop._fit_temperature", _raise_killed)
+    monkeypatch.setattr("threeages.training.fit._fit_temperature", _raise_killed)
     _train(manifest, run, cache_dir)  # not again
     assert load_checkpoint(run)[0].signature.temperature == found
     (tmp_path / "all").mkdir()

@@ -30,8 +30,9 @@ from threeages.training.build import create_data, create_model, open_data
 from threeages.training.checkpoint import LAST, load_checkpoint
 from threeages.training.checks import check_labels
 from threeages.training.config import TrainConfig
+from threeages.training.epochs import Epoch
 from threeages.training.identity import describe_data
-from threeages.training.loop import Epoch, train_epochs
+from threeages.training.loop import train_epochs
 from threeages.training.malloc import keep_freed_memory
 from threeages.training.tasks import ClassificationTask
 

@@ -14,6 +14,7 @@ from threeages.data.split import Rows
 from threeages.data.stored import FEATURES_FOLDER
 from threeages.errors import ConfigError, format_count
 from threeages.models.classifier import Classifier
+from threeages.training.checks import normalizes_batches
 from threeages.training.config import Phase, TrainConfig
 from threeages.training.frozen import FeatureSource, open_features
 from threeages.training.losses import Targets
@@ -93,3 +94,12 @@ def split_rows(rows: Rows, size: int) -> Iterator[Rows]:
     """The rows in parts of `size`; the last may be shorter."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
+
+
+def split_train_rows(rows: Rows, size: int, model: nn.Module) -> Iterator[Rows]:
+    """Parts of `size`; one row alone joins the part before where the network normalizes over a batch."""
+    if len(rows) % size == 1 and len(rows) > size and normalizes_batches(model):
+        yield from split_rows(rows[: -size - 1], size)
+        yield rows[-size - 1 :]
+    else:
+        yield from split_rows(rows, size)

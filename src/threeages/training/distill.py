@@ -18,7 +18,6 @@ from threeages.data.cache import open_cache
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.online_augment import AugmentedBatch, OnlineAugmenter, create_pool
 from threeages.data.split import Rows
-from threeages.errors import ThreeAgesError
 from threeages.models.classifier import Classifier
 from threeages.progress import track_progress
 from threeages.training.autosave import SaveTimer, capture_random, restore_random
@@ -40,6 +39,7 @@ from threeages.training.distill_progress import (
     save_finished,
     save_progress,
 )
+from threeages.training.divergence import loss_error
 from threeages.training.frozen import StageSlice
 from threeages.training.optimizer import choose_precision
 from threeages.training.teachers import open_encoder_tokens, open_network_features
@@ -273,18 +273,17 @@ def _train_epoch(training: _Training, pool: Executor) -> None:
     ):
         loss = _train_step(training.state, training.teachers, batch, augmented)
         if not math.isfinite(loss):
-            raise _diverged_error(training, loss)
+            raise loss_error(loss, progress.step, epoch, _choose_hint(training.made_of.out))
         progress.add(loss, len(batch))
         if training.timer.is_due():
             training.save()
 
 
-def _diverged_error(training: _Training, loss: float) -> ThreeAgesError:
-    progress, out = training.progress, training.made_of.out
-    return ThreeAgesError(
-        f"The loss became {loss} at step {progress.step + 1} of epoch {len(progress.losses) + 1}.",
-        hint="Lower --lr and --projection-lr, or use --precision 32-true, with another --out; "
-        f"{out.name}{PROGRESS} holds the last state saved before.",
+def _choose_hint(out: Path) -> str:
+    """What to do where the loss is not finite."""
+    return (
+        "Lower --lr and --projection-lr, or use --precision 32-true, with another --out; "
+        f"{out.name}{PROGRESS} holds the last state saved before."
     )
 
 

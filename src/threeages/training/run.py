@@ -24,8 +24,9 @@ from threeages.training.batches import TrainingData, compute_outputs, open_sourc
 from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.checks import check_labels, check_rows, check_sides, check_training
 from threeages.training.config import TrainConfig
+from threeages.training.epochs import Epoch
+from threeages.training.fit import fit_model
 from threeages.training.identity import DataDigests, check_data, describe_data, describe_files
-from threeages.training.loop import Epoch, fit_model
 from threeages.training.losses import find_column
 from threeages.training.memory import explain_memory
 from threeages.training.run_folder import check_config, read_run, write_config

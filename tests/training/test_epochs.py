@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from threeages.training.config import TrainConfig
+from threeages.training.epochs import is_best, next_phase
 from threeages.training.frozen import has_bfloat16
-from threeages.training.loop import is_best, next_phase
 from threeages.training.optimizer import choose_precision
 
 
