@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance
 
+from threeages.data.importing.sources import import_source
 from threeages.data.manifest import Manifest, load_manifest
-from threeages.data.sources import import_source
 from threeages.data.synthetic import write_face_set
 from threeages.demo import find_portraits
 from threeages.files.csvfiles import replace_rows

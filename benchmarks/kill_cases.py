@@ -33,7 +33,8 @@ TRIALS = 3
 # and none has images for more than one task of a worker process
 SAVE_OFTEN = """
 import runpy
-from threeages.data import cache, partial
+from threeages.data import cache
+from threeages.data.stored import partial
 cache.CHUNK = 8
 partial.SAVE_SECONDS = 0.0
 """

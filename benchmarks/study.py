@@ -22,7 +22,7 @@ from common import add_row, alternate, load_faces
 
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
-from threeages.data.stored import FEATURES
+from threeages.data.stored.opening import FEATURES
 from threeages.studies.recipes import create_recipe
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from threeages.data.importing.sources import import_source
 from threeages.data.manifest import Manifest, load_manifest
-from threeages.data.sources import import_source
 from threeages.data.synthetic import write_face_set
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.report import write_report

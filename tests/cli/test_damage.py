@@ -156,7 +156,7 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     "threeages data merge": {"manifest.csv": ("{manifest}", "FILE", *OUT)},
     "threeages data audit": {"manifest.csv": ("FILE", *OUT)},
     "threeages data split": {"manifest.csv": ("FILE", "--cache-dir", "{cache}")},
-    "threeages data cache": {},  # it reads no file but its own: tests/data/test_stored.py
+    "threeages data cache": {},  # it reads no file but its own: tests/data/stored/test_opening.py
 }
 CASES = [
     pytest.param(command, file, damage, id=f"{command} {file} {damage}".removeprefix("threeages "))

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from threeages.cli.main import app
+from threeages.data.importing.sources import import_source
 from threeages.data.manifest import load_manifest
-from threeages.data.sources import import_source
 from threeages.errors import DataError
 from threeages.evaluation.predictions import PredictionTable, load_predictions, save_predictions
 from threeages.evaluation.provenance import Provenance

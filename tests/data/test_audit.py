@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from threeages.data.audit import Audit, audit_manifest, write_audit
+from threeages.data.importing.sources import import_source
 from threeages.data.manifest import Manifest
-from threeages.data.sources import import_source
 from threeages.errors import DataError
 from threeages.faces.images import Pixels, pixel_digest
 

@@ -15,16 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from threeages.data import cache, partial
+from threeages.data import cache
 from threeages.data.cache import open_cache, open_near_duplicates
-from threeages.data.entries import LOCKS
 from threeages.data.manifest import Manifest, load_manifest
+from threeages.data.stored import partial
+from threeages.data.stored.entries import LOCKS
 from threeages.errors import DataError
 
 BUILD = """
 import sys, time
 from pathlib import Path
-from threeages.data import cache, partial
+from threeages.data import cache
+from threeages.data.stored import partial
 from threeages.data.manifest import load_manifest
 cache.CHUNK, partial.SAVE_SECONDS = 10, 0.0
 fill = cache._fill_chunk

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from threeages.data.cache import open_cache
 from threeages.data.duplicates import COPY, NearDuplicates
+from threeages.data.importing.sources import import_source
 from threeages.data.manifest import Manifest, load_manifest
-from threeages.data.sources import import_source
 from threeages.data.split import Split, create_split
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 

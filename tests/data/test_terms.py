@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from threeages.data.importing.sets.registry import SETS
 from threeages.data.manifest import Manifest
-from threeages.data.sets.registry import SETS
 from threeages.data.terms import SOURCES, count_sources, find_terms, select_permissive
 from threeages.errors import ConfigError, DataError
 

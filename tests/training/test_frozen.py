@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from threeages.data import partial
-from threeages.data.entries import LOCKS
+from threeages.data.stored import partial
+from threeages.data.stored.entries import LOCKS
 from threeages.errors import DataError, ThreeAgesError
 from threeages.models.classifier import Classifier, create_classifier
 from threeages.models.registry import SIGNATURES
@@ -26,7 +26,7 @@ import sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
-from threeages.data import partial
+from threeages.data.stored import partial
 from threeages.models.classifier import create_classifier
 from threeages.models.registry import SIGNATURES
 from threeages.training import frozen

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from threeages.data.entries import LOCKS
 from threeages.data.manifest import load_manifest
+from threeages.data.stored.entries import LOCKS
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.models.classifier import SIGNATURES, create_classifier
 from threeages.training import frozen

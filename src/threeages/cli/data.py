@@ -65,8 +65,8 @@ def import_(
     """Read a data set and write its manifest."""
     from threeages.cli.inputs import show_passed_over
     from threeages.data.columns import ColumnNames
-    from threeages.data.grouping import parse_mapping
-    from threeages.data.sources import import_source
+    from threeages.data.importing.grouping import parse_mapping
+    from threeages.data.importing.sources import import_source
     from threeages.errors import ConfigError
     from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds
 
@@ -206,7 +206,7 @@ def show_cache(
     cache_dir: CacheFolder = None,
 ) -> None:
     """Show the size of cached pixels and features, and delete them with --clear; both can be recomputed."""
-    from threeages.data.listed import find_stored, remove_stored
+    from threeages.data.stored.listed import find_stored, remove_stored
 
     entries = find_stored(cache_dir)
     listed = entries if every else entries[:LISTED]

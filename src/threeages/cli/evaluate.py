@@ -123,7 +123,7 @@ def _predict(
 def _read_labelled(folder: Path) -> "tuple[Manifest, list[InvalidRow]]":
     """The images of a folder that names their groups, as 'data import' reads it."""
     from threeages.cli.inputs import show_passed_over
-    from threeages.data.sources import read_source
+    from threeages.data.importing.sources import read_source
 
     found = read_source(str(folder))
     print_notes(fit_text(note, "threeages evaluate", _list_options()) for note in found.notes)

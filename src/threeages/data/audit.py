@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from threeages.data.duplicates import create_thumbnail, find_near_duplicates, link_rows
 from threeages.data.manifest import Manifest
-from threeages.data.processes import start_processes
 from threeages.errors import DataError, ImageError
 from threeages.faces.folders import find_images
 from threeages.faces.images import Pixels, load_image, pixel_digest
 from threeages.files.csvfiles import write_rows
 from threeages.files.writing import write_json
 from threeages.labels import AGE_GROUPS, UNKNOWN
+from threeages.processes import start_processes
 from threeages.progress import track_progress
 
 MIN_SIDE = 32  # pixels of the shorter side; a smaller face shows little of its age

@@ -15,15 +15,15 @@ from threeages.data.augment import create_copy
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
 from threeages.data.duplicates import SIDE, NearDuplicates, create_thumbnail, find_near_duplicates
 from threeages.data.manifest import Manifest
-from threeages.data.partial import Chunks, Note, Rows, fill_rows
-from threeages.data.processes import start_processes
-from threeages.data.stored import NEAR, PIXELS, PIXELS_FOLDER, open_stored
+from threeages.data.stored.opening import NEAR, PIXELS, PIXELS_FOLDER, open_stored
+from threeages.data.stored.partial import Chunks, Note, Rows, fill_rows
 from threeages.errors import DataError, ImageError
 from threeages.faces.crop import whole_image
 from threeages.faces.detect import find_faces
 from threeages.faces.images import load_image, pixel_digest
 from threeages.faces.yunet import YuNet
 from threeages.files.writing import write_json
+from threeages.processes import start_processes
 from threeages.signature import Signature
 
 VERSION = 4  # raise it when decoding, resizing or an augmentation changes, so that no stale pixels are used

@@ -108,9 +108,8 @@ def find_contradictions(manifest: Manifest) -> Rows:
         return np.empty(0, dtype=np.int64)
     rows = np.flatnonzero(np.isfinite(ages) & (manifest.labels != UNKNOWN))
     rows = rows[np.argsort(ages[rows], kind="stable")]
-    edges = np.append(
-        np.unique(ages[rows], return_index=True)[1], len(rows)
-    )  # a bound stands before a row that is older than the one before
+    # a bound stands before a row that is older than the one before
+    edges = np.append(np.unique(ages[rows], return_index=True)[1], len(rows))
     first, second = _find_bounds(manifest.labels[rows], edges)
     expected = (np.arange(len(rows)) >= first).astype(np.int64) + (np.arange(len(rows)) >= second)
     return np.sort(rows[manifest.labels[rows] != expected])

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from threeages.data.augment import augment_whole, degrade, random_affine
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
-from threeages.data.processes import start_processes
 from threeages.data.split import Rows
 from threeages.faces.images import Pixels
+from threeages.processes import start_processes
 
 WORKERS = 4  # one image takes a processor 1 ms; a GPU trains on 5,000 of them in a second
 IDENTITY_TRANSFORM = np.eye(2, 3, dtype=np.float32)

@@ -15,11 +15,7 @@ from threeages.files.disk import write_error
 from threeages.labels import AgeBounds
 
 CANVAS = 256  # pixels; drawn at this size and averaged down, which smooths the edges
-AGES = (
-    (14, 29),
-    (33, 48),
-    (55, 85),
-)  # years of YOUNG, MIDDLE, OLD; the gaps keep every label clear
+AGES = ((14, 29), (33, 48), (55, 85))  # years of YOUNG, MIDDLE, OLD; the gaps keep every label clear
 SKINS = ((255, 219, 190), (234, 192, 156), (198, 145, 105), (141, 93, 62), (96, 62, 44))
 HAIRS = ((35, 25, 20), (90, 56, 30), (150, 100, 55), (205, 165, 100))
 

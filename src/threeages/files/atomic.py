@@ -12,9 +12,8 @@ from pathlib import Path
 from threeages.files.disk import flush_to_disk, write_error
 
 PART = ".part"  # ends the name of what is still being written
-LEFTOVER_SECONDS = (
-    24 * 3600
-)  # no file is written for a day: an older part belongs to a process that was killed
+# no file is written for a day: an older part belongs to a process that was killed
+LEFTOVER_SECONDS = 24 * 3600
 _PART_NAME = re.compile(rf"\.(?P<name>.+)\.(?P<process>\d+){re.escape(PART)}(\.\w+)?", re.DOTALL)
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from threeages.data.processes import follow_parent
 from threeages.errors import ModelError, describe_cause
 from threeages.faces.process import configure_process
 from threeages.faces.yunet import YuNet
 from threeages.inference.prepare import FacePreparer, PreparedImage
+from threeages.processes import follow_parent
 from threeages.server.settings import Settings
 from threeages.signature import Signature
 

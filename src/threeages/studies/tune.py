@@ -18,13 +18,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from threeages.data.cache import PixelCache
 from threeages.data.manifest import Manifest
-from threeages.data.processes import start_processes
 from threeages.data.split import Split
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.evaluation.plots import Trial, plot_search, save_figure
 from threeages.files.csvfiles import write_rows
 from threeages.files.locks import hold_folder
 from threeages.files.writing import write_json
+from threeages.processes import start_processes
 from threeages.studies.trials import NAME, TrialStore, open_trials
 from threeages.training.build import create_data, create_model, open_data
 from threeages.training.checkpoint import LAST, load_checkpoint

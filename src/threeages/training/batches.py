@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from threeages.data.split import Rows
-from threeages.data.stored import FEATURES_FOLDER
+from threeages.data.stored.opening import FEATURES_FOLDER
 from threeages.errors import ConfigError, format_count
 from threeages.models.classifier import Classifier
 from threeages.training.checks import normalizes_batches

@@ -9,7 +9,7 @@ import torch
 from threeages.data.cache import PixelCache, open_faces, open_near_duplicates
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split, create_split
-from threeages.data.stored import FEATURES_FOLDER
+from threeages.data.stored.opening import FEATURES_FOLDER
 from threeages.errors import DataError, format_count
 from threeages.models.classifier import Architecture, Classifier, create_classifier
 from threeages.models.registry import create_signature

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from threeages.data.cache import VERSION
-from threeages.data.partial import Chunks, Rows, fill_rows
-from threeages.data.stored import FEATURES, find_entry, open_stored
+from threeages.data.stored.opening import FEATURES, find_entry, open_stored
+from threeages.data.stored.partial import Chunks, Rows, fill_rows
 from threeages.errors import DataError, ThreeAgesError
 from threeages.export.to_onnx import trace
 from threeages.files.disk import format_bytes

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from threeages.data.cache import open_faces
 from threeages.data.manifest import Manifest
-from threeages.data.stored import FEATURES_FOLDER
+from threeages.data.stored.opening import FEATURES_FOLDER
 from threeages.errors import ModelError
 from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature, find_model
