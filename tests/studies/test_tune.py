@@ -214,9 +214,9 @@ def _other_labels(manifest: Manifest) -> Manifest:
         (lambda s: replace(s, manifest=_other_labels(s.manifest)), "other labels"),
         (lambda s: replace(s, manifest=s.manifest.select(range(5, 120))), "other images"),
         (lambda s: replace(s, base=replace(s.base, fold=1)), "another split"),
-        (lambda s: replace(s, base=replace(s.base, epochs=2)), "epochs was 3, now 2"),
+        (lambda s: replace(s, base=replace(s.base, epochs=2)), "epochs is 3 there, 2 here"),
         (lambda s: replace(s, filters=FILTERS), "(?s)another space.*filters_0"),
-        (lambda s: replace(s, base=replace(s.base, seed=2)), "another split|seed was 1, now 2"),
+        (lambda s: replace(s, base=replace(s.base, seed=2)), "another split|seed is 1 there, 2 here"),
     ],
 )
 def test_a_folder_takes_no_other_search(finished: Search, change: Any, words: str) -> None:

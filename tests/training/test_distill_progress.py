@@ -14,14 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError, DataError, ModelError, ThreeAgesError
-from threeages.files.locks import BusyError
+from threeages.files.locks import BusyError, hold_file
 from threeages.models.weights import read_about
 from threeages.training import distill
 from threeages.training.autosave import SaveTimer
 from threeages.training.build import create_model, open_data
 from threeages.training.config import DistillConfig, TrainConfig
 from threeages.training.distill import run_distillation
-from threeages.training.distill_progress import hold_weights
 
 pytestmark = pytest.mark.slow
 
@@ -332,7 +331,7 @@ def test_two_processes_do_not_write_one_file(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distill, "open_data", None)
-    with hold_weights(tmp_path / "out"), pytest.raises(BusyError, match="Another process") as raised:
+    with hold_file(tmp_path / "out"), pytest.raises(BusyError, match="Another process") as raised:
         list(start(tmp_path / "out"))
     assert "--out" in raised.value.hint
 

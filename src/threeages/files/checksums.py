@@ -24,6 +24,14 @@ def checksum(path: Path, size: int | None = None) -> str:
         return _join_blocks(found, end)
 
 
+def matches_checksum(path: Path, expected: str) -> bool:
+    """Whether a file is there and has that checksum; one of another size is not read."""
+    try:
+        return expected.endswith(f"-{path.stat().st_size}") and checksum(path) == expected
+    except OSError:
+        return False
+
+
 def checksum_bytes(content: bytes) -> str:
     """The checksum of a file with that content."""
     found = (zlib.crc32(content[start : start + BLOCK]) for start in range(0, len(content), BLOCK))

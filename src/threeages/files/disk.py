@@ -37,7 +37,7 @@ def write_error(path: Path, error: OSError, *, need: int | None = None) -> DataE
 
 def full_disk_error(path: Path, need: int | None = None, *, quota: bool = False) -> DataError:
     """The disk below `path` has no room for the `need` bytes of it, or the user's `quota` is used up."""
-    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path(path.anchor))
+    folder = _nearest(path.absolute().parent)
     wanted = f"it needs {format_bytes(need)}, and " if need is not None else ""
     full = "your quota of the disk is used up" if quota else "the disk is full"
     free = format_bytes(shutil.disk_usage(folder).free)
@@ -49,15 +49,18 @@ def full_disk_error(path: Path, need: int | None = None, *, quota: bool = False)
 
 def is_full(path: Path) -> bool:
     """Whether the disk of a file has less room than one block of it takes."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    return shutil.disk_usage(folder).free < FULL_BELOW
+    return shutil.disk_usage(_nearest(path.absolute().parent)).free < FULL_BELOW
 
 
 def check_room(path: Path, need: int) -> None:
     """Raise DataError where the disk below `path` lacks `need` bytes and a twentieth of them."""
-    folder = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if shutil.disk_usage(folder).free < need * 1.05:
+    if shutil.disk_usage(_nearest(path.absolute())).free < need * 1.05:
         raise full_disk_error(path, need)
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself where it exists, else the nearest folder above it that does."""
+    return next((known for known in (path, *path.parents) if known.exists()), Path(path.anchor))
 
 
 def format_bytes(number: int) -> str:

@@ -69,6 +69,15 @@ def hold_folder(folder: Path) -> AbstractContextManager[None]:
     )
 
 
+def hold_file(path: Path) -> AbstractContextManager[None]:
+    """The lock of a file to come, beside it, for one process at a time."""
+    return hold_lock(
+        path.with_name(f".{path.name}.lock"),
+        f"Another process is at work on {path}.",
+        hint="Wait until it ends, or give another --out.",
+    )
+
+
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock of that file."""
     try:

@@ -33,6 +33,11 @@ def format_json(content: Any) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
+def as_json(content: Any) -> Any:
+    """The content as json gives it back: tuples are lists, and keys texts."""
+    return json.loads(json.dumps(content))
+
+
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write files that belong together: each takes its name when all of them are whole and on the disk.
 

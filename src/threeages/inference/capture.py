@@ -22,18 +22,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_RATE = 25.0  # frames a second where a source does not say
 MAX_RATE = 1000.0
-STREAMS = (
-    "rtsp",
-    "rtsps",
-    "rtmp",
-    "rtmps",
-    "http",
-    "https",
-    "udp",
-    "tcp",
-    "rtp",
-    "srt",
-)  # schemes of addresses
+# schemes of addresses
+STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "rtp", "srt")
 RECONNECTS = 5  # in a row, after 1, 2, 4, 8 and 16 seconds
 STEADY = 60.0  # seconds of frames after which a lost source may be reconnected as often as at first
 TIMEOUT = 10_000  # milliseconds that a stream may take to open, or to send its next frame

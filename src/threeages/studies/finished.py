@@ -1,14 +1,12 @@
 """Finished runs of a study: a mark with the digests of their data and the checksums of their files."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from threeages.data.manifest import Manifest
-from threeages.errors import ConfigError
 from threeages.evaluation.report import write_report
-from threeages.files.checksums import checksum
+from threeages.files.checksums import checksum, matches_checksum
 from threeages.files.writing import read_checked_json, write_checked_json
 from threeages.training.build import open_data
 from threeages.training.checkpoint import BEST
@@ -16,7 +14,7 @@ from threeages.training.config import TrainConfig
 from threeages.training.identity import check_data, describe_data
 from threeages.training.recipes import CONFIG_FILE
 from threeages.training.run import describe_run_data, run_training
-from threeages.training.run_folder import METRICS_FILE
+from threeages.training.run_folder import METRICS_FILE, check_config
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +34,8 @@ def finish_run(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Pa
 
 def check_settings(run: Path, config: TrainConfig) -> None:
     """Raise ConfigError where a folder holds a finished run of other settings."""
-    mark = read_checked_json(run / MARK)
-    if mark and mark["config"] != _plain(config):
-        raise ConfigError(
-            f"{run} holds a run of another configuration.",
-            hint="Give another --out, or the same options as before.",
-        )
+    if mark := read_checked_json(run / MARK):
+        check_config(mark, config, run)
 
 
 def is_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> bool:
@@ -56,7 +50,7 @@ def is_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: P
         return False
     found = _describe(manifest, config, cache_dir)
     check_data(mark["data"], found["data"], run)
-    damaged = [name for name, held in mark["files"].items() if _checksum(run / name) != held]
+    damaged = [name for name, held in mark["files"].items() if not matches_checksum(run / name, held)]
     if not damaged and mark["cells"] == found["cells"]:
         return True
     what = f"{', '.join(damaged)} is missing or damaged" if damaged else "its manifest has other columns"
@@ -67,21 +61,10 @@ def is_finished(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: P
 
 
 def _describe(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> dict[str, Any]:
-    """What a run is made of: its settings, its data, and the cells that its predictions repeat."""
+    """The settings and data that decide about a run, and the cells that its predictions repeat."""
     cache, split = open_data(manifest, config, cache_dir)
     return {
-        "config": _plain(config),
+        "config": config.to_dict(),
         "data": describe_run_data(manifest, config, split, cache),
         "cells": describe_data(manifest, split, cache, tuple(manifest.columns))["labels"],
     }
-
-
-def _plain(config: TrainConfig) -> Any:
-    return json.loads(json.dumps(config.to_dict()))  # json turns tuples into lists
-
-
-def _checksum(path: Path) -> str:
-    try:
-        return checksum(path)
-    except OSError:
-        return ""

@@ -47,7 +47,7 @@ ABLATION = tuple(
         "+soft_ordinal", "+coral", "+corn",
     )
 )  # fmt: skip
-STATE = "study.json"  # digests of the study's data, and its rows: its tables are made of it
+STATE = "study.json"  # digests of the study's data, and its rows: its tables are written from it
 KEY = ("recipe", "split")  # the columns that name a row
 
 
@@ -219,7 +219,7 @@ def _without(older: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
 
 
 def _save(study: Study, config: TrainConfig, rows: Sequence[Row]) -> None:
-    """Write the rows, and the two tables made of them."""
+    """Write the rows, and the two tables from them."""
     write_checked_json(study.out / STATE, {"data": _describe_study(study, config), "rows": rows})
     write_rows(study.out / "study.csv", rows)
     _write_markdown(rows, study.out)

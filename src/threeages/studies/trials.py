@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from threeages.errors import ConfigError, DataError
 from threeages.files.atomic import atomic_path
 from threeages.files.disk import full_disk_error
-from threeages.training.identity import check_data
+from threeages.training.identity import check_data, describe_changes
 
 NAME = "threeages"  # of the study inside the file; Hyperband derives a trial's bracket from it
 IDENTITY = "identity"  # what the search is of, among the study's attributes
@@ -25,7 +25,7 @@ HEADER = b"SQLite format 3\0"
 class TrialStore:
     """The trials of one search in the order of their numbers; only finished ones are written, each whole.
 
-    An unfinished trial leaves nothing here, so that a stopped search has none to mend.
+    An unfinished trial leaves nothing here, so that a stopped search has none to repair.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,13 +93,10 @@ def _check_file(path: Path) -> None:
 
 def _check_identity(saved: dict[str, Any], identity: Mapping[str, Any], folder: Path) -> None:
     check_data(saved.get("data"), identity["data"], folder)
-    given = json.loads(json.dumps(dict(identity)))  # json turns tuples into lists
-    for what in ("config", "space"):
-        names = [n for n in given[what] if saved[what].get(n) != given[what][n]]
-        if names or saved[what].keys() != given[what].keys():
-            changed = "; ".join(f"{n} was {saved[what].get(n)}, now {given[what][n]}" for n in names)
+    for what, name in (("config", "configuration"), ("space", "space")):
+        if changes := describe_changes(saved[what], identity[what]):
             raise ConfigError(
-                f"{folder} holds a search of another {what}: {changed}.",
+                f"{folder} holds a search of another {name}: {changes}.",
                 hint="Give those settings again, or another --out.",
             )
 

@@ -18,6 +18,7 @@ from threeages.data.cache import open_cache
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.online_augment import AugmentedBatch, OnlineAugmenter, create_pool
 from threeages.data.split import Rows
+from threeages.files.locks import hold_file
 from threeages.models.classifier import Classifier
 from threeages.progress import track_progress
 from threeages.training.autosave import SaveTimer, capture_random, restore_random
@@ -28,12 +29,11 @@ from threeages.training.config import DistillConfig, TrainConfig
 from threeages.training.distill_losses import FeatureLoss, TokenLoss
 from threeages.training.distill_progress import (
     PROGRESS,
-    MadeOf,
     Progress,
+    Provenance,
     Saved,
     describe_rows,
     describe_settings,
-    hold_weights,
     read_saved,
     remove_progress,
     save_finished,
@@ -98,7 +98,7 @@ def run_distillation(
     """
     select_rows(manifest, plan_split(manifest, config).train, only)
     settings = describe_settings(config, distillation, only)
-    with hold_weights(out):
+    with hold_file(out):
         saved = read_saved(out)
         if saved:
             saved.check_settings(settings)
@@ -119,9 +119,11 @@ def run_distillation(
         state = _create_state(student, teachers, rows.train, config, distillation)
         progress = _resume(state, saved)
         yield from list(progress.losses)
-        training = _Training(state, teachers, rows, augmenter, config, MadeOf(out, settings, data), progress)
+        training = _Training(
+            state, teachers, rows, augmenter, config, Provenance(out, settings, data), progress
+        )
         yield from _train(training, distillation.epochs)
-        save_finished(training.made_of, progress, student.net.features.state_dict())
+        save_finished(training.provenance, progress, student.net.features.state_dict())
 
 
 def select_rows(manifest: Manifest, train: Rows, only: tuple[str, str] | None) -> DistillationRows:
@@ -225,7 +227,7 @@ class _Training:
     rows: DistillationRows
     augmenter: OnlineAugmenter
     config: TrainConfig
-    made_of: MadeOf
+    provenance: Provenance
     progress: Progress
     timer: SaveTimer = field(default_factory=SaveTimer)
 
@@ -235,7 +237,7 @@ class _Training:
         # an order is drawn once an epoch, from its own seed: torch's generators alone are in use between
         random = capture_random(np.random.default_rng(0))
         with self.timer.save():
-            save_progress(self.made_of, self.progress, {**states, "random": random})
+            save_progress(self.provenance, self.progress, {**states, "random": random})
 
 
 def _resume(state: _State, saved: Saved | None) -> Progress:
@@ -273,7 +275,7 @@ def _train_epoch(training: _Training, pool: Executor) -> None:
     ):
         loss = _train_step(training.state, training.teachers, batch, augmented)
         if not math.isfinite(loss):
-            raise loss_error(loss, progress.step, epoch, _choose_hint(training.made_of.out))
+            raise loss_error(loss, progress.step, epoch, _choose_hint(training.provenance.out))
         progress.add(loss, len(batch))
         if training.timer.is_due():
             training.save()

@@ -1,8 +1,6 @@
-"""How far a distillation is: its state beside the weights to come, and what both files were made of."""
+"""The progress of a distillation: its state, beside the weights to come, with its settings and data."""
 
-import json
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from threeages.data.cache import PixelCache
 from threeages.data.manifest import Manifest
 from threeages.data.split import Rows, Split
 from threeages.errors import ConfigError, ModelError
-from threeages.files.locks import hold_lock
+from threeages.files.writing import as_json
 from threeages.models.weights import read_about, save_weights
 from threeages.training.config import DistillConfig, TrainConfig
 from threeages.training.identity import DataDigests, check_data, describe_data, describe_files
@@ -50,8 +48,8 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class MadeOf:
-    """What the weights at `out` will be made of."""
+class Provenance:
+    """The settings and the data that decide about the weights at `out`."""
 
     out: Path
     settings: Mapping[str, Any]
@@ -81,23 +79,13 @@ class Saved:
         check_data(self.data, data, self.place)
 
 
-def hold_weights(out: Path) -> AbstractContextManager[None]:
-    """The lock of the weights to come, for one process at a time."""
-    return hold_lock(
-        out.with_name(f".{out.name}.lock"),
-        f"Another process is at work on {out}.",
-        hint="Wait until it ends, or give another --out.",
-    )
-
-
 def describe_settings(
     config: TrainConfig, distillation: DistillConfig, only: tuple[str, str] | None
 ) -> dict[str, Any]:
     """The settings that decide about the weights, as json holds them."""
     own = {name: value for name, value in config.to_dict().items() if name not in NO_RESULT}
-    settings = {"config": own, "distillation": asdict(distillation), "only": only}
-    plain: dict[str, Any] = json.loads(json.dumps(settings))
-    return plain
+    settings: dict[str, Any] = as_json({"config": own, "distillation": asdict(distillation), "only": only})
+    return settings
 
 
 def describe_rows(
@@ -128,19 +116,19 @@ def read_saved(out: Path) -> Saved | None:
     return Saved(place, state["settings"], state["data"], Progress(**state["progress"]), state)
 
 
-def save_progress(made_of: MadeOf, progress: Progress, states: Mapping[str, Any]) -> None:
+def save_progress(provenance: Provenance, progress: Progress, states: Mapping[str, Any]) -> None:
     """Write the state beside the weights to come; raises DataError where the disk is full."""
-    about = {"kind": KIND, "settings": made_of.settings, "data": made_of.data}
+    about = {"kind": KIND, "settings": provenance.settings, "data": provenance.data}
     content = {**about, "progress": asdict(progress), **states}
-    out = made_of.out
+    out = provenance.out
     write_state(out.with_name(out.name + PROGRESS), out.with_name(out.name + BEFORE), content)
 
 
-def save_finished(made_of: MadeOf, progress: Progress, weights: Mapping[str, Tensor]) -> None:
-    """Write the weights with what they were made of, and remove the state beside them."""
-    about = {"settings": made_of.settings, "data": made_of.data, "losses": progress.losses}
-    save_weights(made_of.out, weights, about)
-    remove_progress(made_of.out)
+def save_finished(provenance: Provenance, progress: Progress, weights: Mapping[str, Tensor]) -> None:
+    """Write the weights with their provenance, and remove the state beside them."""
+    about = {"settings": provenance.settings, "data": provenance.data, "losses": progress.losses}
+    save_weights(provenance.out, weights, about)
+    remove_progress(provenance.out)
 
 
 def remove_progress(out: Path) -> None:

@@ -1,8 +1,9 @@
-"""What a run was trained on, as digests: its folder takes no other data, and no figure is of another's."""
+"""What a run is of, its data as digests and its settings: a folder takes no other."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from threeages.data.cache import PixelCache
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW
@@ -10,6 +11,7 @@ from threeages.data.manifest import Manifest
 from threeages.data.split import Split
 from threeages.errors import ConfigError
 from threeages.files.checksums import checksum
+from threeages.files.writing import as_json
 from threeages.models.weights import find_file
 
 DataDigests = dict[str, str]  # by what they are of: images, labels, split; files of weights
@@ -48,6 +50,13 @@ def describe_files(named: Mapping[str, tuple[str, str | None]]) -> DataDigests:
     return {name: checksum(file) for name, file in files.items() if file.is_file()}
 
 
+def describe_changes(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """The settings that differ, with both values; '' where none does. Tuples and lists are the same."""
+    before, now = as_json(dict(saved)), as_json(dict(given))
+    differing = [name for name in before | now if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} is {before.get(name)} there, {now.get(name)} here" for name in differing)
+
+
 def check_data(saved: Mapping[str, str] | None, found: DataDigests, place: Path) -> None:
     """Raise ConfigError, which says what differs, where `place` holds the state of other data.
 
@@ -55,7 +64,7 @@ def check_data(saved: Mapping[str, str] | None, found: DataDigests, place: Path)
     """
     if not saved:
         raise ConfigError(
-            f"{place} was made by an earlier release, which wrote down nothing of its data.",
+            f"{place} was made by an earlier release, which kept no digests of its data.",
             hint="Give another --out, or remove it to start over.",
         )
     differing = [NAMES[name] for name, digest in found.items() if saved.get(name) != digest]

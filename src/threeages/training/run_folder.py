@@ -11,6 +11,7 @@ from threeages.files.csvfiles import format_rows
 from threeages.files.writing import write_bytes
 from threeages.training.checkpoint import BEST, LAST, PREVIOUS
 from threeages.training.config import TrainConfig
+from threeages.training.identity import describe_changes
 from threeages.training.recipes import CONFIG_FILE
 from threeages.training.state_file import Content, read_state, serialize_content, write_state
 from threeages.training.tasks import ClassificationTask
@@ -93,12 +94,9 @@ def load_best(task: ClassificationTask, content: Content) -> None:
 
 def check_config(saved: Content, config: TrainConfig, run: Path) -> None:
     """Raise ConfigError, which names the settings, where the run was started with others."""
-    held, given = (json.loads(json.dumps(values)) for values in (saved["config"], config.to_dict()))
-    differing = [name for name in {**held, **given} if held.get(name) != given.get(name)]
-    if differing:
-        values = ", ".join(f"{name} is {held.get(name)} there, {given.get(name)} here" for name in differing)
+    if changes := describe_changes(saved["config"], config.to_dict()):
         raise ConfigError(
-            f"{run} holds a run of another configuration: {values}.",
+            f"{run} holds a run of another configuration: {changes}.",
             hint="Give another --out folder, or the settings of that run.",
         )
 

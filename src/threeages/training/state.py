@@ -52,7 +52,7 @@ class State:
     optimizer: torch.optim.Optimizer
     ema: AveragedModel | None
     best: Content | None = None  # the model of the epoch that is kept so far
-    sums: EpochSums = field(default_factory=EpochSums)  # of the epoch that is at work
+    sums: EpochSums = field(default_factory=EpochSums)  # of the current epoch
 
     def evaluated(self) -> ClassificationTask:
         """The task with the weights that are evaluated and kept: their moving average where there is one."""

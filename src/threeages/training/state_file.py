@@ -19,8 +19,8 @@ from threeages.files.disk import flush_to_disk, write_error
 logger = logging.getLogger(__name__)
 
 ZIP_START = b"PK\x03\x04"  # of every file that torch writes; a halved one still has it
-SEAL = b"threeages crc32 "  # the zip's comment, which torch skips; eight digits of the bytes before follow
-SEAL_LENGTH = len(SEAL) + 8
+MARK = b"threeages crc32 "  # the zip's comment, which torch skips; eight digits of the bytes before follow
+MARK_LENGTH = len(MARK) + 8
 
 Content = dict[str, Any]
 
@@ -37,8 +37,8 @@ def serialize_content(content: Mapping[str, Any]) -> memoryview:
     buffer = io.BytesIO()
     torch.save(_canonical(content), buffer)
     buffer.seek(-2, io.SEEK_END)  # a zip ends with the length of its comment
-    buffer.write(SEAL_LENGTH.to_bytes(2, "little"))
-    buffer.write(SEAL + b"%08x" % zlib.crc32(buffer.getbuffer()))
+    buffer.write(MARK_LENGTH.to_bytes(2, "little"))
+    buffer.write(MARK + b"%08x" % zlib.crc32(buffer.getbuffer()))
     return buffer.getbuffer()
 
 
@@ -131,10 +131,10 @@ def _read_kind(path: Path, kind: str, hint: str) -> Content:
 
 def _check_bytes(path: Path, data: bytes, hint: str) -> None:
     """Raise DamagedError or ModelError unless the bytes end with their own checksum."""
-    end = max(len(data) - SEAL_LENGTH, 0)
-    if data[end:] == SEAL + b"%08x" % zlib.crc32(memoryview(data)[:end]):
+    end = max(len(data) - MARK_LENGTH, 0)
+    if data[end:] == MARK + b"%08x" % zlib.crc32(memoryview(data)[:end]):
         return
-    ours = data[end:].startswith(SEAL) or not data.strip(b"\0")
+    ours = data[end:].startswith(MARK) or not data.strip(b"\0")
     if not ours and (not data.startswith(ZIP_START) or _is_whole_zip(data)):
         raise foreign_error(path, "it was written by another program or an earlier release", hint)
     raise DamagedError(f"{path} is damaged: its content is not what was written.", hint=hint)

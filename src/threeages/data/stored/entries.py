@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from threeages.errors import DataError, describe_cause
 from threeages.files.atomic import PART
-from threeages.files.checksums import checksum
+from threeages.files.checksums import checksum, matches_checksum
 from threeages.files.disk import write_error
 from threeages.files.locks import hold_lock, is_held, take_lock
 from threeages.files.writing import write_json
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 LOCKS = ".locks"  # the folder of locks and marks, beside the entries
 CHECKSUMS = ".checksums.json"
 REMOVED = ".removed"  # ends the name of an entry that is being deleted
-PATIENCE = 2.0  # seconds in which another process may check an entry without a word of it
+PATIENCE = 2.0  # seconds that another process may take to check an entry before a warning says so
 _LOCK, _USED = ".lock", ".used"
 
 
@@ -142,16 +142,9 @@ def find_damage(place: Path) -> str:
     try:
         stored = json.loads((place / CHECKSUMS).read_text(encoding="utf-8"))
         files = list(stored["files"].items())
-        return next((name for name, expected in files if not _matches(place / name, expected)), "")
+        return next((name for name, expected in files if not matches_checksum(place / name, expected)), "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return CHECKSUMS
-
-
-def _matches(path: Path, expected: str) -> bool:
-    try:
-        return expected.endswith(f"-{path.stat().st_size}") and checksum(path) == expected
-    except OSError:
-        return False
 
 
 def _list_files(folder: Path) -> list[str]:
@@ -181,10 +174,14 @@ def remove_entry(place: Path) -> None:
             place.replace(gone)
             remove_path(gone)
     except OSError as error:
-        raise DataError(
-            f"Cannot delete {place}: {describe_cause(error)}.",
-            hint="Check who owns the folder and its files.",
-        ) from error
+        raise delete_error(place, error) from error
+
+
+def delete_error(path: Path, error: OSError) -> DataError:
+    """What a user is told where an entry or a part cannot be deleted."""
+    return DataError(
+        f"Cannot delete {path}: {describe_cause(error)}.", hint="Check who owns the folder and its files."
+    )
 
 
 def remove_path(path: Path) -> None:

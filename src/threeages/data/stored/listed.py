@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from threeages.data.stored.entries import hold_entry, is_used, remove_entry, remove_path
+from threeages.data.stored.entries import delete_error, hold_entry, is_used, remove_entry, remove_path
 from threeages.data.stored.opening import FEATURES, FEATURES_FOLDER, NEAR, PIXELS, PIXELS_FOLDER
 from threeages.errors import DataError, describe_cause
 from threeages.files.atomic import PART
@@ -60,9 +60,7 @@ def _remove(path: Path) -> bool:
     except BusyError:
         return False
     except OSError as error:
-        raise DataError(
-            f"Cannot delete {path}: {describe_cause(error)}.", hint="Check who owns the folder and its files."
-        ) from error
+        raise delete_error(path, error) from error
     return True
 
 
