@@ -46,7 +46,7 @@ def _exported(run: Path) -> Path:
 def _is_old(path: Path, best: Path) -> bool:
     """Whether an export is older than its checkpoint, or not as it was written."""
     from threeages.errors import ModelError
-    from threeages.inference.seal import check_model
+    from threeages.inference.model_checksum import check_model
 
     if best.stat().st_mtime > path.stat().st_mtime:
         return True

@@ -21,7 +21,7 @@ from threeages.export.int8 import equalize, quantize
 from threeages.export.quiet import quiet_torch_onnx
 from threeages.faces.images import Pixels
 from threeages.files.writing import write_bytes
-from threeages.inference.seal import seal_model
+from threeages.inference.model_checksum import add_checksum
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.classifier import Classifier
 from threeages.sessions import Session, create_session
@@ -144,7 +144,7 @@ def trace(module: nn.Module, size: int, *outputs: str) -> bytes:
 
 def _with_signature(content: onnx.ModelProto, model: Classifier) -> bytes:
     onnx.helper.set_model_props(content, {METADATA_KEY: model.signature.to_json()})
-    return seal_model(content.SerializeToString())
+    return add_checksum(content.SerializeToString())
 
 
 def _check_parity(parity: Parity) -> None:

@@ -11,7 +11,7 @@ from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import ModelError, ThreeAgesError, describe_cause
 from threeages.faces.images import Pixels
 from threeages.files.writing import write_bytes
-from threeages.inference.seal import HINT, check_model, seal_model
+from threeages.inference.model_checksum import HINT, add_checksum, check_model
 from threeages.sessions import create_session, session_device
 from threeages.signature import METADATA_KEY, Signature
 
@@ -89,4 +89,4 @@ def replace_signature(path: Path, signature: Signature) -> None:
 
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {METADATA_KEY: signature.to_json()})
-    write_bytes(path, seal_model(model.SerializeToString()))
+    write_bytes(path, add_checksum(model.SerializeToString()))

@@ -1,4 +1,4 @@
-"""The checksum that an exported model carries: ONNX Runtime takes damaged weights without a word."""
+"""The checksum that an exported model carries: ONNX Runtime loads damaged weights in silence."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ LONGEST = 64  # bytes of the entry at most
 HINT = "Copy or download it again, or write it again: threeages export RUN --out FILE."
 
 
-def seal_model(content: bytes) -> bytes:
+def add_checksum(content: bytes) -> bytes:
     """The bytes of an ONNX model, and behind them their checksum as one more entry of the metadata."""
     value = checksum_bytes(content).encode()
     entry = bytes([KEY_TAG, len(KEY)]) + KEY + bytes([VALUE_TAG, len(value)]) + value
@@ -23,9 +23,9 @@ def seal_model(content: bytes) -> bytes:
 def check_model(path: Path) -> None:
     """Raise ModelError where the file of a model of this package is not as it was written.
 
-    An exported one is known by its seal, a copy of the shipped one by the checksum in `bundled`.
+    An exported one has its checksum at its end, a copy of the shipped one has it in `bundled`.
     """
-    size, held = _read_seal(path)
+    size, held = _read_checksum(path)
     if held is None:
         if checksum(path) != CHECKSUMS["default.onnx"]:
             raise ModelError(f"{path} carries no checksum: it is damaged, or was changed since.", hint=HINT)
@@ -33,8 +33,8 @@ def check_model(path: Path) -> None:
         raise ModelError(f"{path} is damaged: it is not as it was written.", hint=HINT)
 
 
-def _read_seal(path: Path) -> tuple[int, str | None]:
-    """How many bytes stand before the seal of a file, and the checksum there; None where there is none."""
+def _read_checksum(path: Path) -> tuple[int, str | None]:
+    """How many bytes stand before the checksum of a file, and the checksum itself; None without one."""
     start = max(0, path.stat().st_size - LONGEST)
     with path.open("rb") as file:
         file.seek(start)
