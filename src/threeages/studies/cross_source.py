@@ -123,24 +123,21 @@ Answer = Callable[[Sequence[str]], PredictionTable]  # what a model answers to s
 
 def _list_answers(study: CrossSource) -> Iterator[tuple[str, Answer]]:
     """Every model by its name, and what it answers."""
-    everything = tuple(dict.fromkeys(study.manifest.columns[SOURCE]))
-    for name, sources in ((OTHERS, everything), (",".join(study.baseline), tuple(study.baseline))):
-        if sources:
-            yield name, partial(_train, study, sources)
+    yield OTHERS, partial(_train, study, ())
+    if study.baseline:
+        yield ",".join(study.baseline), partial(_train, study, study.baseline)
     for name, file in study.answers.items():
         yield name, partial(_select_answers, study.manifest, load_predictions(file), file)
 
 
 def _train(study: CrossSource, sources: Sequence[str], held_out: Sequence[str]) -> PredictionTable:
-    """What a model answers to the rows of the sources held out; it is trained on the others of `sources`."""
-    cells = study.manifest.columns[SOURCE]
-    rows = [i for i, cell in enumerate(cells) if cell in sources or cell in held_out]
-    config = replace(study.config, split="source", held_out=",".join(held_out))
-    trained = "all" if len(set(sources)) == len(set(cells)) else "+".join(sources)
-    run = study.out / trained / "+".join(held_out)
-    manifest = study.manifest.select(rows)
-    if not is_finished(run, manifest, config, study.cache_dir):
-        finish_run(run, manifest, config, study.cache_dir)
+    """What a model answers to the sources held out; it is trained on the others, or on those of `sources`."""
+    config = replace(
+        study.config, split="source", held_out=",".join(held_out), train_sources=",".join(sources)
+    )
+    run = study.out / ("+".join(sources) or "all") / "+".join(held_out)
+    if not is_finished(run, study.manifest, config, study.cache_dir):
+        finish_run(run, study.manifest, config, study.cache_dir)
     return load_predictions(run / PREDICTIONS)
 
 
