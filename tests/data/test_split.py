@@ -137,6 +137,13 @@ def test_a_source_held_out_is_tested_whole_and_the_rest_is_parted_by_identity() 
     assert sorted(both.test) == [*range(24), *range(48, 72)]
 
 
+def test_a_split_by_source_may_train_on_some_of_the_others() -> None:
+    manifest = _with_sources("a", "b", "c")
+    split = create_split(manifest, _number(72), "source", held_out=("b",), train_sources=("b", "c"))
+    assert split.test.tolist() == list(range(24, 48))
+    assert sorted([*split.train, *split.validation]) == list(range(48, 72))
+
+
 def test_copies_and_identities_of_a_source_held_out_do_not_train() -> None:
     manifest = _with_sources("a", "b", "c")
     identities = list(manifest.columns["identity"])
@@ -155,6 +162,8 @@ def test_copies_and_identities_of_a_source_held_out_do_not_train() -> None:
     [
         ({"mode": "source"}, "0 sources held out"),
         ({"mode": "identity", "held_out": ("a",)}, "no other split takes any"),
+        ({"mode": "identity", "train_sources": ("a",)}, "Only a split by source"),
+        ({"mode": "source", "held_out": ("a",), "train_sources": ("z",)}, "no source 'z'"),
         ({"mode": "source", "held_out": ("z",)}, "no source 'z'.*\n.*a, b"),
         ({"mode": "source", "held_out": ("a", "b")}, "leaves 0 identities"),
     ],

@@ -98,7 +98,12 @@ def test_every_source_is_answered_by_models_that_never_met_it(faces_csv: Path, t
     answers = tmp_path / "answers.csv"
     whole = load_predictions(tmp_path / "out" / "all" / held_out[0] / "predictions.csv")
     save_predictions(whole, answers)
-    with pytest.raises(DataError, match=r"lacks .* of the images to evaluate"):
+    peer = [row for row in run_cross_source(replace(study, answers={"peer": answers})) if row not in rows]
+    assert [row["held_out"] for row in peer] == [held_out[0], MEAN]  # it has no answer of another source
+    own = next(row for row in rows if row["held_out"] == held_out[0])
+    assert peer[0] == own | {"model": "peer"}
+    save_predictions(whole.take(range(len(whole) - 1)), answers)
+    with pytest.raises(DataError, match=r"lacks 1 of the images to evaluate"):
         run_cross_source(replace(study, answers={"peer": answers}))
 
     save_table([{"recipe": "tiny"} | row for row in rows], tmp_path / "table.csv")

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 # what a distillation takes of a recipe beside its own settings
 DISTILL_FIELDS = (
-    "model", "weights", "input_size", "alignment", "split", "held_out", "fold", "folds", "batch_size", "seed",
-    "precision", "max_cache_gb",
+    "model", "weights", "input_size", "alignment", "split", "held_out", "train_sources", "fold", "folds",
+    "batch_size", "seed", "precision", "max_cache_gb",
 )  # fmt: skip
 
 

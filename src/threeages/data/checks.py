@@ -23,6 +23,7 @@ def check_split(
     folds: int = 5,
     seed: int = 42,
     held_out: Sequence[str] = (),
+    train_sources: Sequence[str] = (),
 ) -> Split:
     """The split that `create_split` would make where no image were a duplicate; takes a moment.
 
@@ -38,7 +39,16 @@ def check_split(
             hint="Add images.",
         )
     different = np.arange(len(manifest), dtype=np.int64)[:, None].view(np.uint8)
-    return create_split(manifest, different, mode, fold=fold, folds=folds, seed=seed, held_out=held_out)
+    return create_split(
+        manifest,
+        different,
+        mode,
+        fold=fold,
+        folds=folds,
+        seed=seed,
+        held_out=held_out,
+        train_sources=train_sources,
+    )
 
 
 def check_age_groups(

@@ -48,17 +48,19 @@ def create_split(
     seed: int = 42,
     near: NearDuplicates | None = None,
     held_out: Sequence[str] = (),
+    train_sources: Sequence[str] = (),
 ) -> Split:
     """Split the rows of a manifest into train, validation and test rows.
 
     `digests`, uint8 `(n, 16)`, are equal for images with identical pixels (`faces.images.pixel_digest`). Mode
-    `identity` tests on one of `folds` parts of the identities, mode `source` on the sources `held_out`; the
-    other modes use neither. `near` holds the rows that are near duplicates (`data.duplicates`): identities
-    that copies link move to one side, all others stay where they were without them. Raises ConfigError where
-    a setting is not allowed, DataError in the modes `identity` and `source` where a row has no identity or
-    the identities are too few, and where a source has no row.
+    `identity` tests on one of `folds` parts of the identities, mode `source` on the sources `held_out`
+    and trains on `train_sources`, or on all others without any; the other modes use none of these. `near`
+    holds the rows that are near duplicates (`data.duplicates`): identities that copies link move to one side,
+    all others stay where they were without them. Raises ConfigError where a setting is not allowed, DataError
+    in the modes `identity` and `source` where a row has no identity or the identities are too few, and where
+    a source has no row.
     """
-    _check(mode, fold, folds, held_out)
+    _check(mode, fold, folds, held_out, train_sources)
     none = np.empty((0, 2), dtype=np.int64)
     pairs, copies = (none, none) if near is None else (near.pairs, near.copies())
     images = _image_ids(digests)
@@ -68,7 +70,7 @@ def create_split(
         train, test = _split_random(len(manifest), seed)
         validation = test
     elif mode == "source":
-        train, validation, test = _split_sources(manifest, images, copies, held_out, seed)
+        train, validation, test = _split_sources(manifest, images, copies, held_out, train_sources, seed)
     else:
         train, validation, test = _split_identities(manifest, images, copies, fold, folds, seed)
     exact = np.isin(images[test], images[train])
@@ -76,13 +78,17 @@ def create_split(
     return Split(train, validation, test, int(exact.sum()), int((alike & ~exact).sum()))
 
 
-def _check(mode: str, fold: int, folds: int, held_out: Sequence[str]) -> None:
+def _check(mode: str, fold: int, folds: int, held_out: Sequence[str], train_sources: Sequence[str]) -> None:
     if mode not in get_args(SplitMode):
         raise ConfigError(f"The split was '{mode}'.", hint=f"Allowed: {', '.join(get_args(SplitMode))}.")
     if (mode == "source") != bool(held_out):
         raise ConfigError(
             f"The split was '{mode}' with {len(held_out)} sources held out.",
             hint="A split by source needs at least one to hold out, and no other split takes any.",
+        )
+    if train_sources and mode != "source":
+        raise ConfigError(
+            f"The split was '{mode}' with sources to train on.", hint="Only a split by source chooses them."
         )
     if folds < 2 or not 0 <= fold < folds:
         raise ConfigError(
@@ -123,17 +129,22 @@ def _split_identities(
 
 
 def _split_sources(
-    manifest: Manifest, images: Rows, copies: Pairs, held_out: Sequence[str], seed: int
+    manifest: Manifest,
+    images: Rows,
+    copies: Pairs,
+    held_out: Sequence[str],
+    train_sources: Sequence[str],
+    seed: int,
 ) -> tuple[Rows, Rows, Rows]:
     """Train, validation and test rows, the last of them all rows of the sources held out."""
     sources = np.asarray(manifest.columns.get(SOURCE, ("",) * len(manifest)))
-    if unknown := sorted(set(held_out) - set(sources.tolist())):
+    if unknown := sorted({*held_out, *train_sources} - set(sources.tolist())):
         known = ", ".join(sorted(set(sources.tolist()) - {""})) or f"none: it has no column {SOURCE}"
         raise DataError(f"The manifest has no source {unknown[0]!r}.", hint=f"Its sources are {known}.")
     members = _find_members(manifest, images, copies)
     is_test = np.isin(sources, held_out)
     met = np.isin(members[:, 1], members[is_test, 1])  # an identity or a copy of the sources held out
-    rest = np.flatnonzero(~met)
+    rest = np.flatnonzero(~met & (np.isin(sources, train_sources) if train_sources else True))
     name = f"Holding out {', '.join(held_out)}"
     return *_split_validation(manifest.labels, members, rest, name, seed), np.flatnonzero(is_test)
 

@@ -11,7 +11,7 @@ import numpy as np
 from threeages.data.columns import SOURCE
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError, DataError
-from threeages.evaluation.evaluate import Evaluation, evaluate_table
+from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable, load_predictions
 from threeages.files.locks import hold_folder
 from threeages.labels import AGE_GROUPS, UNKNOWN
@@ -48,17 +48,18 @@ def run_cross_source(study: CrossSource) -> list[Row]:
     """One row for each source held out and what answered it, and the unweighted mean over the sources.
 
     Sources without FEWEST images of every age group are trained on and not evaluated. A study that was
-    stopped resumes, as `threeages study` does. Raises ConfigError and DataError where a source is unknown,
-    or predictions lack an image that is evaluated, ConfigError where a run is of other data or settings, and
-    BusyError where another process is at work in the folder.
+    stopped resumes, as `threeages study` does. Predictions may lack whole sources, such as those that their
+    model was trained on. Raises ConfigError where a source is unknown or a run is of other data or settings,
+    DataError where predictions have some labelled images of a source and not all, and BusyError where another
+    process is at work in the folder.
     """
     sources = find_sources(study.manifest, study.joined)
     rows: list[Row] = []
     with hold_folder(study.out):
         for name, answer in _list_answers(study):
-            found = {source: evaluate_table(answer(members)) for source, members in sources.items()}
-            rows += [_create_row(name, source, result) for source, result in found.items()]
-            rows.append(average_rows(rows[-len(found) :]))
+            found = {source: answer(members) for source, members in sources.items()}
+            own = [_create_row(name, source, table) for source, table in found.items() if table]
+            rows += [*own, average_rows(own)] if own else []
     return rows
 
 
@@ -118,43 +119,45 @@ def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return header, lines
 
 
-Answer = Callable[[Sequence[str]], PredictionTable]  # what a model answers to some sources
+Answer = Callable[[Sequence[str]], PredictionTable | None]  # what a model answers to some sources
 
 
 def _list_answers(study: CrossSource) -> Iterator[tuple[str, Answer]]:
     """Every model by its name, and what it answers."""
-    everything = tuple(dict.fromkeys(study.manifest.columns[SOURCE]))
-    for name, sources in ((OTHERS, everything), (",".join(study.baseline), tuple(study.baseline))):
-        if sources:
-            yield name, partial(_train, study, sources)
+    yield OTHERS, partial(_train, study, ())
+    if study.baseline:
+        yield ",".join(study.baseline), partial(_train, study, study.baseline)
     for name, file in study.answers.items():
         yield name, partial(_select_answers, study.manifest, load_predictions(file), file)
 
 
 def _train(study: CrossSource, sources: Sequence[str], held_out: Sequence[str]) -> PredictionTable:
-    """What a model answers to the rows of the sources held out; it is trained on the others of `sources`."""
-    cells = study.manifest.columns[SOURCE]
-    rows = [i for i, cell in enumerate(cells) if cell in sources or cell in held_out]
-    config = replace(study.config, split="source", held_out=",".join(held_out))
-    trained = "all" if len(set(sources)) == len(set(cells)) else "+".join(sources)
-    run = study.out / trained / "+".join(held_out)
-    manifest = study.manifest.select(rows)
-    if not is_finished(run, manifest, config, study.cache_dir):
-        finish_run(run, manifest, config, study.cache_dir)
+    """What a model answers to the sources held out; it is trained on the others, or on those of `sources`."""
+    config = replace(
+        study.config, split="source", held_out=",".join(held_out), train_sources=",".join(sources)
+    )
+    run = study.out / ("+".join(sources) or "all") / "+".join(held_out)
+    if not is_finished(run, study.manifest, config, study.cache_dir):
+        finish_run(run, study.manifest, config, study.cache_dir)
     return load_predictions(run / PREDICTIONS)
 
 
 def _select_answers(
     manifest: Manifest, answers: PredictionTable, file: Path, members: Sequence[str]
-) -> PredictionTable:
-    """The rows of some sources with the manifest's labels; raises DataError where the file lacks one."""
+) -> PredictionTable | None:
+    """The rows of some sources with the manifest's labels; None where the file has none of them.
+
+    Raises DataError where it has some and not all.
+    """
     places = {path: row for row, path in enumerate(answers.paths)}
     cells = manifest.columns[SOURCE]
     rows = [i for i, cell in enumerate(cells) if cell in members and manifest.labels[i] != UNKNOWN]
+    if not any(manifest.paths[i] in places for i in rows):
+        return None
     if missing := [manifest.paths[i] for i in rows if manifest.paths[i] not in places]:
         raise DataError(
             f"{file} lacks {len(missing):,} of the images to evaluate, the first of them {missing[0]}.",
-            hint="Predict every labelled image of the manifest.",
+            hint="Predict every labelled image of a source, or none.",
         )
     chosen = answers.take([places[manifest.paths[i]] for i in rows])
     known = {name: tuple(cells[i] for i in rows) for name, cells in manifest.columns.items()}
@@ -167,7 +170,8 @@ def _count_labels(manifest: Manifest, members: Sequence[str]) -> list[int]:
     return [int((manifest.labels[chosen] == group).sum()) for group in range(len(AGE_GROUPS))]
 
 
-def _create_row(name: str, source: str, result: Evaluation) -> Row:
+def _create_row(name: str, source: str, table: PredictionTable) -> Row:
+    result = evaluate_table(table)
     row = {"model": name, "held_out": source, "n": str(result.n), "identities": str(result.units)}
     for metric in METRICS:
         row |= _cells(metric, result.metrics[metric], result.intervals[metric])

@@ -93,7 +93,7 @@ def _describe_sides(manifest: Manifest, split: Split, config: TrainConfig, where
 def _name_side(config: TrainConfig) -> str:
     """What follows the noun for a row of a split: which of its folds, or sources, are the test rows."""
     if config.split == "source":
-        return f" beside the held-out {', '.join(config.held_out)}"
+        return f" beside the held-out {config.held_out}"
     return f" of fold {config.fold}" if config.split == "identity" else ""
 
 

@@ -89,10 +89,9 @@ class TrainConfig:
     )
 
     # which rows train, and how their images are augmented
-    split: Annotated[
-        Literal["random", "identity", "source", "none"], Setting("How rows are split", SPLIT)
-    ] = "identity"
-    held_out: Annotated[str, Setting("Sources that a split by source tests on: A,B.", SPLIT)] = ""
+    split: Annotated[Literal["random", "identity", "source", "none"], Setting("", SPLIT)] = "identity"
+    held_out: Annotated[str, Setting("Sources of the test rows: A,B.", SPLIT)] = ""
+    train_sources: Annotated[str, Setting("Other sources used; default: all.", SPLIT)] = ""
     fold: Annotated[int, Setting("Fold of identities held out.", SPLIT, at_least=0)] = 0
     folds: Annotated[int, Setting("Number of folds.", SPLIT, at_least=2)] = 5
     flip: Annotated[bool, Setting("Mirror at random; needs pixels.", AUGMENTATION)] = (
@@ -157,9 +156,9 @@ class TrainConfig:
 
     def split_options(self) -> dict[str, Any]:
         """The arguments by name of data.split.create_split, beside manifest and images."""
-        held_out = tuple(name.strip() for name in self.held_out.split(",") if name.strip())
-        options = {"fold": self.fold, "folds": self.folds, "seed": self.seed, "held_out": held_out}
-        return {"mode": self.split, **options}
+        options = {"mode": self.split, "fold": self.fold, "folds": self.folds, "seed": self.seed}
+        names = {"held_out": self.held_out, "train_sources": self.train_sources}
+        return options | {name: _split_names(text) for name, text in names.items()}
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of the training, in order."""
@@ -246,6 +245,11 @@ def _find_wrong_type(kind: Any, value: Any) -> str | None:
         return None
     fits = isinstance(value, number) or (number is float and isinstance(value, int))
     return None if fits and (number is bool or not isinstance(value, bool)) else NUMBERS[number]
+
+
+def _split_names(text: str) -> tuple[str, ...]:
+    """The names in a text such as 'lfw, utkface'."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _raise_problems(problems: list[str]) -> None:
