@@ -46,7 +46,7 @@ def test_a_copy_of_the_shipped_model_needs_no_checksum(tmp_path: Path) -> None:
     check_model(Path(shutil.copy(default_model_path(), tmp_path)))
 
 
-def test_the_seal_covers_what_stands_before(tmp_path: Path) -> None:
+def test_the_checksum_covers_what_stands_before(tmp_path: Path) -> None:
     for size in (0, 1, 100, 20_000_000):
         path = tmp_path / f"{size}"
         path.write_bytes(add_checksum(bytes(size)))
