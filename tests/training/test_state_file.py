@@ -6,7 +6,7 @@ import torch
 
 from threeages.errors import DataError, ModelError
 from threeages.training.state_file import (
-    SEAL_LENGTH,
+    MARK_LENGTH,
     Content,
     DamagedError,
     read_content,
@@ -140,7 +140,7 @@ def test_equal_content_gives_equal_bytes_and_torch_alone_reads_them(tmp_path: Pa
 def test_a_view_is_saved_without_the_rest_of_its_storage() -> None:
     large = torch.zeros(100_000)
     assert len(serialize_content({"part": large[:10]})) < 10_000
-    assert SEAL_LENGTH < 10_000
+    assert MARK_LENGTH < 10_000
 
 
 def test_a_save_that_fails_leaves_both_files(
