@@ -65,16 +65,23 @@ def test_the_mean_weighs_sources_alike_and_narrows_with_their_number() -> None:
 
 
 @pytest.mark.slow
-def test_every_source_is_answered_by_models_that_never_met_it(faces_csv: Path, tmp_path: Path) -> None:
+def test_every_source_is_answered_by_models_that_never_met_it(
+    faces_csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     drawn = load_manifest(faces_csv)
     names = drawn.identities()
     assert names is not None
     number = {name: i for i, name in enumerate(dict.fromkeys(names.tolist()))}
     sources = tuple("abc"[number[name] // 3 % 3] for name in names.tolist())
     manifest = replace(drawn, columns={**drawn.columns, "source": sources})
+    ages = tuple(
+        age if source == "a" else "" for age, source in zip(manifest.columns["age"], sources, strict=True)
+    )
+    manifest = replace(manifest, columns={**manifest.columns, "age": ages})
+    settings = {"extra_heads": {"years": 1.0}, "options": {"filters": [8, 8, 8, 8], "dense": 16}}
     study = CrossSource(
         manifest,
-        TrainConfig(input_size=48, epochs=1, options={"filters": [8, 8, 8, 8], "dense": 16}),
+        TrainConfig(input_size=48, epochs=1, **settings),
         tmp_path / "out",
         baseline=("a", "b"),
         cache_dir=tmp_path / "cache",
@@ -83,6 +90,7 @@ def test_every_source_is_answered_by_models_that_never_met_it(faces_csv: Path, t
     held_out = sorted(find_sources(manifest, {}))
     assert sorted({row["held_out"] for row in rows}) == sorted([*held_out, MEAN])
     assert {row["model"] for row in rows} == {OTHERS, "a,b"}
+    assert "The model gets no head for years" in caplog.text  # without the source a nobody's age is known
     for source in held_out:
         table = load_predictions(tmp_path / "out" / "all" / source / "predictions.csv")
         assert set(table.columns["source"]) == {source}

@@ -17,6 +17,7 @@ from threeages.files.locks import hold_folder
 from threeages.labels import AGE_GROUPS, UNKNOWN
 from threeages.studies.finished import PREDICTIONS, finish_run, is_finished
 from threeages.studies.results import Row, save_rows, with_interval
+from threeages.training.build import drop_missing_heads
 from threeages.training.config import TrainConfig
 
 METRICS = ("balanced_accuracy", "f1_macro", "ece", "accuracy")
@@ -136,10 +137,18 @@ def _train(study: CrossSource, sources: Sequence[str], held_out: Sequence[str]) 
     config = replace(
         study.config, split="source", held_out=",".join(held_out), train_sources=",".join(sources)
     )
+    config = drop_missing_heads(config, _select_trained(study.manifest, sources, held_out))
     run = study.out / ("+".join(sources) or "all") / "+".join(held_out)
     if not is_finished(run, study.manifest, config, study.cache_dir):
         finish_run(run, study.manifest, config, study.cache_dir)
     return load_predictions(run / PREDICTIONS)
+
+
+def _select_trained(manifest: Manifest, sources: Sequence[str], held_out: Sequence[str]) -> Manifest:
+    """The rows that may train: those of `sources`, or of all without any, less those held out."""
+    cells = manifest.columns[SOURCE]
+    chosen = [i for i, cell in enumerate(cells) if cell not in held_out and (not sources or cell in sources)]
+    return manifest.select(chosen)
 
 
 def _select_answers(
