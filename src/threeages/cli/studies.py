@@ -131,7 +131,9 @@ def cross_source(
         answers={name: Path(value) for name, value in answers or ()},
         cache_dir=cache_dir,
     )
-    found = [{"recipe": recipe} | row for row in run_cross_source(plan)]
+    found = [
+        {"recipe": "" if row["model"] in plan.answers else recipe} | row for row in run_cross_source(plan)
+    ]
     save_table(found, table or out / "cross-source.csv")
     print_rows(*summarize(found))
 
