@@ -277,7 +277,7 @@ def _origin(row: Row) -> tuple[str, str]:
 
 
 def _bounded(row: Row | None, metric: str, *, bold: bool = False) -> str:
-    if row is None:
+    if row is None or not row[metric]:
         return ""
     low, high = (_number(row, f"{metric}_{end}") for end in ("low", "high"))
     value = _number(row, metric)
