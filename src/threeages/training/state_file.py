@@ -14,7 +14,7 @@ import torch
 
 from threeages.errors import ModelError, describe_cause
 from threeages.files.atomic import atomic_path
-from threeages.files.disk import flush_to_disk, write_error
+from threeages.files.disk import flush_to_disk
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +77,9 @@ def write_state(path: Path, previous: Path, content: Mapping[str, Any]) -> None:
     resumes. Raises DataError where the disk is full; both files are then as they were.
     """
     data = serialize_content(content)
-    with atomic_path(path, durable=True) as part:
-        try:
-            part.write_bytes(data)
-            flush_to_disk(part)
-        except OSError as error:
-            raise write_error(path, error, need=len(data)) from error
+    with atomic_path(path, durable=True, need=len(data)) as part:
+        part.write_bytes(data)
+        flush_to_disk(part)  # before the older state gives up its name
         if path.exists():
             path.replace(previous)
 
