@@ -1,7 +1,8 @@
 """Commands of a data set: import, merge, audit, split and the cache."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,10 @@ from threeages.cli.options import (
     name_value_option,
 )
 from threeages.errors import MissingDependencyError, format_count
+from threeages.files.disk import format_bytes
+
+if TYPE_CHECKING:
+    from threeages.data.stored.listed import Stored
 
 LISTED = 20  # caches that are listed without --all
 DIGEST_SIDE = 32  # pixels of the cached images; a split needs only the digests of the full ones
@@ -209,22 +214,28 @@ def show_cache(
     from threeages.data.stored.listed import find_stored, remove_stored
 
     entries = find_stored(cache_dir)
+    kept = remove_stored(entries) if clear else []
+    _print_stored([stored for stored in entries if stored not in kept], every)
+    _print_total(stored for stored in entries if stored not in kept)
+    if clear:
+        typer.echo("All of it is deleted.")
+    if kept:
+        typer.echo("Kept, because other processes use it:")
+        _print_stored(kept, every)
+        _print_total(kept)
+
+
+def _print_stored(entries: "Sequence[Stored]", every: bool) -> None:
+    """A line each of the largest entries, or of all, and one of the rest."""
     listed = entries if every else entries[:LISTED]
     for stored in listed:
         note = "  (unfinished)" if stored.unfinished else ""
-        typer.echo(f"{_format_size(stored.size)}  {stored.made}  {stored.path}{note}")
+        typer.echo(f"{format_bytes(stored.size):>10}  {stored.made}  {stored.path}{note}")
     if len(entries) > len(listed):
         rest = entries[len(listed) :]
-        size = _format_size(sum(stored.size for stored in rest))
-        typer.echo(f"{size}  in {len(rest):,} smaller ones; --all lists them")
-    kept = remove_stored(entries) if clear else []
-    total, left = (sum(stored.size for stored in some) for some in (entries, kept))
-    typer.echo(f"{_format_size(total - left)} in all{', deleted' if clear else ''}")
-    if kept:
-        typer.echo(f"{_format_size(left)} kept, because other processes use it:")
-    for stored in kept:
-        typer.echo(f"{_format_size(stored.size)}  {stored.path}")
+        size = format_bytes(sum(stored.size for stored in rest))
+        typer.echo(f"{size:>10}  in {len(rest):,} smaller ones; --all lists them")
 
 
-def _format_size(size: int) -> str:
-    return f"{size / 1e9:8.2f} GB"
+def _print_total(entries: "Iterable[Stored]") -> None:
+    typer.echo(f"{format_bytes(sum(stored.size for stored in entries)):>10}  in all")

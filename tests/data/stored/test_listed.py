@@ -69,7 +69,9 @@ def test_the_command_lists_first_and_deletes_on_demand(tmp_path: Path) -> None:
     open_stored(tmp_path / KEYS[0], build)
     assert KEYS[0] in run(tmp_path)
     assert (tmp_path / KEYS[0]).exists()
-    assert "0.01 GB in all, deleted" in run(tmp_path, "--clear")
+    shown = run(tmp_path, "--clear")
+    assert KEYS[0] in shown
+    assert shown.splitlines()[-1] == "All of it is deleted."
     assert names(tmp_path) == []
 
 
@@ -92,11 +94,11 @@ def test_clearing_keeps_what_another_process_uses_and_says_so(tmp_path: Path) ->
         process.stdout.readline()
         shown = run(tmp_path, "--clear")
         process.kill()
-    assert "0.02 GB in all, deleted" in shown
-    assert "0.01 GB kept, because other processes use it:" in shown
-    assert str(tmp_path / KEYS[0]) in shown.splitlines()[-1]
+    deleted, kept = shown.split("All of it is deleted.\nKept, because other processes use it:\n")
+    assert [str(tmp_path / key) in deleted for key in KEYS] == [False] + [True] * (len(KEYS) - 1)
+    assert [str(tmp_path / key) in kept for key in KEYS] == [True] + [False] * (len(KEYS) - 1)
     assert names(tmp_path) == [KEYS[0]]
-    assert "kept" not in run(tmp_path, "--clear")
+    assert "Kept" not in run(tmp_path, "--clear")
     assert names(tmp_path) == []
 
 
@@ -115,7 +117,7 @@ def test_clearing_keeps_what_is_being_built(tmp_path: Path) -> None:
     done.set()
     thread.join()
     assert "(unfinished)" in shown
-    assert "kept, because other processes use it" in shown
+    assert "Kept, because other processes use it" in shown
     assert names(tmp_path) == [KEYS[0]]
 
 
@@ -134,7 +136,7 @@ def test_two_clear_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["absent", "file"])
 def test_a_folder_without_caches_is_empty(place: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "0.00 GB in all, deleted" in run(tmp_path / place, "--clear")
+    assert "0 bytes  in all" in run(tmp_path / place, "--clear")
 
 
 def test_a_folder_that_vanishes_is_nothing_to_delete(tmp_path: Path) -> None:
