@@ -281,7 +281,7 @@ def test_several_processes_run_each_trial_once_whatever_kills_them(
 
     The first trials of two processes learn from none, so that each of them can be run here as well.
     """
-    search = Search(manifest, tmp_path / "search", replace(BASE, epochs=1), 3, 2, cache_dir, SMALL)
+    search = Search(manifest, tmp_path / "search", replace(BASE, epochs=1), 4, 2, cache_dir, SMALL)
     killer = _kill_a_child(search.out)
     with pytest.raises(DataError, match="system ended a process"):
         run_search(search)
@@ -292,20 +292,21 @@ def test_several_processes_run_each_trial_once_whatever_kills_them(
     torch.set_num_threads(max(1, threads // 2))  # as in the processes: the sums are in the same order
     other = replace(search, out=tmp_path / "other")
     images = open_data(manifest, search.base, cache_dir)
-    expected = [run_trial(other, number, (), images) for number in range(3)]
+    expected = [run_trial(other, number, (), images) for number in range(4)]
     torch.set_num_threads(threads)
     found = _load(search.out)
     assert [(t.params, t.values) for t in found] == [(t.params, t.values) for t in expected]
-    assert len((search.out / "search.csv").read_text().splitlines()) == 4
+    assert len((search.out / "search.csv").read_text().splitlines()) == 5
 
 
 def _kill_a_child(out: Path) -> threading.Thread:
-    """Kill a process of the search in this process once the training of a trial has begun."""
+    """Kill the processes of the search in this process once the training of a trial has begun."""
 
     def kill() -> None:
         while not list(out.glob("trial-*")):
-            time.sleep(0.01)
-        next(iter(multiprocessing.active_children())).kill()
+            time.sleep(0.001)
+        for child in multiprocessing.active_children():  # an idle one alone might end after the last trial
+            child.kill()
 
     thread = threading.Thread(target=kill)
     thread.start()
