@@ -141,7 +141,8 @@ def _read_finished(out: Path) -> Saved:
     try:
         about = read_about(out)
     except ModelError as error:
-        raise ModelError(error.message, hint=REMOVE.format("it")) from error
+        hint = "Give another --out. Weights that distill wrote can be removed: the same command starts over."
+        raise ModelError(error.message, hint=hint) from error
     if about is None or not {"settings", "data", "losses"} <= about.keys():
         raise ConfigError(
             f"{out} exists, and threeages distill did not write it.", hint="Give another --out, or remove it."
