@@ -1,7 +1,7 @@
 """Write the package's part of the large model: its graph, head and signature, without the image encoder.
 
-    threeages train MANIFEST --recipe clip-features --alignment 0.85 --weights clip_vit_b16.safetensors --out RUN
-    python tools/large.py RUN --encoder clip_vit_b16.safetensors [--predictions PREDICTIONS.csv]
+    threeages train MANIFEST --recipe clip-features --alignment 0.85 --weights FILE.safetensors --out RUN
+    python tools/large.py RUN --encoder FILE.safetensors [--predictions PREDICTIONS.csv]
 
 The encoder is the file that the run was trained with; the model that is assembled of both must answer as the
 run does. Predictions on held-out identities give the thresholds for --max-error and --coverage. Prints the
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def write_asset(model: Classifier, encoder: Path, out: Path) -> None:
-    """Write the npz that `LargeModel` reads; raises ModelError where the assembled model answers otherwise."""
+    """Write the npz that `LargeModel` reads; raises ModelError where the encoder is not the run's."""
     whole = trace_classifier(model)
     pixels = draw_pixels(model.signature.input_size)
     probs = _answer(whole.SerializeToString(), pixels)

@@ -1,4 +1,4 @@
-"""The model that --model names: 'default', 'large', an ONNX file or a run folder; and the commands of both."""
+"""The model that --model names: 'default', 'large', an ONNX file or a run folder; and how to get one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from threeages.inference.predictor import Predictor
 
 TERMS = (
-    "Terms: the code is Apache-2.0. Both models were fitted on faces for research use only, the large one on\n"
-    "features of CLIP's image encoder (MIT). Ask the holders of the data before any commercial use."
+    "Terms: both were fitted on faces that are for research use only, the large one on features of CLIP's\n"
+    "image encoder (MIT). Ask the holders of the data before any commercial use."
 )
 
 models_app = typer.Typer(help="The models that there are, and how to get the large one.")

@@ -30,6 +30,7 @@ def download(address: str, path: Path, *, hint: str) -> None:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
                 _write(reply, part, path)
         except HTTPError as error:
+            error.close()
             reason = f"it answers {error.code} {describe_cause(error.reason)}"
             raise DataError(f"Cannot fetch {address}: {reason}.", hint=hint) from error
         except (OSError, HTTPException, ValueError) as error:  # no network, no such host, no address

@@ -17,6 +17,7 @@ from platformdirs import user_cache_path
 from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import DataError, ModelError, describe_cause
 from threeages.faces.images import Pixels
+from threeages.files.atomic import name_part, remove_leftovers
 from threeages.files.checksums import checksum
 from threeages.files.download import download
 from threeages.files.writing import write_bytes
@@ -83,7 +84,8 @@ class LargeModel:
         if encoder:
             return self._write(encoder)
         address = f"{(os.environ.get(HUB_VARIABLE) or HUB).rstrip('/')}/{HUB_FILE}"
-        part = self.folder / "encoder.safetensors"
+        part = name_part(self.folder / "encoder.safetensors")  # of this process, as several may fetch
+        remove_leftovers(self.folder)
         try:
             download(address, part, hint=HINT)
             return self._write(part)
@@ -119,7 +121,7 @@ LARGE_MODEL = LargeModel()
 
 
 def find_model_file(model: Path | str) -> Path:
-    """The file or folder that a model's name or path stands for; raises ModelError where it is not fetched."""
+    """The file or folder that a name or path stands for; raises ModelError where it is not fetched."""
     if model == DEFAULT:
         return default_model_path()
     return LARGE_MODEL.find() if model == LARGE else Path(model)
@@ -136,7 +138,7 @@ def _check_answers(content: bytes, pixels: Pixels, expected: NDArray[np.float32]
     difference = float(np.abs(found - expected).mean())
     if not difference <= TOLERANCE:
         raise ModelError(
-            f"The assembled model differs by {difference:.3f} in its probabilities from what it answered when "
-            f"this package was made; {TOLERANCE} is allowed.",
+            f"The assembled model's probabilities differ by {difference:.3f} from those that it should give; "
+            f"{TOLERANCE} is allowed.",
             hint=UPGRADE,
         )
