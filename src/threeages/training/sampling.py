@@ -1,4 +1,4 @@
-"""How often each train row is drawn, and the log priors of its source: no source is to outweigh the others."""
+"""How often a train row is drawn, and the log priors of its source, so that no source outweighs others."""
 
 from collections.abc import Sequence
 
