@@ -27,7 +27,8 @@ def download(address: str, path: Path, *, hint: str) -> None:
     with atomic_path(path) as part:
         try:
             request = urllib.request.Request(address, headers={"User-Agent": "threeages"})
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
+            opener = urllib.request.build_opener()  # the shared one keeps the proxies of its first call
+            with opener.open(request, timeout=TIMEOUT) as reply:
                 _write(reply, part, path)
         except HTTPError as error:
             error.close()
