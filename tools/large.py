@@ -73,8 +73,8 @@ def write_asset(model: Classifier, encoder: Path, out: Path) -> None:
             hint="Give the file that the run was trained with.",
         )
     content = io.BytesIO()
-    arrays = {"graph": np.frombuffer(graph, np.uint8), "names": np.array(names)}
-    np.savez_compressed(content, **arrays, pixels=pixels, probs=probs)
+    held = np.frombuffer(graph, np.uint8)
+    np.savez_compressed(content, graph=held, names=np.array(names), pixels=pixels, probs=probs)
     write_bytes(out, content.getvalue())
 
 

@@ -16,10 +16,12 @@ HINT = "Install it again: pip install --force-reinstall --no-deps threeages."
 
 def check_bundled(path: Path) -> bool:
     """Whether a path is a file of this package; raises ModelError where that is missing or damaged."""
-    if path.parent != ASSETS or path.name not in CHECKSUMS:
+    if path.parent != ASSETS:
         return False
     if not path.is_file():
         raise ModelError(f"This installation lacks its file {path}.", hint=HINT)
+    if path.name not in CHECKSUMS:
+        return False
     if checksum(path) != CHECKSUMS[path.name]:
         raise ModelError(f"This installation is damaged: {path} is not as it was released.", hint=HINT)
     return True

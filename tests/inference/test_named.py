@@ -91,7 +91,7 @@ def _fail(large_model: LargeModel, kind: type[ThreeAgesError] = DataError) -> Th
 
 def test_an_answer_that_is_refused_or_cut_leaves_nothing(large_model: LargeModel, hub: Hub) -> None:
     hub.status = 404
-    assert "it answers 404 Not Found" in _fail(large_model).message
+    assert "HTTP Error 404: Not Found" in _fail(large_model).message
     hub.status, hub.length = 200, 2 * len(hub.content)
     error = _fail(large_model)
     assert "it ended after" in error.message
@@ -100,7 +100,7 @@ def test_an_answer_that_is_refused_or_cut_leaves_nothing(large_model: LargeModel
     assert "its sha256 is " in _fail(large_model, ModelError).message
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://hub.invalid", "no address", "https://"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://hub.invalid", "no address", "https://a b"])
 def test_no_hub_is_one_message(
     address: str, large_model: LargeModel, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

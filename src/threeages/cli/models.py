@@ -13,7 +13,7 @@ TERMS = (
     "image encoder (MIT). Ask the holders of the data before any commercial use."
 )
 
-models_app = typer.Typer(help="The models that there are, and how to get the large one.")
+models_app = typer.Typer()
 
 
 @models_app.callback(invoke_without_command=True)

@@ -27,12 +27,12 @@ def download(address: str, path: Path, *, hint: str) -> None:
     with atomic_path(path) as part:
         try:
             request = urllib.request.Request(address, headers={"User-Agent": "threeages"})
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
+            opener = urllib.request.build_opener()  # the shared one keeps the proxies of its first call
+            with opener.open(request, timeout=TIMEOUT) as reply:
                 _write(reply, part, path)
         except HTTPError as error:
             error.close()
-            reason = f"it answers {error.code} {describe_cause(error.reason)}"
-            raise DataError(f"Cannot fetch {address}: {reason}.", hint=hint) from error
+            raise DataError(f"Cannot fetch {address}: {describe_cause(error)}.", hint=hint) from error
         except (OSError, HTTPException, ValueError) as error:  # no network, no such host, no address
             cause = getattr(error, "reason", error)
             raise DataError(f"Cannot fetch {address}: {describe_cause(cause)}.", hint=hint) from error

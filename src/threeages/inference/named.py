@@ -93,8 +93,8 @@ class LargeModel:
             part.unlink(missing_ok=True)
 
     def _write(self, encoder: Path) -> Path:
-        path = self.path
         self._check_encoder(encoder)
+        path = self.path
         with np.load(self.asset) as held:
             content = assemble(held["graph"].tobytes(), held["names"].tolist(), encoder)
             _check_answers(content, held["pixels"], held["probs"])
