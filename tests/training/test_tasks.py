@@ -13,7 +13,7 @@ from threeages.models.heads import HeadSpec, years_spec
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.run import run_training
-from threeages.training.tasks import ClassificationTask, DistillationTask, select_targets
+from threeages.training.tasks import PRIOR, ClassificationTask, DistillationTask, select_targets
 
 SMALL = TrainConfig(input_size=56, epochs=1, batch_size=16, precision="32-true")
 
@@ -113,3 +113,17 @@ def test_the_moving_average_takes_the_projection_along(
     kept, last = (load_checkpoint(tmp_path / "run" / name)[1]["task"] for name in ("best.ckpt", "last.ckpt"))
     name = "distillation.projection.weight"
     assert not torch.equal(kept[name], last[name])
+
+
+def test_logits_are_adjusted_by_a_sources_priors_in_the_loss_alone() -> None:
+    task, values = _task(weight=0.25)
+    targets = select_targets(values, np.array([0, 1]))
+    outputs = task(torch.randint(0, 256, (2, 56, 56, 3), dtype=torch.uint8))
+    plain = task.losses(outputs, targets)["age_group"].item()
+    priors = torch.log(torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]]))  # of the labels that they have
+    adjusted = task.losses(outputs, {**targets, PRIOR: priors})["age_group"].item()
+    expected = torch.nn.functional.cross_entropy(outputs["age_group"] + priors, targets["age_group"])
+    assert adjusted == pytest.approx(expected.item())
+    assert adjusted < plain
+    outputs = {name: values.detach() for name, values in outputs.items()}
+    assert task.metrics(outputs, {**targets, PRIOR: priors}) == task.metrics(outputs, targets)

@@ -106,7 +106,7 @@ def _adjust(config: TrainConfig, given: dict[str, Any], rows: "Manifest") -> Tra
 def distill(
     manifest: ManifestFile,
     out: Annotated[Path, typer.Option("--out", help="Weights to write (.safetensors), for --weights.")],
-    recipe: RecipeName = "default",
+    recipe: RecipeName = "fine-tuned",
     only: Only = None,
     terms: Terms = "any",
     allow_source: AllowSource = None,

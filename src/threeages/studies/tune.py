@@ -26,7 +26,7 @@ from threeages.files.locks import hold_folder
 from threeages.files.writing import write_json
 from threeages.processes import start_processes
 from threeages.studies.trials import NAME, TrialStore, open_trials
-from threeages.training.build import create_data, create_model, open_data
+from threeages.training.build import create_data, create_model, open_data, weigh_data
 from threeages.training.checkpoint import LAST, load_checkpoint
 from threeages.training.checks import check_labels
 from threeages.training.config import TrainConfig
@@ -159,6 +159,7 @@ def _train_epochs(search: Search, config: TrainConfig, images: Images, run: Path
     cache, split = images
     model = create_model(config, search.manifest)
     data = create_data(search.manifest, model, cache, search.cache_dir)
+    data = weigh_data(data, search.manifest, config, split.train)
     task = ClassificationTask(model, config.extra_heads)
     for row in train_epochs(task, data, split, config, run):
         if row["epoch"] > len(history):

@@ -24,12 +24,16 @@ EVAL_BATCH = 128
 
 @dataclass(frozen=True)
 class TrainingData:
-    """uint8 `pixels` `(copies * n, size, size, 3)`, `targets` `(n, ...)` by name, a `key` of the images."""
+    """uint8 `pixels` `(copies * n, size, size, 3)`, `targets` `(n, ...)` by name, a `key` of the images.
+
+    Train rows are drawn in proportion to their `weights` `(n,)`, each once an epoch where there are none.
+    """
 
     pixels: NDArray[np.uint8]
     targets: Targets
     key: bytes
     folder: Path = FEATURES_FOLDER
+    weights: NDArray[np.float64] | None = None
 
 
 def open_source(model: Classifier, data: TrainingData, phase: Phase, config: TrainConfig) -> FeatureSource:
@@ -81,6 +85,14 @@ def read_batch(
         values[mirror] = values[mirror, :, ::-1]
     x = torch.from_numpy(values).to(fabric.device)
     return (x.float() if source.depth else x), source.depth
+
+
+def order_rows(data: TrainingData, rows: Rows, rng: np.random.Generator) -> Rows:
+    """The train rows of one epoch in a random order, as many as `rows`."""
+    if data.weights is None:
+        return rng.permutation(rows)
+    weights = data.weights[rows]
+    return rng.choice(rows, len(rows), p=weights / weights.sum())
 
 
 def sample_copies(batch: Rows, num_images: int, copies: int, rng: np.random.Generator) -> Rows:

@@ -4,11 +4,12 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from threeages.data.cache import PixelCache, open_faces, open_near_duplicates
 from threeages.data.manifest import Manifest
-from threeages.data.split import Split, create_split
+from threeages.data.split import Rows, Split, create_split
 from threeages.data.stored.opening import FEATURES_FOLDER
 from threeages.errors import DataError, format_count
 from threeages.models.classifier import Architecture, Classifier, create_classifier
@@ -16,9 +17,10 @@ from threeages.models.registry import create_signature
 from threeages.models.weights import load_pretrained
 from threeages.signature import Signature
 from threeages.training.batches import TrainingData
-from threeages.training.config import TrainConfig
+from threeages.training.config import TrainConfig, split_names
 from threeages.training.losses import collect_targets, create_heads, find_head_problem
-from threeages.training.tasks import TEACHER, ClassificationTask, DistillationTask
+from threeages.training.sampling import source_log_priors, weigh_rows
+from threeages.training.tasks import PRIOR, TEACHER, ClassificationTask, DistillationTask
 from threeages.training.teachers import open_encoder_features
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,18 @@ def create_data(
     return TrainingData(cache.pixels, targets, cache.key, cache_dir or FEATURES_FOLDER)
 
 
+def weigh_data(data: TrainingData, manifest: Manifest, config: TrainConfig, train: Rows) -> TrainingData:
+    """The data with the weights by which the train rows are drawn, and with their sources' log priors."""
+    if config.balance:
+        weights = np.zeros(len(manifest))
+        weights[train] = weigh_rows(manifest, train, split_names(config.balance))
+        data = replace(data, weights=weights)
+    if config.logit_adjustment:
+        priors = np.float32(config.logit_adjustment) * source_log_priors(manifest, train)
+        data = replace(data, targets={**data.targets, PRIOR: priors})
+    return data
+
+
 def create_task(
     model: Classifier,
     manifest: Manifest,
@@ -62,6 +76,7 @@ def create_task(
     cache_dir: Path | None,
 ) -> tuple[ClassificationTask, TrainingData]:
     """The task that the settings name for a model, and the data with what the task compares it to."""
+    data = weigh_data(data, manifest, config, split.train)
     if config.teacher is None:
         return ClassificationTask(model, config.extra_heads), data
     features = open_encoder_features(

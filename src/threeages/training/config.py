@@ -16,6 +16,8 @@ from threeages.models.kinds import AGE_GROUP_HEADS
 MODEL, SPLIT, AUGMENTATION, DISTILLATION = "Model", "Split", "Augmentation", "Distillation"
 SCHEDULE, OPTIMIZER, RESULT, HARDWARE = "Epochs", "Optimization", "What is kept", "Cache and precision"
 
+BALANCED = ("source", "group", "identity")  # what train rows can be drawn evenly over
+LOGIT_HEADS = ("softmax", "soft_ordinal")  # with a logit for each class
 NUMBERS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -94,6 +96,9 @@ class TrainConfig:
     train_sources: Annotated[str, Setting("Other sources used; default: all.", SPLIT)] = ""
     fold: Annotated[int, Setting("Fold of identities held out.", SPLIT, at_least=0)] = 0
     folds: Annotated[int, Setting("Number of folds.", SPLIT, at_least=2)] = 5
+    balance: Annotated[str, Setting("Draw evenly over source,group,identity.", SPLIT)] = (
+        ""  # rows weigh one over the root of how many share it (training.sampling)
+    )
     flip: Annotated[bool, Setting("Mirror at random; needs pixels.", AUGMENTATION)] = (
         False  # rules out the frozen-feature cache
     )
@@ -127,6 +132,11 @@ class TrainConfig:
         int, Setting("Seed of weights, order and split.", OPTIMIZER, at_least=0, at_most=2**32 - 1)
     ] = 42
 
+    # each source's own class priors, added to the logits in training alone (logit adjustment)
+    logit_adjustment: Annotated[
+        float, Setting("Share of a source's log priors.", OPTIMIZER, at_least=0, at_most=1)
+    ] = 0.0
+
     # a teacher's features as further targets
     teacher: Annotated[str | None, Setting("Weights of CLIP's image encoder.", DISTILLATION)] = None
     teacher_weight: Annotated[float, Setting("Weight of its loss.", DISTILLATION, above=0)] = 0.5
@@ -149,6 +159,10 @@ class TrainConfig:
             problems.append("epochs is 0 and head_epochs too, at least 1 is needed")
         if not 0 <= self.fold < self.folds:
             problems.append(f"fold is {self.fold}, allowed are 0 to {self.folds - 1}")
+        if wrong := [name for name in split_names(self.balance) if name not in BALANCED]:
+            problems.append(f"balance names '{wrong[0]}', allowed are {', '.join(BALANCED)}")
+        if self.logit_adjustment and self.head not in LOGIT_HEADS:
+            problems.append(f"logit_adjustment needs the head {' or '.join(LOGIT_HEADS)}, not {self.head}")
         weights = self.extra_heads.values()
         if not all(isinstance(w, int | float) and 0 < w < math.inf for w in weights):
             problems.append(f"extra_heads have the weights {self.extra_heads}, above 0 is needed")
@@ -158,7 +172,7 @@ class TrainConfig:
         """The arguments by name of data.split.create_split, beside manifest and images."""
         options = {"mode": self.split, "fold": self.fold, "folds": self.folds, "seed": self.seed}
         names = {"held_out": self.held_out, "train_sources": self.train_sources}
-        return options | {name: _split_names(text) for name, text in names.items()}
+        return options | {name: split_names(text) for name, text in names.items()}
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of the training, in order."""
@@ -247,7 +261,7 @@ def _find_wrong_type(kind: Any, value: Any) -> str | None:
     return None if fits and (number is bool or not isinstance(value, bool)) else NUMBERS[number]
 
 
-def _split_names(text: str) -> tuple[str, ...]:
+def split_names(text: str) -> tuple[str, ...]:
     """The names in a text such as 'lfw, utkface'."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 

@@ -21,6 +21,7 @@ from threeages.training.batches import (
     compute_outputs,
     frozen_stages,
     open_source,
+    order_rows,
     read_batch,
     sample_copies,
     split_train_rows,
@@ -141,7 +142,7 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows, saver: Saver) -> Epoch
     epoch, done = len(state.history), count_epochs(phase, state.history)
     rng = np.random.default_rng((config.seed, epoch))
     torch.manual_seed(int(rng.integers(2**31)))  # dropout is the same whether resumed or not
-    batches = list(split_train_rows(rng.permutation(rows), config.batch_size, state.task.model))
+    batches = list(split_train_rows(order_rows(steps.data, rows, rng), config.batch_size, state.task.model))
     if sums.step:
         restore_random(sums.random, rng)
     start = time.monotonic() - sums.seconds

@@ -48,19 +48,39 @@ def clip_features() -> TrainConfig:
 
 
 def default() -> TrainConfig:
+    """A small head on frozen features of faces of many sources: how the model that ships is trained.
+
+    Command: `threeages train MANIFEST`, which starts from the network of faces in the package. Beside
+    `frozen-features` it takes 192 pixels of a closer crop, three copies of every face (as in use, the whole
+    image, and augmented as photos are; data.augment), draws sources and identities evenly, and adjusts the
+    logits by the priors of each source. Nothing but neck and heads learns: what is trained on faces of few
+    sources fits those. Sizes, crops and heads are compared in results/experiments.csv. Cost: one pass over
+    three copies of the images, then a minute or two a fold.
+    """
+    return replace(
+        frozen_features(),
+        input_size=192,
+        alignment=1.0,
+        augmented_copies=3,
+        balance="source,identity",
+        logit_adjustment=0.3,
+        max_cache_gb=17,
+    )
+
+
+def fine_tuned() -> TrainConfig:
     """The network of faces with its later half trained on, for age groups and years together.
 
-    Command: `threeages train MANIFEST`, which starts from the pretrained network of faces in the package.
-    Neck and heads learn first, on four augmented copies of every face (data.augment); then the stages behind
-    the stride of 16 learn with them, slowly, and the moving average of the weights is kept. Faces are
-    cropped more closely than the network was published for, so that 128 pixels show one as 166 would. The
-    epoch that is best on the validation identities is kept: on a few thousand faces that is one before the
-    later stages train.
+    Command: `threeages train MANIFEST --recipe fine-tuned`. Neck and heads learn first, on four augmented
+    copies of every face; then the stages behind the stride of 16 learn with them, slowly, and the moving
+    average of the weights is kept. Faces are cropped more closely than the network was published for, so that
+    128 pixels show one as 166 would. The epoch that is best on the validation identities is kept: on a few
+    thousand faces that is one before the later stages train.
 
-    The model that ships adds three things: `--weights FILE` of `threeages distill --teacher ENCODER` on the
-    same rows, `--teacher ENCODER`, CLIP's image encoder, and `--keep-last`. Sizes, crops and weights are
-    compared in results/experiments.csv. Cost: 10 minutes a fold for 39,000 images on 2 cores with AVX-512
-    BF16, half of them for what is frozen, 11 GB on disk; with `--no-frozen-cache` on a GPU 2 minutes.
+    The model that shipped until 0.1 added three things: `--weights FILE` of `threeages distill --teacher
+    ENCODER` on the same rows, `--teacher ENCODER`, CLIP's image encoder, and `--keep-last`. Cost: 10 minutes
+    a fold for 39,000 images on 2 cores with AVX-512 BF16, half of them for what is frozen, 11 GB on disk;
+    with `--no-frozen-cache` on a GPU 2 minutes.
     """
     return replace(
         frozen_features(),
@@ -87,6 +107,7 @@ RECIPES: dict[str, Recipe] = {
     "default": default,
     "frozen-features": frozen_features,
     "clip-features": clip_features,
+    "fine-tuned": fine_tuned,
 }
 
 

@@ -15,6 +15,7 @@ from threeages.models.heads import MAIN
 from threeages.training.distill_losses import Features, ProjectionLoss
 from threeages.training.losses import find_known, head_losses, head_metrics, joint_loss
 
+PRIOR = "prior"  # log priors of a row's source among the targets, added to its logits in the loss
 TEACHER = "teacher"  # the teacher's features among the targets, what is predicted of them among the outputs
 Outputs = dict[str, Tensor]
 
@@ -37,7 +38,13 @@ class ClassificationTask(nn.Module):
         return [self.model.net.neck, *self.model.net.heads.values()]
 
     def losses(self, outputs: Outputs, targets: Outputs) -> Outputs:
-        """The loss of a batch by head, without weights; that of a head without a label is absent."""
+        """The loss of a batch by head, without weights; that of a head without a label is absent.
+
+        With log priors among the targets the age groups' logits are adjusted by those of each row's source
+        (Menon et al. 2021), so that the model itself favours no group because a source did.
+        """
+        if PRIOR in targets:
+            outputs = {**outputs, MAIN: outputs[MAIN] + targets[PRIOR]}
         return head_losses(self.model.net.heads, outputs, targets)
 
     def total(self, losses: Outputs) -> Tensor:
