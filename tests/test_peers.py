@@ -121,17 +121,21 @@ def test_peer_and_package_stand_beside_each_other_on_the_same_faces(
     )
 
 
-def test_the_peer_is_asked_again_where_the_sample_is_another(
+def test_the_peer_is_asked_for_the_faces_that_it_has_not_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(every_source, "CHUNK", 60)
     save_manifest(_manifest(tmp_path), tmp_path / "all.csv")
-    (tmp_path / "peer.py").write_text(PEER)
+    (tmp_path / "peer.py").write_text(
+        f"{PEER}\nprint(len(rows), file=open({str(tmp_path / 'asked')!r}, 'a'))"
+    )
     peer = [sys.executable, str(tmp_path / "peer.py")]
-    _run(monkeypatch, tmp_path, peer)
-    answers = load_predictions(tmp_path / "run" / "peer" / "a.csv")
-    save_predictions(answers.take(range(150)), tmp_path / "run" / "peer" / "a.csv")
-    _run(monkeypatch, tmp_path, peer)
-    assert load_predictions(tmp_path / "run" / "peer" / "a.csv").paths == answers.paths
+    rows = _run(monkeypatch, tmp_path, peer)
+    assert (tmp_path / "asked").read_text().split() == ["60", "60", "60", "20", "60", "60", "17"]
+    path = tmp_path / "run" / "peer" / "a.csv"
+    save_predictions(load_predictions(path).take(range(30, 190)), path)  # stopped, and of an older sample
+    assert _run(monkeypatch, tmp_path, peer) == rows
+    assert (tmp_path / "asked").read_text().split()[7:] == ["40"]
 
 
 def test_answers_to_a_part_of_the_sample_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,7 @@ from threeages.studies.results import Row, create_parser, with_interval
 N = 1000  # faces of a source
 SCARCE = 50  # faces of an age group
 SEED = 0
+CHUNK = 200  # faces: what a stop loses at most
 SAMPLE = "sample"
 FOUND = "found"  # column: whether the peer's own detector found a face
 Tables = Mapping[str, PredictionTable]  # answers by source
@@ -83,13 +84,20 @@ def take_sample(manifest: Manifest, sources: Sources, n: int) -> Manifest:
 
 
 def answer_source(command: list[str], path: Path, sample: Manifest) -> PredictionTable:
-    """The peer's answers to these rows, cut at the labels' bounds, from the file where they stand there."""
-    if path.exists() and (table := load_predictions(path)).paths == sample.paths:
-        return table
-    years, found = predict_peer(command, sample.files())
-    table = to_groups(_create_table(sample, found), years, BOUNDS)
-    save_predictions(table, path)
-    return table
+    """The peer's answers to these rows, cut at the labels' bounds.
+
+    Those that stand in the file are taken from there; the others are added to it, CHUNK at a time.
+    """
+    tables = [load_predictions(path)] if path.exists() else []
+    known = {name for table in tables for name in table.paths}
+    missing = [row for row, name in enumerate(sample.paths) if name not in known]
+    for start in range(0, len(missing), CHUNK):
+        rows = sample.select(missing[start : start + CHUNK])
+        years, found = predict_peer(command, rows.files())
+        tables = [join_predictions([*tables, to_groups(_create_table(rows, found), years, BOUNDS)])]
+        save_predictions(tables[0], path)
+    places = {name: row for row, name in enumerate(tables[0].paths)}
+    return tables[0].take([places[name] for name in sample.paths])
 
 
 def cut_at_best(table: PredictionTable) -> tuple[PredictionTable, tuple[int, int]]:
