@@ -1,5 +1,6 @@
 """Shared data: drawn faces, damaged and odd images, the research set where it is given."""
 
+import hashlib
 import os
 import signal
 import struct
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ import pytest
 from PIL import Image
 
 from threeages.data.synthetic import draw_face, write_face_set
+from threeages.inference.named import LargeModel
+from threeages.signature import Signature
 
 
 def pytest_configure() -> None:
@@ -30,6 +34,82 @@ def faces_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def faces_dir(faces_csv: Path) -> Path:
     return faces_csv.parent
+
+
+@pytest.fixture(scope="session")
+def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny image encoder with random weights, as CLIP's is published."""
+    import torch
+    from safetensors.torch import save_file
+
+    from threeages.models.classifier import create_classifier
+
+    path = tmp_path_factory.mktemp("encoder") / "model.safetensors"
+    with tiny_vit() as signature:
+        torch.manual_seed(0)
+        net = create_classifier(signature).net
+    own = {key: torch.randn_like(value) / 3 for key, value in net.features.state_dict().items()}
+    text = {"text_model.final_layer_norm.bias": torch.zeros(4)}  # the original holds another encoder too
+    save_file(text | {_publish(key): value.half().contiguous() for key, value in own.items()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def large_asset(encoder_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package's part of a large model, for the tiny encoder."""
+    import large
+    import torch
+
+    from threeages.models.classifier import create_classifier
+    from threeages.models.weights import load_pretrained
+
+    path = tmp_path_factory.mktemp("asset") / "large.npz"
+    with tiny_vit() as signature:
+        torch.manual_seed(1)
+        model = create_classifier(signature).eval()
+        torch.nn.init.normal_(model.net.head.weight)  # type: ignore[arg-type]
+        load_pretrained(model, str(encoder_file))
+        large.write_asset(model, encoder_file, path)
+    return path
+
+
+@contextmanager
+def tiny_vit() -> Iterator[Signature]:
+    """Vision transformers of the block are tiny; the signature of one."""
+    from threeages.models import vit
+    from threeages.models.registry import create_signature
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"WIDTH": 16, "HEADS": 2, "BLOCKS": 2, "NUM_FEATURES": 32}.items():
+            patch.setattr(vit, name, value)
+        yield create_signature("clip_vit_b16", 32, alignment=0.85)
+
+
+def _publish(key: str) -> str:
+    """The published name of a tensor of the encoder: the inverse of models.vit.rename_clip."""
+    known = {
+        "class_embedding": "embeddings.class_embedding",
+        "patch_embedding.weight": "embeddings.patch_embedding.weight",
+        "position_embedding": "embeddings.position_embedding.weight",
+        "norm.weight": "pre_layrnorm.weight",
+        "norm.bias": "pre_layrnorm.bias",
+    }
+    index, _, rest = key.partition(".")
+    if index == "0":
+        return f"vision_model.{known[rest]}"
+    part = "self_attn." if "_proj" in rest else "mlp." if rest.startswith("fc") else ""
+    return f"vision_model.encoder.layers.{int(index) - 1}.{part}{rest}"
+
+
+@pytest.fixture
+def large_model(
+    large_asset: Path, encoder_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> LargeModel:
+    """The tiny large model in place of the package's, not fetched yet."""
+    sha256 = hashlib.sha256(encoder_file.read_bytes()).hexdigest()
+    found = LargeModel(large_asset, tmp_path / "models", {sha256: "the tiny one"})
+    monkeypatch.setattr("threeages.inference.named.LARGE_MODEL", found)
+    return found
 
 
 @pytest.fixture(scope="session")

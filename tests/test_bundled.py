@@ -10,6 +10,7 @@ from threeages import bundled
 from threeages.errors import ModelError
 from threeages.faces.yunet import YuNet
 from threeages.files.checksums import checksum
+from threeages.inference.named import LargeModel
 from threeages.inference.runtime import OnnxModel
 from threeages.models.classifier import create_classifier
 from threeages.models.registry import create_signature
@@ -17,6 +18,7 @@ from threeages.models.weights import load_pretrained
 
 OPENERS: dict[str, Callable[[Path], object]] = {
     "default.onnx": OnnxModel,
+    "large.npz": lambda path: LargeModel(path).path,
     "yunet.onnx": YuNet,
     "mobilenet_v1_face.safetensors": lambda _: load_pretrained(
         create_classifier(create_signature("mobilenet_v1_face", 48))

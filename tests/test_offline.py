@@ -202,6 +202,11 @@ def test_a_search(place: Place, faces_csv: Path) -> None:
     place.check()
 
 
+def test_models_are_listed_without_a_connection(place: Place) -> None:
+    assert "default " in place.run(*COMMAND, "models")
+    place.check()
+
+
 def test_the_library_in_a_process_of_its_own(place: Place, portrait: Path) -> None:
     code = (
         "import threeages, onnxruntime, sys\n"

@@ -5,29 +5,34 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import release
 from release import Release, Step
 
+from threeages.evaluation.predictions import PredictionTable, save_predictions
 from threeages.inference.predictor import load_predictor
 from threeages.inference.runtime import OnnxModel
+from threeages.signature import Signature
 
 SCRIPT = Path(release.__file__)
 
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
-    """A release of three folds, trained already, whose steps are not run."""
-    temperatures = {"fold-0": 1.1, "fold-1": 1.7, "fold-2": 1.3}
-    monkeypatch.setattr(
-        release, "median_temperature", lambda runs: sorted(temperatures[run.name] for run in runs)[1]
-    )
-    (tmp_path / "both.csv").write_text("path,label\na.jpg,YOUNG\n")
+    """A release of two folds and two sources, trained already, whose steps are not run."""
+    monkeypatch.setattr(release, "fit_temperature", lambda runs: 1.0 + 0.1 * len(runs))
+    (tmp_path / "all.csv").write_text("path,label\na.jpg,YOUNG\n")
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "train_people.csv").touch()
-    return Release(raw, tmp_path / "utkface", tmp_path, tmp_path / "weights" / "clip_vit_b16.safetensors", 3)
+    for name in ("utkface", "a+b"):
+        run = tmp_path / "sources" / "all" / name
+        run.mkdir(parents=True)
+        (run / "predictions.csv").touch()
+    return Release(raw, tmp_path / "utkface", tmp_path / "portraits", tmp_path, 2)
 
 
 def _commands(plan: Release) -> dict[str, str]:
@@ -35,33 +40,64 @@ def _commands(plan: Release) -> dict[str, str]:
 
 
 def test_the_steps_stand_in_the_order_of_their_needs(plan: Release) -> None:
-    names = list(_commands(plan))
-    folds = [f"{kind}-fold-{fold}" for fold in range(3) for kind in ("distill", "train")]
-    assert names == [
-        "fetch", "import-film", "import-utkface", "merge", *folds, "int8-0", "int8-1", "int8-2",
-        "evaluate-film", "evaluate-utkface", "distill-all", "train-all", "export", "thresholds", "card",
+    assert list(_commands(plan)) == [
+        "import-film", "import-utkface", "import-portraits", "merge", "cross-source", "train-fold-0",
+        "train-fold-1", "int8-fold-0", "int8-fold-1", "int8-without-a+b", "int8-without-utkface",
+        "evaluate-film", "evaluate-utkface", "evaluate-unseen", "train-all", "export", "thresholds", "card",
     ]  # fmt: skip
 
 
-def test_the_folds_median_temperature_is_everywhere(plan: Release) -> None:
+def test_the_temperature_of_the_sources_never_met_is_everywhere(plan: Release) -> None:
     commands = _commands(plan)
-    with_temperature = [name for name, command in commands.items() if "--temperature 1.300" in command]
-    assert with_temperature == ["int8-0", "int8-1", "int8-2", "export"]
+    with_temperature = [name for name, command in commands.items() if "--temperature 1.200" in command]
+    assert with_temperature == [name for name in commands if name.startswith("int8-")] + ["export"]
 
 
-def test_distillation_and_training_use_the_teacher_and_the_same_rows(plan: Release) -> None:
+def test_every_training_has_the_same_rows_and_recipe(plan: Release) -> None:
     commands = _commands(plan)
     for name, rows in (("fold-1", "--fold 1"), ("all", "--split none")):
-        for kind in ("distill", "train"):
-            assert f"both.csv {rows} --teacher" in commands[f"{kind}-{name}"]
-    assert "--epochs 10" in commands["distill-all"]
+        assert f"all.csv {rows} --recipe default" in commands[f"train-{name}"]
+    assert "--recipe default --join parliaments=us-congress,uk-parliament" in commands["cross-source"]
     assert "--identities" in commands["import-film"]
     assert "--children" in commands["import-utkface"]
 
 
-def test_a_teacher_that_is_given_is_not_fetched(plan: Release, tmp_path: Path) -> None:
-    (tmp_path / "clip.safetensors").touch()
-    assert "fetch" not in _commands(replace(plan, teacher=tmp_path / "clip.safetensors"))
+def test_thresholds_and_card_are_of_sources_never_met(plan: Release) -> None:
+    commands = _commands(plan)
+    unseen = str(plan.out / "unseen" / "predictions.csv")
+    assert f"{unseen} --by held_out" in commands["thresholds"]
+    assert f"--unseen {unseen}" in commands["card"]
+    folds = [str(plan.out / "int8" / f"without-{name}" / "predictions.csv") for name in ("a+b", "utkface")]
+    assert commands["evaluate-unseen"].startswith(f"evaluate {shlex.join(folds)} --out")
+
+
+def test_without_portraits_no_parliaments_are_joined(plan: Release) -> None:
+    commands = _commands(replace(plan, portraits=None))
+    assert "import-portraits" not in commands
+    assert "--join" not in commands["cross-source"]
+
+
+def test_the_temperature_is_fitted_with_every_run_weighing_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits of one run are twice as large as they should be, those of the other are right."""
+    rng = np.random.default_rng(0)
+    models = {}
+    for name, count, factor, own in (("many", 4000, 1.0, 1.0), ("few", 400, 2.0, 0.5)):
+        logits = rng.normal(0, 2, (count, 3))
+        probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        labels = (rng.random((count, 1)) > probs.cumsum(axis=1)[:, :2]).sum(axis=1)
+        answers = np.exp(factor * logits / own)
+        answers /= answers.sum(axis=1, keepdims=True)
+        paths = tuple(map(str, range(count)))
+        table = PredictionTable(paths, labels, ("ok",) * count, answers, answers.max(axis=1))
+        save_predictions(table, tmp_path / name / "predictions.csv")
+        models[tmp_path / name] = SimpleNamespace(signature=Signature("x", 8, temperature=own))
+    monkeypatch.setattr(release, "load_checkpoint", lambda run: (models[run],))
+    many, few = models
+    assert release.fit_temperature([many]) == pytest.approx(1, abs=0.05)
+    assert release.fit_temperature([few]) == pytest.approx(2, abs=0.3)
+    assert 1.2 < release.fit_temperature([many, few]) < 1.7
 
 
 def test_a_step_that_is_done_is_not_repeated_unless_its_command_changes(tmp_path: Path) -> None:
@@ -110,7 +146,9 @@ def test_a_tiny_release_ends_in_a_model_with_thresholds_and_a_card(tmp_path: Pat
     assert signature.temperature != 1
     assert f"--temperature {signature.temperature:.3f}" in first.stdout
     assert signature.set_thresholds  # so few rows give no confidence for a target error rate
-    assert "film" in (out / "default.md").read_text(encoding="utf-8")
+    card = (out / "default.md").read_text(encoding="utf-8")
+    assert "film" in card
+    assert "| Source never met | Images |" in card
     photo = next(faces_csv.parent.glob("*.jpg"))
     assert next(load_predictor(out / "default.onnx", detect=False).predict([photo])).probs
     second = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,69 +1,77 @@
 """Build the shipped model from the raw files: weights, thresholds and card.
 
-    python tools/release.py --films FILMS --utkface UTKFACE --out runs/release
+    python tools/release.py --films FILMS --utkface UTKFACE --portraits PORTRAITS --out runs/release
     python tools/release.py --fast --out runs/fast     # a tiny run on drawn faces, to check every step
 
-FILMS is the folder of faces-age-detection with train_people.csv, UTKFACE that of UTKFace (docs/data.md).
-Every command is printed before it runs. A stopped release resumes by the same command: a finished step is not
-repeated unless a file that it read has changed since, a distillation or a training resumes where it was.
+FILMS is the folder of faces-age-detection with train_people.csv, UTKFACE that of UTKFace, PORTRAITS one with
+portraits.csv (docs/data.md). Every command is printed before it runs. A stopped release resumes by the same
+command: a finished step is not repeated unless a file that it read has changed since.
 
-1. CLIP's image encoder is fetched (tools/fetch_weights.py), unless --teacher gives it; the network of faces
-   ships with the package.
-2. Both sets are imported and merged.
-3. For each identity-disjoint fold the network of faces is distilled and trained on the other folds.
-4. Each fold is exported in int8 with the median of the folds' temperatures, and predicts its test rows.
-5. The folds' predictions are evaluated together, for each set: the numbers of the card.
-6. The network is distilled and trained on all rows, and exported in int8 with the same temperature.
-7. Thresholds are measured on the folds' predictions of film faces and stored in the model; the card is
+1. The sets are imported and merged.
+2. For each source a model is trained on all others; so is one for each identity-disjoint fold.
+3. The temperature is fitted on the answers to sources never met, each weighing the same.
+4. All these models are exported in int8 with that temperature, and predict their test rows.
+5. The folds' predictions are evaluated together, for film faces and UTKFace: the numbers of the card.
+6. The network is trained on all rows, and exported in int8 with the same temperature.
+7. Thresholds are fitted on the predictions for sources never met, and stored in the model; the card is
    written.
-
-The shipped src/threeages/assets/default.onnx was built by the commands of commit 0ef3fd3, whose distillation
-showed two faces in one image (mixup) for half of the images. That option was removed since, so a rebuilt
-model is not bit-identical; results/experiments.csv holds what the mixed faces brought.
 """
 
 import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from threeages.data.manifest import load_manifest
 from threeages.data.synthetic import write_face_set
+from threeages.evaluation.metrics import nll
+from threeages.evaluation.predictions import load_predictions
 from threeages.files.atomic import atomic_path
 from threeages.files.checksums import checksum
+from threeages.files.writing import write_json
 from threeages.training.checkpoint import BEST, load_checkpoint
+from threeages.training.recipes import create_recipe
+from threeages.training.temperature import TEMPERATURES
 
 TOOLS = Path(__file__).parent
 THREEAGES = (sys.executable, "-m", "threeages")
 SETS = {"film": "faces", "utkface": "utkface"}  # name in the card, and value of the column `source`
-DISTILL_EPOCHS = 10
-FAST_DISTILL = ("--epochs", "1", "--input-size", "64")
-FAST_TRAIN = ("--epochs", "1", "--head-epochs", "2", "--augmented-copies", "1", "--input-size", "64")
-
+PARLIAMENTS = ("us-congress", "uk-parliament", "fr-parliament")  # held out as one: hardly anyone is YOUNG
+FAST = {"head_epochs": 2, "augmented_copies": 1, "input_size": 64}
 FAST_IDENTITIES = 105  # a fifth of them is the fewest that thresholds are measured on
 
 
 @dataclass(frozen=True)
 class Release:
-    """Where everything lies: raw sets, the teacher's weights, the folder of the release, and its size."""
+    """Where everything lies: raw sets, the recipe, the folder of the release, and its size."""
 
     films: Path
     utkface: Path
+    portraits: Path | None
     out: Path
-    teacher: Path | None
     folds: int
+    recipe: str = "default"
     fast: bool = False
-    train_options: tuple[str, ...] = ()
 
     @property
     def manifest(self) -> Path:
-        """The merged rows of both sets."""
-        return self.out / "both.csv"
+        """The merged rows of all sets."""
+        return self.out / "all.csv"
+
+    @property
+    def sources(self) -> Path:
+        """The study that holds a run for each source never met."""
+        return self.out / "sources"
+
+    @property
+    def unseen(self) -> Path:
+        """The predictions for sources never met."""
+        return self.out / "unseen" / "predictions.csv"
 
     @property
     def model(self) -> Path:
@@ -88,19 +96,22 @@ def main() -> None:
 
 
 def list_steps(release: Release) -> Iterator[Step]:
-    """The steps in order; those that need the folds' temperature are made once the folds are trained."""
+    """The steps in order; those that need the temperature are made once the models are trained."""
     yield from _prepare(release)
+    yield _hold_out_sources(release)
     folds = [str(fold) for fold in range(release.folds)]
     for fold in folds:
-        yield from _fit(release, f"fold-{fold}", ("--fold", fold))
-    temperature = median_temperature([release.out / f"fold-{fold}" for fold in folds])
+        yield _train(release, f"fold-{fold}", ("--fold", fold))
+    unseen = sorted(path.parent for path in release.sources.glob("all/*/predictions.csv"))
+    temperature = fit_temperature(unseen)
     for fold in folds:
-        yield _export_fold(release, fold, temperature)
-    predictions = [str(release.out / "int8" / fold / "predictions.csv") for fold in folds]
+        yield _export_run(release, f"fold-{fold}", release.out / f"fold-{fold}", temperature)
+    for run in unseen:
+        yield _export_run(release, f"without-{run.name}", run, temperature)
     for name, source in SETS.items():
-        options = ("--only", f"source={source}", "--out", str(release.out / name))
-        yield _threeages(f"evaluate-{name}", "evaluate", *predictions, *options)
-    yield from _fit(release, "all", ("--split", "none"))
+        yield _evaluate(release, name, [f"fold-{fold}" for fold in folds], ("--only", f"source={source}"))
+    yield _evaluate(release, "unseen", [f"without-{run.name}" for run in unseen])
+    yield _train(release, "all", ("--split", "none"))
     yield from _finish(release, temperature)
 
 
@@ -140,42 +151,68 @@ def describe_step(step: Step) -> str:
     return "\n".join((shlex.join(step.command), *inputs))
 
 
-def median_temperature(runs: list[Path]) -> float:
-    """The median of the temperatures that the runs fitted on their validation identities."""
-    return float(np.median([load_checkpoint(run)[0].signature.temperature for run in runs]))
+def fit_temperature(runs: Sequence[Path]) -> float:
+    """The temperature of the least log loss over what several runs answered, each run weighing the same.
+
+    An answer is taken back to logits by the temperature of its own run.
+    """
+    tables = [load_predictions(run / "predictions.csv") for run in runs]
+    own = [load_checkpoint(run)[0].signature.temperature for run in runs]
+
+    def loss(temperature: float) -> float:
+        losses = []
+        for table, before in zip(tables, own, strict=True):
+            rows = table.scored()
+            powers = np.clip(table.probs[rows], 1e-12, None) ** (before / temperature)
+            losses.append(nll(table.labels[rows], powers / powers.sum(axis=1, keepdims=True)))
+        return float(np.mean(losses))
+
+    return min(TEMPERATURES.tolist(), key=loss)
 
 
 def _prepare(release: Release) -> Iterator[Step]:
-    """Fetch the teacher, import and merge the sets."""
-    if release.teacher and not release.teacher.exists():
-        fetch = (sys.executable, str(TOOLS / "fetch_weights.py"), "clip")
-        yield Step("fetch", (*fetch, "--out", str(release.teacher.parent)))
-    films, utkface = (release.out / f"{source}.csv" for source in SETS.values())
+    """Import and merge the sets."""
     people = release.films / "train_people.csv"
-    identities = ("--identities", str(people)) if people.exists() else ()
-    yield _threeages("import-film", "data", "import", str(release.films), *identities, "--out", str(films))
-    children = ("--children", "--out", str(utkface))
-    yield _threeages("import-utkface", "data", "import", str(release.utkface), *children)
-    merged = ("--out", str(release.manifest))
-    yield _threeages("merge", "data", "merge", str(films), str(utkface), *merged)
+    options = {
+        "film": ("--identities", str(people)) if people.exists() else (),
+        "utkface": ("--children",),
+        "portraits": ("--children",),
+    }
+    folders = {"film": release.films, "utkface": release.utkface, "portraits": release.portraits}
+    # a csv without a source column is the source that its file name says
+    files = {
+        name: str(release.out / f"{SETS.get(name, name)}.csv") for name, folder in folders.items() if folder
+    }
+    for name, file in files.items():
+        yield _threeages(
+            f"import-{name}", "data", "import", str(folders[name]), *options[name], "--out", file
+        )
+    yield _threeages("merge", "data", "merge", *files.values(), "--out", str(release.manifest))
 
 
-def _fit(release: Release, name: str, rows: tuple[str, ...]) -> Iterator[Step]:
-    """Distill and train on some rows: a run folder of that name."""
-    weights = str(release.out / f"{name}.safetensors")
-    teacher = ("--teacher", str(release.teacher)) if release.teacher else ()
-    common = (str(release.manifest), *rows, *teacher)
-    distill = FAST_DISTILL if release.fast else ("--epochs", str(DISTILL_EPOCHS))
-    train = (*(FAST_TRAIN if release.fast else ()), *release.train_options)
-    yield _threeages(f"distill-{name}", "distill", *common, *distill, "--out", weights)
-    run = ("--weights", weights, "--out", str(release.out / name))
-    yield _threeages(f"train-{name}", "train", *common, "--recipe", "default", "--keep-last", *train, *run)
+def _hold_out_sources(release: Release) -> Step:
+    """Train without each source in turn: a study with a run for each."""
+    join = ("--join", f"parliaments={','.join(PARLIAMENTS)}") if release.portraits else ()
+    options = ("--recipe", release.recipe, *join, "--out", str(release.sources))
+    return _threeages("cross-source", "cross-source", str(release.manifest), *options)
 
 
-def _export_fold(release: Release, fold: str, temperature: float) -> Step:
-    script = (sys.executable, str(TOOLS / "int8_fold.py"), str(release.manifest))
-    options = ("--temperature", f"{temperature:.3f}", "--out", str(release.out / "int8" / fold))
-    return Step(f"int8-{fold}", (*script, str(release.out / f"fold-{fold}"), *options))
+def _train(release: Release, name: str, rows: tuple[str, ...]) -> Step:
+    """Train on some rows: a run folder of that name."""
+    options = ("--recipe", release.recipe, "--out", str(release.out / name))
+    return _threeages(f"train-{name}", "train", str(release.manifest), *rows, *options)
+
+
+def _export_run(release: Release, name: str, run: Path, temperature: float) -> Step:
+    script = (sys.executable, str(TOOLS / "int8_run.py"), str(release.manifest), str(run))
+    options = ("--temperature", f"{temperature:.3f}", "--out", str(release.out / "int8" / name))
+    return Step(f"int8-{name}", (*script, *options))
+
+
+def _evaluate(release: Release, name: str, runs: Sequence[str], only: tuple[str, ...] = ()) -> Step:
+    """Evaluate the int8 predictions of several runs together."""
+    predictions = [str(release.out / "int8" / run / "predictions.csv") for run in runs]
+    return _threeages(f"evaluate-{name}", "evaluate", *predictions, *only, "--out", str(release.out / name))
 
 
 def _finish(release: Release, temperature: float) -> Iterator[Step]:
@@ -185,14 +222,14 @@ def _finish(release: Release, temperature: float) -> Iterator[Step]:
     int8 = () if release.fast else ("--int8", str(release.manifest))
     export = ("--out", model, *int8, "--temperature", f"{temperature:.3f}")
     yield _threeages("export", "export", str(release.out / "all"), *export)
-    predictions = {name: str(release.out / name / "predictions.csv") for name in SETS}
-    thresholds = ("--model", model, "--out", str(release.out / "thresholds.json"))
-    yield _threeages("thresholds", "thresholds", predictions["film"], *thresholds)
+    thresholds = ("--by", "held_out", "--model", model, "--out", str(release.out / "thresholds.json"))
+    yield _threeages("thresholds", "thresholds", str(release.unseen), *thresholds)
     root = load_manifest(release.manifest, need_label=False).root
+    predictions = {name: release.out / name / "predictions.csv" for name in SETS}
     sets = [part for name, path in predictions.items() for part in ("--set", f"{name}={path}")]
     roots = [part for name in predictions for part in ("--root", f"{name}={root}")]
-    card = str(release.model.with_suffix(".md"))
-    yield _threeages("card", "card", *sets, *roots, "--model", model, "--out", card)
+    out = ("--unseen", str(release.unseen), "--model", model, "--out", str(release.model.with_suffix(".md")))
+    yield _threeages("card", "card", *sets, *roots, *out)
 
 
 def _threeages(name: str, *arguments: str) -> Step:
@@ -205,23 +242,20 @@ def _parse() -> Release:
     )
     parser.add_argument("--films", type=Path, help="folder of faces-age-detection")
     parser.add_argument("--utkface", type=Path, help="folder of UTKFace")
+    parser.add_argument("--portraits", type=Path, help="folder with portraits.csv, of several sources")
     parser.add_argument("--out", type=Path, required=True, help="folder of everything that is made")
-    parser.add_argument(
-        "--teacher", type=Path, help="CLIP's image encoder (default: fetched into OUT/weights)"
-    )
     parser.add_argument("--folds", type=int, choices=range(1, 6), help="how many of the five (default: all)")
-    parser.add_argument("--no-frozen-cache", action="store_true", help="faster on a GPU, and no disk space")
-    parser.add_argument("--fast", action="store_true", help="a tiny run on drawn faces, without the teacher")
+    parser.add_argument("--fast", action="store_true", help="a tiny run on drawn faces")
     args = parser.parse_args()
     out: Path = args.out.resolve()
-    options = ("--no-frozen-cache",) if args.no_frozen_cache else ()
     if args.fast:
         films, utkface = (_draw(out / name, seed) for seed, name in enumerate(SETS))
-        return Release(films, utkface, out, None, args.folds or 1, fast=True, train_options=options)
-    if not (args.films and args.utkface):
-        parser.error("--films and --utkface are needed, or --fast")
-    teacher = (args.teacher or out / "weights" / "clip_vit_b16.safetensors").resolve()
-    return Release(args.films, args.utkface, out, teacher, args.folds or 5, train_options=options)
+        recipe = out / "fast.json"
+        write_json(recipe, replace(create_recipe("default"), **FAST).to_dict())
+        return Release(films, utkface, None, out, args.folds or 1, str(recipe), fast=True)
+    if not (args.films and args.utkface and args.portraits):
+        parser.error("--films, --utkface and --portraits are needed, or --fast")
+    return Release(args.films, args.utkface, args.portraits, out, args.folds or 5)
 
 
 def _draw(folder: Path, seed: int) -> Path:

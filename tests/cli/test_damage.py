@@ -147,6 +147,8 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     "threeages cross-source": {"manifest.csv": ("FILE", *TRAINED)},
     "threeages tune": {"manifest.csv": ("FILE", *TRAINED)},
     "threeages ensemble": {"manifest.csv": ("FILE", "{run}", *TRAINED)},
+    "threeages models": {},  # what it reads is in the package or was fetched: tests/cli/test_models.py
+    "threeages models fetch": {"weights.safetensors": ("large", "--from", "FILE")},
     "threeages data import": {
         "manifest.csv": ("FILE", *OUT),
         "identities.csv": ("{manifest}", "--identities", "FILE", *OUT),

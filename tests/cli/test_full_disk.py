@@ -43,6 +43,8 @@ WRITES: dict[str, list[tuple[str, ...]] | str] = {
     "threeages cross-source": TRAINS,
     "threeages tune": TRAINS,
     "threeages ensemble": "it writes the report that evaluate writes",
+    "threeages models": "it prints",
+    "threeages models fetch": "tests/inference/test_named.py",
     "threeages data import": [
         ("{photos}/faces.csv", "--out", "DISK/out.csv"),
         ("{photos}/faces.csv", "--out", "DISK/out.parquet"),

@@ -12,6 +12,7 @@ from threeages.evaluation.evaluate import SLICE_METRICS, evaluate_table
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.tables import format_with_interval
+from threeages.evaluation.thresholds import measure_thresholds
 from threeages.signature import Signature
 
 SIGNATURE = Signature("tiny", 32, error_thresholds=((0.1, 0.875),), set_thresholds=((0.9, 0.25),))
@@ -122,3 +123,26 @@ def test_sources_of_the_training_have_a_row_with_their_terms(table: PredictionTa
     default = _card(known, None, tmp_path / "default.md")
     assert "may not be used commercially" in default.splitlines()[2]
     assert "`utkface`" in default
+
+
+def test_sources_never_met_come_worst_first_with_the_thresholds_of_the_others(
+    table: PredictionTable, tmp_path: Path
+) -> None:
+    n = len(table)
+    names = tuple(("good", "bad", "other")[i % 3] for i in range(n))
+    bad = np.asarray(names) == "bad"
+    labels = np.where(bad, (table.labels + np.arange(n) % 2) % 3, table.labels)
+    unseen = replace(table, labels=labels, columns=table.columns | {"held_out": names})
+    out = tmp_path / "card.md"
+    options = {"name": "test model", "megabytes": 1.25, "has_years": False}
+    write_card([CardSet("Synthetic", table)], SIGNATURE, out, unseen=unseen, **options)
+    text = out.read_text(encoding="utf-8").split("## Sources never met")[1].split("\n## ")[0]
+    summary, risks, sets = _tables(text)
+    assert list(summary)[1] == "bad"
+    assert set(summary) == {"Source never met", "good", "bad", "other"}
+    report = measure_thresholds(unseen, by="held_out")
+    assert risks["`--max-error`"] == [f"{e.target_error:.0%}" for e in report.errors]
+    coverage, risk = report.errors[0].parts["bad"]
+    assert risks["bad"][0] == f"{coverage:.3f}; {risk:.3f}"
+    assert sets["bad"][0].startswith(f"{report.sets[0].parts['bad'][0]:.3f}; ")
+    assert list(risks)[-1] == list(sets)[-1] == "mean"

@@ -7,7 +7,7 @@ import pytest
 
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.predictions import PredictionTable
-from threeages.evaluation.thresholds import measure_selective_risk, measure_thresholds
+from threeages.evaluation.thresholds import ThresholdReport, measure_selective_risk, measure_thresholds
 from threeages.inference.predictor import load_predictor
 from threeages.inference.runtime import OnnxModel, default_model_path, replace_signature
 from threeages.signature import Signature
@@ -92,3 +92,54 @@ def test_a_target_is_rounded_to_the_stricter_measured_one() -> None:
     with pytest.raises(ConfigError, match="threeages thresholds"):
         replace(signature, error_thresholds=()).confidence_for(0.1)
     assert Signature.from_json(signature.to_json()) == signature
+
+
+def make_sources() -> PredictionTable:
+    """Three sources of unequal size: the answers of the last one are surer than they are right."""
+    table = make_table()
+    rng = np.random.default_rng(1)
+    source = np.repeat(["large", "small", "odd"], (1500, 250, 250))
+    labels = np.where((source == "odd") & (rng.random(2000) < 0.5), rng.integers(3, size=2000), table.labels)
+    return replace(table, labels=labels, columns=table.columns | {"source": tuple(source.tolist())})
+
+
+def test_every_source_weighs_the_same_whatever_its_size() -> None:
+    table = make_sources()
+    plain, by = measure_thresholds(table), measure_thresholds(table, by="source")
+    twice = table.take(np.concatenate([np.arange(2000), np.arange(1500)]))
+    again = measure_thresholds(twice, by="source")  # more of the large source changes little
+    assert {e.target_error: e.confidence for e in plain.errors}[0.2] < by_target(by, 0.2)
+    assert by_target(again, 0.2) == pytest.approx(by_target(by, 0.2), abs=0.01)
+    assert by.sets[1].probability < plain.sets[1].probability
+
+
+def by_target(report: ThresholdReport, target: float) -> float:
+    return {e.target_error: e.confidence for e in report.errors}[target]
+
+
+def test_what_is_said_of_a_source_was_measured_with_thresholds_of_the_others() -> None:
+    table = make_sources()
+    report = measure_thresholds(table, by="source")
+    odd = np.asarray(table.columns["source"]) == "odd"
+    others = measure_thresholds(table.take(np.flatnonzero(~odd)), by="source")
+    error = next(e for e in report.errors if e.target_error == 0.3)
+    sure = odd & (table.confidence >= by_target(others, 0.3))
+    wrong = table.probs.argmax(axis=1) != table.labels
+    assert error.parts["odd"] == pytest.approx((sure.sum() / odd.sum(), wrong[sure].mean()))
+    assert error.parts["odd"][1] > 0.35 > error.parts["large"][1]
+    assert error.coverage == pytest.approx(np.mean([part[0] for part in error.parts.values()]))
+    sets = report.sets[1]
+    assert sets.parts["odd"][0] < 0.85 < sets.parts["large"][0]
+    assert sets.coverage == pytest.approx(np.mean([part[0] for part in sets.parts.values()]))
+    assert set(report.ages) == {"large", "small", "odd"}
+    assert all(coverage == pytest.approx(0.9, abs=0.06) for coverage, _ in report.ages.values())
+    assert not measure_thresholds(table).errors[0].parts
+
+
+@pytest.mark.parametrize("column", ["colour", "one", "part"])
+def test_a_column_that_does_not_part_the_rows_is_refused(column: str) -> None:
+    table = make_table()
+    columns = {"one": ("a",) * 2000, "part": ("a", "b", *("",) * 1998)}
+    table = replace(table, columns=table.columns | columns)
+    with pytest.raises(DataError, match=f"The column {column} does not part the rows"):
+        measure_thresholds(table, by=column)

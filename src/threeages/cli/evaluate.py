@@ -168,6 +168,12 @@ def thresholds(
     predictions: Predictions,
     model: Annotated[Path | None, typer.Option(help="ONNX file to store them in.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Json file to write the measures to.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of sources never met: each weighs the same, measured by the others' thresholds."
+        ),
+    ] = None,
 ) -> None:
     """Measure the confidence for each target error rate, and the size of prediction sets by coverage."""
     from dataclasses import asdict
@@ -178,13 +184,14 @@ def thresholds(
     from threeages.inference.runtime import OnnxModel, replace_signature
 
     table = _join(predictions)
-    found = measure_thresholds(table)
+    found = measure_thresholds(table, by=by)
     if model:
         replace_signature(model, found.apply(OnnxModel(model).signature))
     if out:
         write_json(out, asdict(found))
+    over = f"the values of {by}" if by else "identities"
     typer.echo(
-        f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over identities"
+        f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over {over}"
     )
     print_notes((*table.provenance.notes(), *describe_labels(table)))
     print_rows(
@@ -216,9 +223,13 @@ def card(
         list[NameValue] | None,
         name_value_option("--root", "NAME=FOLDER", "The images of a set, for slices by size and colour."),
     ] = None,
+    unseen: Annotated[
+        Path | None, typer.Option(help="Predictions on sources never met, told apart by a column held_out.")
+    ] = None,
 ) -> None:
-    """Write the model card from predictions on held-out identities."""
+    """Write the model card from predictions on held-out identities, and on sources never met."""
     from threeages.evaluation.card import CardSet, write_card
+    from threeages.evaluation.predictions import load_predictions
     from threeages.inference.runtime import OnnxModel
 
     folders = {pair.name: Path(pair.value) for pair in roots or ()}
@@ -236,6 +247,7 @@ def card(
         megabytes=path.stat().st_size / 1e6,
         has_years=loaded.has_years,
         is_default=is_default,
+        unseen=load_predictions(unseen) if unseen else None,
     )
     typer.echo(f"Written to {out}")
 

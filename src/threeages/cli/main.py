@@ -10,6 +10,7 @@ from threeages.cli.data import data_app
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
 from threeages.cli.hints import find_command, fit_error, list_options
+from threeages.cli.models import models_app
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.signals import stop_on_signals
 from threeages.cli.studies import cross_source, ensemble, study, tune
@@ -37,6 +38,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 
 EXTRAS = {  # module that a command needs, and the extra that installs it
@@ -87,10 +89,9 @@ def list_commands() -> dict[str, Any]:
 
 
 def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    children = getattr(command, "commands", None)
-    if children is None:
+    children = getattr(command, "commands", {})
+    if not children or command.invoke_without_command:
         yield name, command
-        return
     for child, sub in children.items():
         yield from _walk(sub, f"{name} {child}")
 

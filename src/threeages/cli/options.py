@@ -38,7 +38,7 @@ OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 
 CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
 
-ModelName = Annotated[str, typer.Option("--model", help="'default', an ONNX file or a run folder.")]
+ModelName = Annotated[str, typer.Option("--model", help="'default', 'large', an ONNX file or a run folder.")]
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="Name of a recipe, a json file or a run folder.")]
 

@@ -33,6 +33,7 @@ ENDINGS = {  # what follows "Interrupted." as the last line of a command; nothin
     "video": "What was written until then is kept.",
     "data audit": "The same command starts over.",
     "data split": RESUMES,
+    "models fetch": "Nothing is written; the same command starts over.",
 }
 CLEAR_LINE = "\r\x1b[2K\x1b[?25h"  # the terminal's ^C or a progress bar, and the cursor that the bar hid
 
@@ -162,7 +163,7 @@ def say_when_interrupted(ending: Callable[[], str]) -> None:
 def find_ending() -> str:
     """What follows "Interrupted." for the command in the arguments of the process."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    name = " ".join(words[: 2 if words[:1] == ["data"] else 1])
+    name = " ".join(words[: 2 if words[:1] in (["data"], ["models"]) else 1])
     return ENDINGS.get(name, "")
 
 

@@ -22,10 +22,12 @@ from threeages.evaluation.tables import (
     markdown_table,
 )
 from threeages.evaluation.thresholds import measure_selective_risk
+from threeages.evaluation.unseen import write_unseen
 from threeages.faces.images import load_image
 from threeages.files.writing import write_text
 from threeages.signature import Signature
 
+NO_SOURCES = "What the model answers to faces of sources that it never met was not measured."
 SIZES = ((0, 32), (32, 64), (64, 128), (128, 256), (256, 100_000))  # pixels of the shorter side
 GREY = 6.0  # mean spread of the colour channels, of 255, below which an image counts as grey
 SLICES = ("gender", "pose", "image_size", "color", "age_decade", "expression", "race", REJECTION_REASON)
@@ -59,15 +61,19 @@ def write_card(
     megabytes: float,
     has_years: bool,
     is_default: bool = False,
+    unseen: PredictionTable | None = None,
 ) -> None:
     """Write the card of the model with that signature; DataError where a set has no scored row.
 
-    `name` is the model's in the title. The terms of the training data are those of the sources that the runs
-    of the predictions name; the shipped default (`is_default`) has a text of its own before them.
+    `unseen` holds answers to sources by models of the same recipe that never met them, each named in the
+    column `held_out`. `name` is the model's in the title. The terms of the training data are those of the
+    sources that the runs of the predictions name; the shipped default (`is_default`) has a text of its own
+    before them.
     """
     tables = [with_image_columns(s.table, s.root) if s.root else s.table for s in sets]
     evaluated = [(s.name, evaluate_table(table)) for s, table in zip(sets, tables, strict=True)]
-    sources = join_sources(s.table.provenance for s in sets)
+    answers = [*(s.table for s in sets), *([unseen] if unseen else [])]
+    sources = join_sources(table.provenance for table in answers)
     text = load_template("card.md").substitute(
         title=f"threeages {version('threeages')} {name}",
         terms="\n\n".join(_terms(sources, is_default)),
@@ -77,6 +83,7 @@ def write_card(
         size=signature.input_size,
         summary=_summary(evaluated),
         details="\n\n".join(part for pair in evaluated for part in _details(*pair)),
+        unseen="\n\n".join(write_unseen(unseen)) if unseen else NO_SOURCES,
         thresholds="\n\n".join(_thresholds(signature, sets)),
     )
     write_text(out, text)

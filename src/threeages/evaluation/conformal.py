@@ -13,35 +13,45 @@ from threeages.evaluation.metrics import Floats, check_rows, identity_codes
 
 
 def find_set_threshold(
-    labels: ArrayLike, probs: ArrayLike, identities: ArrayLike | None, coverage: float
+    labels: ArrayLike,
+    probs: ArrayLike,
+    identities: ArrayLike | None,
+    coverage: float,
+    strata: ArrayLike | None = None,
 ) -> float:
     """The probability from which on an age group belongs to the set; 0 where only the full set will do.
 
-    Labels `(n,)`, probs `(n, 3)`, identities `(n,)` or None where every row is one of its own. The set of a
-    new identity's face then holds the true age group with probability `coverage` or more, whatever the
-    model, as long as that identity is exchangeable with those given. ConfigError where the coverage is not
-    between 0 and 1.
+    Labels `(n,)`, probs `(n, 3)`, identities `(n,)` or None where every row is one of its own; the identities
+    of each of the `strata` `(n,)` weigh the same together. The set of a new identity's face then holds the
+    true age group with probability `coverage` or more, whatever the model, as long as that identity is
+    exchangeable with those given. ConfigError where the coverage is not between 0 and 1.
     """
     if not 0 < coverage < 1:
         raise ConfigError(f"The coverage was {coverage}.", hint="Give a share between 0 and 1, such as 0.9.")
     truth, p = check_rows(labels, probs)
     true_probs = p[np.arange(len(truth)), truth]
-    weights = compute_identity_weights(identities, len(truth))
+    weights = compute_identity_weights(identities, len(truth), strata)
     return max(-_quantile(-true_probs, weights, coverage), 0.0)
 
 
 def compute_interval_margin(
-    ages: ArrayLike, low: ArrayLike, high: ArrayLike, identities: ArrayLike | None, coverage: float
+    ages: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    identities: ArrayLike | None,
+    coverage: float,
+    strata: ArrayLike | None = None,
 ) -> float:
     """Years to add at both ends of the intervals so that a new identity's age lies inside them.
 
-    Ages, low and high are years `(n,)`, identities `(n,)` or None. The margin is negative where the intervals
-    are wider than needed and infinite where there are too few identities. Source: conformalized quantile
-    regression (Romano, Patterson and Candes 2019), here with identities of equal weight.
+    Ages, low and high are years `(n,)`, identities and strata as for `find_set_threshold`. The margin is
+    negative where the intervals are wider than needed and infinite where there are too few identities.
+    Source: conformalized quantile regression (Romano, Patterson and Candes 2019), here with identities of
+    equal weight.
     """
     age = np.asarray(ages, dtype=np.float64)
     miss = np.maximum(np.asarray(low) - age, age - np.asarray(high))
-    weights = compute_identity_weights(identities, len(age))
+    weights = compute_identity_weights(identities, len(age), strata)
     return _quantile(miss, weights, coverage)
 
 
@@ -56,11 +66,19 @@ def measure_coverage_by_identity(
     return sums
 
 
-def compute_identity_weights(identities: ArrayLike | None, n: int) -> Floats:
-    """Weight of each row `(n,)`: one over its identity's number of rows, so that all identities weigh 1."""
+def compute_identity_weights(identities: ArrayLike | None, n: int, strata: ArrayLike | None = None) -> Floats:
+    """Weight of each row `(n,)`: one over its identity's number of rows, so that all identities weigh 1.
+
+    With `strata` `(n,)` those of each stratum weigh the same together, and all as much as without.
+    """
     codes = _codes(identities, n)
     weights: Floats = 1.0 / np.bincount(codes)[codes]
-    return weights
+    if strata is None:
+        return weights
+    parts = identity_codes(strata)
+    sums = np.bincount(parts, weights)
+    even: Floats = weights * (weights.sum() / len(sums) / sums)[parts]
+    return even
 
 
 def _quantile(scores: Floats, weights: Floats, level: float) -> float:

@@ -28,13 +28,17 @@ def compute_risk_coverage(labels: ArrayLike, probs: ArrayLike) -> list[dict[str,
 
 
 def find_confidence_threshold(
-    labels: ArrayLike, probs: ArrayLike, identities: ArrayLike | None, target_error: float
+    labels: ArrayLike,
+    probs: ArrayLike,
+    identities: ArrayLike | None,
+    target_error: float,
+    weights: ArrayLike | None = None,
 ) -> float | None:
     """The lowest confidence from which on the selective risk is at most `target_error`.
 
     Labels `(n,)` and probs `(n, 3)` of held-out identities; `identities` `(n,)` or None where every row is
-    one of its own. The result is None where no 100 answers have so low a risk. ConfigError where the rate is
-    not between 0 and 1.
+    one of its own. The risk is that of rows of these `weights` `(n,)`, or of equal ones. The result is None
+    where no 100 answers have so low a risk. ConfigError where the rate is not between 0 and 1.
 
     One further identity that is always wrong is counted in, which corrects for the finite sample as in
     conformal risk control (Angelopoulos et al. 2022). Without it the risk on held-out identities exceeds the
@@ -44,7 +48,7 @@ def find_confidence_threshold(
         raise ConfigError(
             f"The target error rate was {target_error}.", hint="Give a share between 0 and 1, such as 0.1."
         )
-    confidence, risk = _by_confidence(labels, probs)
+    confidence, risk = _by_confidence(labels, probs, weights)
     count = len(risk) if identities is None else int(identity_codes(identities).max()) + 1
     corrected = (count * risk + 1) / (count + 1)
     last_of_ties = np.append(confidence[1:] < confidence[:-1], True)
@@ -53,11 +57,15 @@ def find_confidence_threshold(
     return float(confidence[good[-1]]) if len(good) else None
 
 
-def _by_confidence(labels: ArrayLike, probs: ArrayLike) -> tuple[Floats, Floats]:
+def _by_confidence(
+    labels: ArrayLike, probs: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[Floats, Floats]:
     """Confidence of the rows in falling order `(n,)`, and the risk among the rows up to each `(n,)`."""
     truth, p = check_rows(labels, probs)
+    weigh = np.ones(len(p)) if weights is None else np.asarray(weights, dtype=np.float64)
     confidence = p.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     wrong = (p.argmax(axis=1) != truth)[order]
-    risk: Floats = np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
+    weigh = weigh[order]
+    risk: Floats = np.cumsum(wrong * weigh) / np.cumsum(weigh)
     return confidence[order], risk

@@ -1,8 +1,8 @@
-"""Thresholds of a model for target error rates and coverages, measured on held-out identities."""
+"""Thresholds of a model for target error rates and coverages, measured on held-out identities or sources."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from threeages.errors import DataError, format_count
 from threeages.evaluation.conformal import (
+    compute_identity_weights,
     compute_interval_margin,
     find_set_threshold,
     measure_coverage_by_identity,
@@ -24,6 +25,7 @@ TARGET_ERRORS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 TARGET_COVERAGES = (0.8, 0.9, 0.95)
 AGE_COVERAGE = 0.9
 FOLDS = 5
+Parts = dict[str, tuple[float, float]]  # two measures by the name of a stratum
 MIN_IDENTITIES = 20  # with fewer no coverage of 0.95 can be guaranteed
 
 
@@ -32,13 +34,14 @@ class ErrorMeasure:
     """The confidence threshold for a target error rate.
 
     `coverage` is the share of rows with that confidence and `risk` the share of errors among them, both
-    cross-fitted: measured on identities that the threshold was not chosen on.
+    cross-fitted: measured on identities that the threshold was not chosen on. `parts` holds both by stratum.
     """
 
     target_error: float
     confidence: float
     coverage: float
     risk: float
+    parts: Parts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,24 +49,30 @@ class SetMeasure:
     """The probability threshold for prediction sets of a target coverage.
 
     `coverage` is the mean over identities, `size` the mean number of age groups in a set over rows; both are
-    cross-fitted.
+    cross-fitted. `parts` holds both by stratum.
     """
 
     target_coverage: float
     probability: float
     coverage: float
     size: float
+    parts: Parts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ThresholdReport:
-    """All thresholds of a model; `age_margin` in years is None where the predictions hold no ages."""
+    """All thresholds of a model; `age_margin` in years is None where the predictions hold no ages.
+
+    `ages` holds by stratum the share of ages inside the intervals and their mean width in years, with the
+    margin of the other strata.
+    """
 
     identities: int
     n: int
     errors: tuple[ErrorMeasure, ...]
     sets: tuple[SetMeasure, ...]
     age_margin: float | None
+    ages: Parts = field(default_factory=dict)
 
     def apply(self, signature: Signature) -> Signature:
         """The signature with these thresholds."""
@@ -80,23 +89,38 @@ class _Rows:
     labels: NDArray[np.int64]
     probs: Floats
     identities: NDArray[np.int64]
+    strata: NDArray[np.str_] | None = None
 
     def select(self, mask: NDArray[np.bool_]) -> "_Rows":
-        return _Rows(self.labels[mask], self.probs[mask], self.identities[mask])
+        strata = None if self.strata is None else self.strata[mask]
+        return _Rows(self.labels[mask], self.probs[mask], self.identities[mask], strata)
+
+    def weights(self) -> Floats | None:
+        """Weight of each row, so that every stratum weighs the same; None without strata."""
+        return None if self.strata is None else compute_identity_weights(None, len(self.labels), self.strata)
+
+    def parts(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """Name and mask `(n,)` of every stratum."""
+        for name in () if self.strata is None else np.unique(self.strata).tolist():
+            yield name, self.strata == name
 
 
-def measure_thresholds(table: PredictionTable, *, seed: int = 0) -> ThresholdReport:
+def measure_thresholds(table: PredictionTable, *, by: str | None = None, seed: int = 0) -> ThresholdReport:
     """Choose every threshold on all scored rows and measure it by cross-fitting.
 
     The rows must be of held-out identities. Without the column `identity` each image counts as an identity,
     which is only right where no identity has two images. What the report says of a threshold was measured in
     five folds of identities, each with the threshold chosen on the other four. Targets that cannot be reached
     are absent. DataError below 20 identities.
+
+    Rows of sources that their models never met can be told apart by a column `by`, such as `source`: every
+    one of its values weighs the same, and what is said of it was measured with the threshold chosen on the
+    others. DataError where the column has fewer than two values.
     """
     rows = table.scored()
     known = table.identities()
     identities = np.arange(rows.sum()) if known is None else identity_codes(known[rows])
-    data = _Rows(table.labels[rows], table.probs[rows], identities)
+    data = _Rows(table.labels[rows], table.probs[rows], identities, _find_strata(table, by, rows))
     count = int(identities.max(initial=-1)) + 1
     if count < MIN_IDENTITIES:
         raise DataError(
@@ -105,13 +129,29 @@ def measure_thresholds(table: PredictionTable, *, seed: int = 0) -> ThresholdRep
             hint=f"Thresholds need {MIN_IDENTITIES} or more, named in the column identity.",
         )
     folds = (np.random.default_rng(seed).permutation(count) % FOLDS)[identities]
+    if data.strata is not None:
+        folds = identity_codes(data.strata)
+    ages = _find_ages(table, rows, data)
     return ThresholdReport(
         count,
         len(data.labels),
         tuple(e for target in TARGET_ERRORS if (e := _measure_error(data, folds, target))),
         tuple(m for target in TARGET_COVERAGES if (m := _measure_set(data, folds, target))),
-        _age_margin(table, rows, identities),
+        _age_margin(ages),
+        _age_parts(ages),
     )
+
+
+def _find_strata(table: PredictionTable, by: str | None, rows: NDArray[np.bool_]) -> NDArray[np.str_] | None:
+    if by is None:
+        return None
+    cells = np.asarray(table.columns.get(by, ("",) * len(table)), dtype=np.str_)[rows]
+    if len(np.unique(cells)) < 2 or "" in cells:
+        raise DataError(
+            f"The column {by} does not part the rows: each needs a value, and there must be two or more.",
+            hint=f"Name one of {', '.join(table.columns)} with a value for each source held out.",
+        )
+    return cells
 
 
 def measure_selective_risk(table: PredictionTable, signature: Signature) -> list[tuple[float, float]]:
@@ -133,31 +173,48 @@ def measure_selective_risk(table: PredictionTable, signature: Signature) -> list
 
 def _measure_error(data: _Rows, folds: NDArray[Any], target: float) -> ErrorMeasure | None:
     def choose(rows: _Rows) -> float | None:
-        return find_confidence_threshold(rows.labels, rows.probs, rows.identities, target)
+        return find_confidence_threshold(rows.labels, rows.probs, rows.identities, target, rows.weights())
 
     confidence = choose(data)
     if confidence is None:
         return None
     covered = data.probs.max(axis=1) >= _cross_fitted(data, folds, choose, otherwise=np.inf)
     wrong = data.probs.argmax(axis=1) != data.labels
-    return ErrorMeasure(target, confidence, *_coverage_and_risk(covered, wrong)) if covered.any() else None
+    if not covered.any():
+        return None
+    parts = {name: _coverage_and_risk(covered[part], wrong[part]) for name, part in data.parts()}
+    whole = _coverage_and_risk(covered, wrong, data.weights())
+    return ErrorMeasure(target, confidence, *whole, parts)
 
 
-def _coverage_and_risk(covered: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> tuple[float, float]:
+def _coverage_and_risk(
+    covered: NDArray[np.bool_], wrong: NDArray[np.bool_], weights: Floats | None = None
+) -> tuple[float, float]:
     """The share of rows that are covered, and the share of errors among those; NaN without any."""
-    return float(covered.mean()), float(wrong[covered].mean()) if covered.any() else math.nan
+    if not covered.any():
+        return 0.0, math.nan
+    chosen = None if weights is None else weights[covered]
+    return float(np.average(covered, weights=weights)), float(np.average(wrong[covered], weights=chosen))
 
 
 def _measure_set(data: _Rows, folds: NDArray[Any], target: float) -> SetMeasure | None:
     def choose(rows: _Rows) -> float:
-        return find_set_threshold(rows.labels, rows.probs, rows.identities, target)
+        return find_set_threshold(rows.labels, rows.probs, rows.identities, target, rows.strata)
 
     probability = choose(data)
     if probability == 0:
         return None
     inside = prediction_sets(data.probs, _cross_fitted(data, folds, choose, otherwise=0.0))
-    coverage = measure_coverage_by_identity(data.labels, inside, data.identities).mean()
-    return SetMeasure(target, probability, float(coverage), float(inside.sum(axis=1).mean()))
+    parts = {name: _coverage_and_size(data.select(part), inside[part]) for name, part in data.parts()}
+    whole = np.mean(list(parts.values()), axis=0) if parts else _coverage_and_size(data, inside)
+    return SetMeasure(target, probability, float(whole[0]), float(whole[1]), parts)
+
+
+def _coverage_and_size(rows: _Rows, inside: NDArray[np.bool_]) -> tuple[float, float]:
+    """The mean coverage over identities, and the mean number of age groups in a set over rows."""
+    codes = identity_codes(rows.identities)
+    coverage = measure_coverage_by_identity(rows.labels, inside, codes).mean()
+    return float(coverage), float(inside.sum(axis=1).mean())
 
 
 def _cross_fitted(
@@ -165,19 +222,49 @@ def _cross_fitted(
 ) -> Floats:
     """Threshold of each row `(n,)`, chosen on the identities of the other folds."""
     thresholds = np.full(len(folds), otherwise)
-    for fold in range(FOLDS):
+    for fold in range(int(folds.max()) + 1):
         chosen = choose(data.select(folds != fold))
         thresholds[folds == fold] = otherwise if chosen is None else chosen
     return thresholds
 
 
-def _age_margin(
-    table: PredictionTable, rows: NDArray[np.bool_], identities: NDArray[np.int64]
-) -> float | None:
+@dataclass(frozen=True)
+class _Ages:
+    """Ages and the ends of their intervals in years, of the rows where they are known."""
+
+    age: Floats
+    low: Floats
+    high: Floats
+    rows: _Rows
+
+    def select(self, mask: NDArray[np.bool_]) -> "_Ages":
+        return _Ages(self.age[mask], self.low[mask], self.high[mask], self.rows.select(mask))
+
+    def margin(self) -> float:
+        ends = (self.age, self.low, self.high)
+        return compute_interval_margin(*ends, self.rows.identities, AGE_COVERAGE, self.rows.strata)
+
+    def coverage_and_width(self, margin: float) -> tuple[float, float]:
+        inside = (self.age >= self.low - margin) & (self.age <= self.high + margin)
+        return float(inside.mean()), float((self.high - self.low + 2 * margin).mean())
+
+
+def _find_ages(table: PredictionTable, rows: NDArray[np.bool_], data: _Rows) -> _Ages:
     ends = map(table.numbers, ("predicted_low", "predicted_high"))
     age, low, high = (values[rows] for values in (table.ages(), *ends))
-    known = np.isfinite(age) & np.isfinite(low) & np.isfinite(high)
-    if not known.any():
-        return None
-    margin = compute_interval_margin(age[known], low[known], high[known], identities[known], AGE_COVERAGE)
+    return _Ages(age, low, high, data).select(np.isfinite(age) & np.isfinite(low) & np.isfinite(high))
+
+
+def _age_margin(ages: _Ages) -> float | None:
+    margin = ages.margin() if len(ages.age) else np.inf
     return round(margin, 2) if np.isfinite(margin) else None
+
+
+def _age_parts(ages: _Ages) -> Parts:
+    """Coverage and mean width of each stratum's intervals, with the margin of the others."""
+    found: Parts = {}
+    for name, part in ages.rows.parts():
+        others = ages.select(~part)
+        if part.any() and len(others.age) and np.isfinite(margin := others.margin()):
+            found[name] = ages.select(part).coverage_and_width(margin)
+    return found

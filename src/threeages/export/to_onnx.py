@@ -86,9 +86,9 @@ def export_onnx(model: Classifier, path: Path, int8: Faces | None = None) -> Par
     MAX_LOSS allow.
     """
     outputs = _Outputs(model)
-    content = onnx.load_from_string(trace(outputs, model.signature.input_size, *outputs.names))
+    content = trace_classifier(model)
     _store_float16(content.graph)
-    exact = data = _with_signature(content, model)
+    exact = data = add_checksum(content.SerializeToString())
     parity = Parity(_max_difference(outputs, exact))
     if int8 is not None:
         data = create_int8(model, int8.pixels[:CALIBRATION])
@@ -103,7 +103,7 @@ def create_int8(model: Classifier, pixels: Pixels) -> bytes:
     outputs = _Outputs(deepcopy(model))
     equalize(outputs.model, pixels)
     data = quantize(trace(outputs, model.signature.input_size, *outputs.names), pixels)
-    return _with_signature(onnx.load_from_string(data), model)
+    return add_checksum(_sign(onnx.load_from_string(data), model).SerializeToString())
 
 
 def collect_faces(manifest: Manifest, signature: Signature, cache_dir: Path | None = None) -> Faces:
@@ -142,9 +142,16 @@ def trace(module: nn.Module, size: int, *outputs: str) -> bytes:
     return buffer.getvalue()
 
 
-def _with_signature(content: onnx.ModelProto, model: Classifier) -> bytes:
+def trace_classifier(model: Classifier) -> onnx.ModelProto:
+    """The graph of a model with its weights in float32 and its signature, without a checksum."""
+    outputs = _Outputs(model)
+    data = trace(outputs, model.signature.input_size, *outputs.names)
+    return _sign(onnx.load_from_string(data), model)
+
+
+def _sign(content: onnx.ModelProto, model: Classifier) -> onnx.ModelProto:
     onnx.helper.set_model_props(content, {METADATA_KEY: model.signature.to_json()})
-    return add_checksum(content.SerializeToString())
+    return content
 
 
 def _check_parity(parity: Parity) -> None:

@@ -9,10 +9,11 @@ from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.faces.yunet import YuNet
 from threeages.inference.answer import Policy
 from threeages.inference.classify import FaceClassifier
+from threeages.inference.named import DEFAULT, find_model_file
 from threeages.inference.pipeline import Batch, held_bytes, run_batches
 from threeages.inference.prepare import FacePreparer
 from threeages.inference.records import Record
-from threeages.inference.runtime import OnnxModel, default_model_path
+from threeages.inference.runtime import OnnxModel
 from threeages.inference.sources import Images, Source, open_sources
 from threeages.inference.together import Together
 from threeages.sessions import AUTO
@@ -117,7 +118,7 @@ class Predictor:
 
 
 def load_predictor(
-    model: Path | str = "default",
+    model: Path | str = DEFAULT,
     *,
     detect: bool = True,
     max_error: float | None = None,
@@ -127,7 +128,8 @@ def load_predictor(
     """Load a model and create its predictor.
 
     Args:
-        model: `default`, the model that ships with the package, or the path of an exported ONNX file.
+        model: `default`, the model that ships with the package, `large`, the one that `threeages models fetch
+            large` writes, or the path of an exported ONNX file.
         detect: False takes every image whole, as one face crop.
         max_error: Target error rate among the answers, such as 0.2; see `Predictor`.
         coverage: Target coverage of the prediction sets, such as 0.9; see `Predictor`.
@@ -139,7 +141,7 @@ def load_predictor(
         A predictor that uses all cores.
 
     Raises:
-        ModelError: The file is missing, is not ONNX or was not exported by this package.
+        ModelError: The file is missing or not fetched, is not ONNX or was not exported by this package.
         ConfigError: The model was not measured for the target error rate or the target coverage, or there is
             no such device.
 
@@ -148,7 +150,7 @@ def load_predictor(
         ...     print(record.age_group, record.confidence)
     """
     warn_of_two_opencv_packages()
-    path = default_model_path() if model == "default" else Path(model)
+    path = find_model_file(model)
     detector = YuNet() if detect else None
     # one thread a batch and as many batches as cores give more faces a second than two threads a batch
     onnx = OnnxModel(path, threads=1, device=device)

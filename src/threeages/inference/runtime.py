@@ -29,7 +29,7 @@ class OnnxModel:
         checked = check_bundled(path.absolute())
         if not path.is_file():
             raise ModelError(
-                f"There is no model {path}.", hint="Give 'default', an ONNX file or a run folder."
+                f"There is no model {path}.", hint="Give 'default', 'large', an ONNX file or a run folder."
             )
         try:
             # idle threads must sleep: spinning takes cores from the threads that decode images

@@ -63,7 +63,7 @@ def default() -> TrainConfig:
         alignment=1.0,
         augmented_copies=3,
         balance="source,identity",
-        logit_adjustment=0.3,
+        logit_adjustment=0.4,
         max_cache_gb=17,
     )
 

@@ -1,10 +1,10 @@
-"""Export one fold's model in int8 and let it predict the fold's test rows.
+"""Export one run's model in int8 and let it predict the run's test rows.
 
-    python tools/int8_fold.py both.csv folds/0 --temperature 1.3 --out int8/0
+    python tools/int8_run.py all.csv runs/fold-0 --temperature 1.3 --out int8/fold-0
 
-Calibration uses training rows alone. Writes model.onnx and predictions.csv to the folder. tools/release.py
-calls this for every fold, with one temperature for all: the shipped model trains on all rows and has no
-held-out identities to fit its own on, and a single fold's varies with its few validation identities.
+Calibration uses training rows alone. Writes model.onnx and predictions.csv to the folder; of a run that a
+source was held out of, the column held_out names it. tools/release.py calls this for every fold and source,
+with one temperature for all: the shipped model trains on all rows and has none to fit its own on.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import numpy as np
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.evaluation.collect import answer_table, predict_rows
 from threeages.evaluation.predictions import PredictionTable, save_predictions
+from threeages.evaluation.unseen import HELD_OUT
 from threeages.export.to_onnx import CALIBRATION, create_int8
 from threeages.files.atomic import atomic_path
 from threeages.inference.runtime import OnnxModel
@@ -38,17 +39,18 @@ def main() -> None:
     parser.add_argument("--cache-dir", type=Path)
     args = parser.parse_args()
     manifest = load_manifest(args.manifest, need_label=False)
-    table = export_fold(manifest, args.run, args.temperature, args.out, args.cache_dir)
+    table = export_run(manifest, args.run, args.temperature, args.out, args.cache_dir)
     print(f"{args.out}: {len(table):,} rows predicted")
 
 
-def export_fold(
+def export_run(
     manifest: Manifest, run: Path, temperature: float, out: Path, cache_dir: Path | None = None
 ) -> PredictionTable:
     """Write the run's int8 model and its predictions of the run's test rows; return the predictions."""
     model = load_checkpoint(run)[0]
     model.signature = replace(model.signature, temperature=temperature)
-    cache, split = open_data(manifest, replace(read_config(run), augmented_copies=1), cache_dir)
+    config = read_config(run)
+    cache, split = open_data(manifest, replace(config, augmented_copies=1), cache_dir)
     size = min(CALIBRATION, len(split.train))
     rows = np.random.default_rng(SEED).choice(split.train, size, replace=False)
     target = out / "model.onnx"
@@ -56,6 +58,9 @@ def export_fold(
         part.write_bytes(create_int8(model, cache.pixels[rows]))
     outputs = predict_rows(OnnxModel(target).predict_all, cache.pixels, split.test)
     table = answer_table(manifest, split.test, outputs)
+    if config.held_out:
+        held_out = {HELD_OUT: (config.held_out,) * len(table)}
+        table = replace(table, columns=table.columns | held_out)
     save_predictions(table, out / "predictions.csv")
     return table
 
