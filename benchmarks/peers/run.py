@@ -14,18 +14,15 @@ are evaluated twice: with the labels' bounds (31 and 51), and with the two bound
 very rows, which flatters them. Writes results/peers.csv.
 """
 
-import csv
-import itertools
 import statistics
 import subprocess
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from answers import BOUNDS, best_bounds, predict_peer, to_groups
 from PIL import Image
 
 from threeages.demo import find_portraits
@@ -34,7 +31,6 @@ from threeages.evaluation.predictions import PredictionTable, join_predictions, 
 from threeages.faces.images import load_image
 from threeages.inference.predictor import load_predictor
 from threeages.inference.records import OK
-from threeages.labels import AgeBounds
 from threeages.studies.results import create_parser, save_rows
 
 ROWS = 2000
@@ -42,9 +38,7 @@ ROUNDS = 40
 SEED = 0
 OURS = "threeages"
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
-BOUNDS = (int(AgeBounds().middle), int(AgeBounds().old))
 Peers = dict[str, list[str]]  # the command of each by its name
-Years = NDArray[np.float64]
 
 
 def main() -> None:
@@ -69,7 +63,7 @@ def compare_on(name: str, root: Path, files: list[Path], n: int, peers: Peers) -
     rows = [measure(name, OURS, "", ours)]
     for peer, command in peers.items():
         years, found = predict_peer(command, [root / path for path in ours.paths])
-        best = best_bounds(ours.labels, years)
+        best = best_bounds(ours.labels, years, np.ones(len(ours)))
         notes = {BOUNDS: f"cut at {BOUNDS[0]}, {BOUNDS[1]}", best: f"cut at its best, {best[0]}, {best[1]}"}
         rows += [measure(name, peer, note, to_groups(ours, years, bounds)) for bounds, note in notes.items()]
         share = f"{found.mean():.3f}"
@@ -82,32 +76,6 @@ def sample(table: PredictionTable, n: int) -> PredictionTable:
     usable = np.flatnonzero(table.scored())
     rows = np.sort(np.random.default_rng(SEED).choice(usable, min(n, len(usable)), replace=False))
     return table.take(rows)
-
-
-def predict_peer(command: list[str], files: list[Path]) -> tuple[Years, NDArray[np.bool_]]:
-    """Years of every file, and whether the peer's own detector found a face."""
-    with tempfile.TemporaryDirectory() as folder:
-        listed, answers = Path(folder) / "list.csv", Path(folder) / "answers.csv"
-        with listed.open("w", newline="") as file:
-            csv.writer(file).writerows([["file"], *([str(f)] for f in files)])
-        subprocess.run([*command, listed, answers], check=True)
-        with answers.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    return np.asarray([float(r["years"]) for r in rows]), np.asarray([r["found"] == "True" for r in rows])
-
-
-def best_bounds(labels: NDArray[np.int64], years: Years) -> tuple[int, int]:
-    """The two years between the groups that give the most right answers on these rows."""
-    pairs = itertools.combinations(range(15, 76), 2)
-    return max(pairs, key=lambda bounds: int((np.digitize(years, bounds) == labels).sum()))
-
-
-def to_groups(table: PredictionTable, years: Years, bounds: tuple[int, int]) -> PredictionTable:
-    """The peer's answers as a table: all probability on the group that its years fall into."""
-    probs = np.eye(3)[np.digitize(years, bounds)]
-    columns = table.columns | {"predicted_age": tuple(map(str, years))}
-    n = len(table)
-    return replace(table, probs=probs, confidence=probs.max(axis=1), status=(OK,) * n, columns=columns)
 
 
 def measure(name: str, model: str, note: str, table: PredictionTable) -> dict[str, str]:

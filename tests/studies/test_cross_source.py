@@ -9,6 +9,7 @@ from threeages.errors import ConfigError, DataError
 from threeages.evaluation.predictions import load_predictions, save_predictions
 from threeages.files.csvfiles import read_csv
 from threeages.studies.cross_source import (
+    AHEAD,
     MEAN,
     METRICS,
     OTHERS,
@@ -54,7 +55,7 @@ def test_a_manifest_without_sources_says_what_to_do() -> None:
 
 def test_the_mean_weighs_sources_alike_and_narrows_with_their_number() -> None:
     cells = {"ece": "0.10", "ece_low": "0.08", "ece_high": "0.12"}
-    row = {f"{name}{end}": "" for name in (*METRICS, YEARS_MAE) for end in ("", "_low", "_high")}
+    row = {f"{name}{end}": "" for name in (*METRICS, YEARS_MAE, AHEAD) for end in ("", "_low", "_high")}
     first = row | cells | {"model": "m", "held_out": "a", "n": "10", "identities": "5"}
     second = first | {"held_out": "b", "n": "1000", "ece": "0.20", "ece_low": "0.18", "ece_high": "0.22"}
     mean = average_rows([first, second])

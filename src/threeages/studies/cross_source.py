@@ -22,6 +22,9 @@ from threeages.training.config import TrainConfig
 
 METRICS = ("balanced_accuracy", "f1_macro", "ece", "accuracy")
 YEARS_MAE = "years_mae"
+AHEAD = "ahead"  # balanced accuracy of another model on the same images less that of the row's
+FACES = "faces"  # which labelled images of a source were answered: all of them, or a sample
+ALL = "all"
 MEAN = "mean"  # of all sources held out, each with the same weight
 OTHERS = "all other sources"
 FEWEST = 10  # images of each age group: balanced accuracy over fewer is chance
@@ -59,7 +62,7 @@ def run_cross_source(study: CrossSource) -> list[Row]:
     with hold_folder(study.out):
         for name, answer in _list_answers(study):
             found = {source: answer(members) for source, members in sources.items()}
-            own = [_create_row(name, source, table) for source, table in found.items() if table]
+            own = [create_row(name, source, table) for source, table in found.items() if table]
             rows += [*own, average_rows(own)] if own else []
     return rows
 
@@ -88,26 +91,62 @@ def find_sources(manifest: Manifest, joined: Mapping[str, Sequence[str]]) -> dic
     return dict(sorted(found.items(), key=lambda item: -sum(counts[item[0]])))
 
 
+def select_answers(
+    manifest: Manifest, answers: PredictionTable, file: Path | str, members: Sequence[str]
+) -> PredictionTable | None:
+    """The rows of some sources with the manifest's labels; None where the file has none of them.
+
+    Raises DataError where it has some and not all.
+    """
+    places = {path: row for row, path in enumerate(answers.paths)}
+    cells = manifest.columns[SOURCE]
+    rows = [i for i, cell in enumerate(cells) if cell in members and manifest.labels[i] != UNKNOWN]
+    if not any(manifest.paths[i] in places for i in rows):
+        return None
+    if missing := [manifest.paths[i] for i in rows if manifest.paths[i] not in places]:
+        raise DataError(
+            f"{file} lacks {len(missing):,} of the images to evaluate, the first of them {missing[0]}.",
+            hint="Predict every labelled image of a source, or none.",
+        )
+    chosen = answers.take([places[manifest.paths[i]] for i in rows])
+    known = {name: tuple(cells[i] for i in rows) for name, cells in manifest.columns.items()}
+    return replace(chosen, labels=manifest.labels[rows], columns=chosen.columns | known)
+
+
+def create_row(name: str, source: str, table: PredictionTable, faces: str = ALL) -> Row:
+    """The metrics of a model on one source, with intervals; `note` and AHEAD are left empty."""
+    result = evaluate_table(table)
+    row = {"model": name, FACES: faces, "held_out": source, "n": str(result.n)}
+    row |= {"identities": str(result.units)}
+    for metric in METRICS:
+        row |= with_interval(metric, result.metrics[metric], result.intervals[metric])
+    years = result.years or {}
+    ends = (years.get("mae_low", math.nan), years.get("mae_high", math.nan))
+    row |= with_interval(YEARS_MAE, years.get("mae", math.nan), ends)
+    return row | {"note": ""} | with_interval(AHEAD, math.nan, (math.nan, math.nan))
+
+
 def average_rows(rows: Sequence[Row]) -> Row:
     """The unweighted mean of the sources' metrics.
 
     Its interval is that of a mean of independent values whose standard errors are a quarter of their
     intervals' widths.
     """
-    mean = rows[0] | {"held_out": MEAN, "n": _add(rows, "n"), "identities": _add(rows, "identities")}
-    for name in (*METRICS, YEARS_MAE):
+    counts = {name: _add(rows, name) for name in ("n", "identities")}
+    mean = rows[0] | {"held_out": MEAN, "note": ""} | counts
+    for name in (*METRICS, YEARS_MAE, AHEAD):
         known = [row for row in rows if row[name]]
         values = [float(row[name]) for row in known]
         widths = [float(row[f"{name}_high"]) - float(row[f"{name}_low"]) for row in known]
         middle = float(np.mean(values)) if values else math.nan
         half = math.hypot(*widths) / 2 / max(len(values), 1)
-        mean |= _cells(name, middle, (middle - half, middle + half))
+        mean |= with_interval(name, middle, (middle - half, middle + half))
     return mean
 
 
 def save_table(rows: Sequence[Row], path: Path) -> None:
-    """Add the rows to a csv in place of those of the same recipe, model and source held out."""
-    save_rows(path, rows, ("recipe", "model", "held_out"))
+    """Add the rows to a csv in place of those of the same recipe, model, images and source held out."""
+    save_rows(path, rows, ("recipe", "model", FACES, "held_out"))
 
 
 def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -129,7 +168,7 @@ def _list_answers(study: CrossSource) -> Iterator[tuple[str, Answer]]:
     if study.baseline:
         yield ",".join(study.baseline), partial(_train, study, study.baseline)
     for name, file in study.answers.items():
-        yield name, partial(_select_answers, study.manifest, load_predictions(file), file)
+        yield name, partial(select_answers, study.manifest, load_predictions(file), file)
 
 
 def _train(study: CrossSource, sources: Sequence[str], held_out: Sequence[str]) -> PredictionTable:
@@ -151,49 +190,10 @@ def _select_trained(manifest: Manifest, sources: Sequence[str], held_out: Sequen
     return manifest.select(chosen)
 
 
-def _select_answers(
-    manifest: Manifest, answers: PredictionTable, file: Path, members: Sequence[str]
-) -> PredictionTable | None:
-    """The rows of some sources with the manifest's labels; None where the file has none of them.
-
-    Raises DataError where it has some and not all.
-    """
-    places = {path: row for row, path in enumerate(answers.paths)}
-    cells = manifest.columns[SOURCE]
-    rows = [i for i, cell in enumerate(cells) if cell in members and manifest.labels[i] != UNKNOWN]
-    if not any(manifest.paths[i] in places for i in rows):
-        return None
-    if missing := [manifest.paths[i] for i in rows if manifest.paths[i] not in places]:
-        raise DataError(
-            f"{file} lacks {len(missing):,} of the images to evaluate, the first of them {missing[0]}.",
-            hint="Predict every labelled image of a source, or none.",
-        )
-    chosen = answers.take([places[manifest.paths[i]] for i in rows])
-    known = {name: tuple(cells[i] for i in rows) for name, cells in manifest.columns.items()}
-    return replace(chosen, labels=manifest.labels[rows], columns=chosen.columns | known)
-
-
 def _count_labels(manifest: Manifest, members: Sequence[str]) -> list[int]:
     """How many images of each age group some sources have."""
     chosen = np.isin(np.asarray(manifest.columns[SOURCE]), members)
     return [int((manifest.labels[chosen] == group).sum()) for group in range(len(AGE_GROUPS))]
-
-
-def _create_row(name: str, source: str, table: PredictionTable) -> Row:
-    result = evaluate_table(table)
-    row = {"model": name, "held_out": source, "n": str(result.n), "identities": str(result.units)}
-    for metric in METRICS:
-        row |= _cells(metric, result.metrics[metric], result.intervals[metric])
-    years = result.years or {}
-    bounds = (years.get("mae_low", math.nan), years.get("mae_high", math.nan))
-    return row | _cells(YEARS_MAE, years.get("mae", math.nan), bounds)
-
-
-def _cells(name: str, value: float, interval: Sequence[float]) -> Row:
-    """Cells of a metric with its interval, empty where it is not defined."""
-    if not math.isfinite(value):
-        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), "")
-    return with_interval(name, value, interval)
 
 
 def _shown(row: Row, name: str) -> str:
