@@ -1,6 +1,6 @@
 """Write the package's part of the large model: its graph, head and signature, without the image encoder.
 
-    threeages train MANIFEST --recipe clip-features --alignment 0.85 --weights FILE.safetensors --out RUN
+    threeages train MANIFEST --recipe large --weights FILE.safetensors --split none --temperature T --out RUN
     python tools/large.py RUN --encoder FILE.safetensors [--predictions PREDICTIONS.csv]
 
 The encoder is the file that the run was trained with; the model that is assembled of both must answer as the

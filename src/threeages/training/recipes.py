@@ -47,12 +47,21 @@ def clip_features() -> TrainConfig:
     return replace(frozen_features(), model="clip_vit_b16")
 
 
+def large() -> TrainConfig:
+    """The head of the large model, on CLIP's image encoder: `clip-features` of aligned faces of many sources.
+
+    Command: `threeages train MANIFEST --recipe large --weights FILE`. Sources are drawn
+    evenly, and the logits adjusted, as in `default`. Cost: that of `clip-features`.
+    """
+    return replace(clip_features(), alignment=0.85, balance="source", logit_adjustment=0.3)
+
+
 def default() -> TrainConfig:
     """A small head on frozen features of faces of many sources: how the model that ships is trained.
 
     Command: `threeages train MANIFEST`, which starts from the network of faces in the package. Beside
     `frozen-features` it takes 192 pixels of a closer crop, three copies of every face (as in use, the whole
-    image, and augmented as photos are; data.augment), draws sources and identities evenly, and adjusts the
+    image, and augmented as photos are; data.augment), draws sources evenly, and adjusts the
     logits by the priors of each source. Nothing but neck and heads learns: what is trained on faces of few
     sources fits those. Sizes, crops and heads are compared in results/experiments.csv. Cost: one pass over
     three copies of the images, then a minute or two a fold.
@@ -62,8 +71,8 @@ def default() -> TrainConfig:
         input_size=192,
         alignment=1.0,
         augmented_copies=3,
-        balance="source,identity",
-        logit_adjustment=0.4,
+        balance="source",
+        logit_adjustment=0.35,
         max_cache_gb=17,
     )
 
@@ -107,6 +116,7 @@ RECIPES: dict[str, Recipe] = {
     "default": default,
     "frozen-features": frozen_features,
     "clip-features": clip_features,
+    "large": large,
     "fine-tuned": fine_tuned,
 }
 
