@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from threeages.bundled import CHECKSUMS
 from threeages.data.manifest import load_manifest
 from threeages.inference.named import LargeModel
 
@@ -16,7 +17,7 @@ RunMain = Callable[..., Any]  # of conftest: code, out and err of a command
 def test_the_list_says_what_is_there(large_model: LargeModel, encoder_file: Path, run_main: RunMain) -> None:
     before = run_main("models")
     assert before.code == 0
-    assert "default   5.67 MB  verified (56f342e7-5673792)" in before.out
+    assert f" MB  verified ({CHECKSUMS['default.onnx']})" in before.out
     assert f"there is no {large_model.path}. Run: threeages models fetch large" in before.out
     assert "research use only" in before.out
     fetched = run_main("models", "fetch", "large", "--from", encoder_file)
