@@ -1,27 +1,31 @@
 """Write the package's part of the large model: its graph, head and signature, without the image encoder.
 
-    threeages train MANIFEST --recipe large --weights FILE.safetensors --split none --temperature T --out RUN
-    python tools/large.py RUN --encoder FILE.safetensors [--predictions PREDICTIONS.csv]
+    threeages train MANIFEST --recipe large --weights FILE.safetensors --split none --out RUN
+    threeages cross-source MANIFEST --recipe large --weights FILE.safetensors --out STUDY --join ...
+    python tools/large.py RUN --encoder FILE.safetensors --sources STUDY
 
 The encoder is the file that the run was trained with; the model that is assembled of both must answer as the
-run does. Predictions on held-out identities give the thresholds for --max-error and --coverage. Prints the
-line for CHECKSUMS in src/threeages/bundled.py.
+run does. The study's answers to sources never met give its temperature, and the thresholds for --max-error
+and --coverage. Prints the line for CHECKSUMS in src/threeages/bundled.py.
 """
 
 import argparse
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
+from release import fit_temperature, rescale
 
 from threeages.data.synthetic import draw_face
 from threeages.errors import ModelError, ThreeAgesError
-from threeages.evaluation.predictions import load_predictions
+from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.thresholds import measure_thresholds
+from threeages.evaluation.unseen import HELD_OUT
 from threeages.export.to_onnx import TOLERANCE, trace_classifier
 from threeages.files.checksums import checksum
 from threeages.files.writing import write_bytes
@@ -31,6 +35,7 @@ from threeages.models.classifier import Classifier
 from threeages.models.vit import rename_clip
 from threeages.models.weights import read_weights
 from threeages.sessions import create_session
+from threeages.signature import Signature
 from threeages.training.checkpoint import load_checkpoint
 
 FEATURES = "model.net.features."  # begins the name of a tensor of the encoder in a traced graph
@@ -45,18 +50,29 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--encoder", type=Path, required=True)
-    parser.add_argument("--predictions", type=Path)
+    parser.add_argument("--sources", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=LargeModel.asset)
     args = parser.parse_args()
     try:
         model = load_checkpoint(args.run)[0]
-        if args.predictions:
-            found = measure_thresholds(load_predictions(args.predictions))
-            model.signature = found.apply(model.signature)
+        model.signature = calibrate(model.signature, args.sources)
         write_asset(model, args.encoder, args.out)
     except ThreeAgesError as error:
         raise SystemExit(f"Error: {error}") from None
     print(f'    "{args.out.name}": "{checksum(args.out)}",')
+
+
+def calibrate(signature: Signature, study: Path) -> Signature:
+    """The signature with temperature and thresholds fitted on the sources never met of a study."""
+    runs = sorted(path.parent for path in study.glob("all/*/predictions.csv"))
+    temperature = fit_temperature(runs)
+    tables = []
+    for run in runs:
+        table = load_predictions(run / "predictions.csv")
+        table = rescale(table, load_checkpoint(run)[0].signature.temperature / temperature)
+        tables.append(replace(table, columns=table.columns | {HELD_OUT: (run.name,) * len(table)}))
+    found = measure_thresholds(join_predictions(tables), by=HELD_OUT)
+    return found.apply(replace(signature, temperature=temperature))
 
 
 def write_asset(model: Classifier, encoder: Path, out: Path) -> None:

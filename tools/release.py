@@ -24,13 +24,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from threeages.data.manifest import load_manifest
 from threeages.data.synthetic import write_face_set
 from threeages.evaluation.metrics import nll
-from threeages.evaluation.predictions import load_predictions
+from threeages.evaluation.predictions import PredictionTable, load_predictions
 from threeages.files.atomic import atomic_path
 from threeages.files.checksums import checksum
 from threeages.files.writing import write_json
@@ -42,7 +43,7 @@ TOOLS = Path(__file__).parent
 THREEAGES = (sys.executable, "-m", "threeages")
 SETS = {"film": "faces", "utkface": "utkface"}  # name in the card, and value of the column `source`
 PARLIAMENTS = ("us-congress", "uk-parliament", "fr-parliament")  # held out as one: hardly anyone is YOUNG
-FAST = {"head_epochs": 2, "augmented_copies": 1, "input_size": 64}
+FAST: dict[str, Any] = {"head_epochs": 2, "augmented_copies": 1, "input_size": 64}
 FAST_IDENTITIES = 105  # a fifth of them is the fewest that thresholds are measured on
 
 
@@ -157,17 +158,21 @@ def fit_temperature(runs: Sequence[Path]) -> float:
     An answer is taken back to logits by the temperature of its own run.
     """
     tables = [load_predictions(run / "predictions.csv") for run in runs]
+    scored = [table.take(np.flatnonzero(table.scored())) for table in tables]
     own = [load_checkpoint(run)[0].signature.temperature for run in runs]
 
     def loss(temperature: float) -> float:
-        losses = []
-        for table, before in zip(tables, own, strict=True):
-            rows = table.scored()
-            powers = np.clip(table.probs[rows], 1e-12, None) ** (before / temperature)
-            losses.append(nll(table.labels[rows], powers / powers.sum(axis=1, keepdims=True)))
-        return float(np.mean(losses))
+        answers = (rescale(table, before / temperature) for table, before in zip(scored, own, strict=True))
+        return float(np.mean([nll(table.labels, table.probs) for table in answers]))
 
     return min(TEMPERATURES.tolist(), key=loss)
+
+
+def rescale(table: PredictionTable, power: float) -> PredictionTable:
+    """The answers of a temperature as many times lower as `power` is above 1."""
+    powers = np.clip(table.probs, 1e-12, None) ** power
+    probs = powers / powers.sum(axis=1, keepdims=True)
+    return replace(table, probs=probs, confidence=probs.max(axis=1))
 
 
 def _prepare(release: Release) -> Iterator[Step]:
