@@ -165,7 +165,7 @@ def fit_temperature(runs: Sequence[Path]) -> float:
         answers = (rescale(table, before / temperature) for table, before in zip(scored, own, strict=True))
         return float(np.mean([nll(table.labels, table.probs) for table in answers]))
 
-    return min(TEMPERATURES.tolist(), key=loss)
+    return float(min(TEMPERATURES.tolist(), key=loss))
 
 
 def rescale(table: PredictionTable, power: float) -> PredictionTable:
