@@ -18,7 +18,9 @@ def test_every_recipe_names_a_model_there_is_and_splits_by_identity(name: str) -
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"no recipe 'none'.*\n.*default, frozen-features, clip-features, fine-tuned"):
+    with pytest.raises(
+        ConfigError, match=r"no recipe 'none'.*\n.*default, frozen-features, clip-features, fine-tuned"
+    ):
         create_recipe("none")
 
 
