@@ -10,9 +10,10 @@ from typer.testing import CliRunner, Result
 from threeages.cli.main import app
 from threeages.data.importing.sources import import_source
 from threeages.data.manifest import load_manifest
-from threeages.errors import DataError
+from threeages.errors import ConfigError, DataError
 from threeages.evaluation.predictions import PredictionTable, load_predictions, save_predictions
 from threeages.evaluation.provenance import Provenance
+from threeages.files.locks import BusyError, hold_folder
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel, default_model_path
 
@@ -61,7 +62,7 @@ def test_a_manifest_is_evaluated_and_failed_rows_end_with_1(
     found = json.loads((out / "metrics.json").read_text())
     assert (found["n"], found["failed"]) == (120, {"missing": 1, "bad_label": 1})
     written = {"metrics.json", "predictions.csv", "confusion.png", "reliability.png", "report.html"}
-    assert {path.name for path in out.iterdir()} == written
+    assert {path.name for path in out.iterdir()} - {".lock"} == written
     again = _invoke("evaluate", out / "predictions.csv", "--out", tmp_path / "again")
     assert again.exit_code == 1, again.output
     assert json.loads((tmp_path / "again" / "metrics.json").read_text()) == found
@@ -215,3 +216,42 @@ def test_a_manifest_without_a_usable_row_ends_before_the_model_is_read(
     assert isinstance(done.exception, DataError)
     words = "None of 1 row has a label." if text.endswith(",\n") else "m.csv has no row that can be used."
     assert words in str(done.exception)
+
+
+def test_a_report_of_others_does_not_replace_a_runs_own(faces_csv: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    other = tmp_path / "other.csv"
+    save_predictions(_table("other"), other)
+    own = _save_run(run, _table("own"), "identity")
+    (run / "best.ckpt").touch()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    commands = (
+        ("evaluate", other, "--out", run),
+        ("evaluate", run, "--only", "source=faces", "--out", run),
+        ("evaluate", run, other, "--out", run),
+        ("ensemble", faces_csv, run, "--out", run),
+    )
+    for command in commands:
+        with pytest.raises(ConfigError, match="is the folder of a run"):
+            app([str(part) for part in command], standalone_mode=False)
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert _invoke("evaluate", run, "--out", run).exit_code == 0
+    assert load_predictions(own).paths == _table("own").paths
+
+
+def test_two_evaluations_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    predictions = _save_run(tmp_path / "run", _table("own"), "identity")
+    with hold_folder(tmp_path / "out"), pytest.raises(BusyError, match="at work in"):
+        app(["evaluate", str(predictions), "--out", str(tmp_path / "out")], standalone_mode=False)
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_run_without_predictions_is_named_with_what_makes_them(command: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("best.ckpt", "metrics.csv"):
+        (tmp_path / "run" / name).write_text("epoch,phase\n1,train\n")
+    out = ["--out", str(tmp_path / "out")] if command == "evaluate" else []
+    with pytest.raises(DataError, match=r"run holds a run without predictions\.csv") as raised:
+        app([command, str(tmp_path / "run"), *out], standalone_mode=False)
+    assert "threeages train command of that run again" in raised.value.hint

@@ -53,3 +53,11 @@ def test_every_refusal_of_the_system_says_what_to_do(number: int, words: str, tm
     assert words in str(error)
     assert str(tmp_path) in error.message
     assert error.hint
+
+
+def test_a_file_in_place_of_a_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "a", tmp_path / "file" / "b" / "c"):
+        with pytest.raises(DataError, match="Cannot write") as raised, atomic_path(path):
+            pass
+        assert "A file has the name of a folder" in raised.value.hint

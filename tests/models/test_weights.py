@@ -108,6 +108,9 @@ def test_unknown_models_and_options_are_explained() -> None:
         create_classifier(SIGNATURES["cnn"], Architecture(options={"filter": (8,)}))
     with pytest.raises(ConfigError, match=r"(?s)no option hidden, input_size.*no options"):
         create_classifier(SIGNATURES["mobilenet_v2"], Architecture(options={"hidden": 8, "input_size": 64}))
+    for wrong in ({"dense": [16]}, {"dense": -1}, {"filters": ["a", 8], "kernels": [3, 3]}):
+        with pytest.raises(ConfigError, match="The model cnn cannot be built with"):
+            create_classifier(SIGNATURES["cnn"], Architecture(options=wrong))
     with pytest.raises(ConfigError, match="2 filters and 4 kernels"):
         create_classifier(SIGNATURES["cnn"], Architecture(options={"filters": (8, 8)}))
     with pytest.raises(ConfigError, match="too small"):
@@ -118,8 +121,8 @@ def test_unknown_models_and_options_are_explained() -> None:
         create_classifier(SIGNATURES["attention_cnn"], Architecture(options={"dropouts": (0.1,)}))
 
 
-def test_a_fault_inside_a_builder_is_not_taken_for_a_wrong_option() -> None:
-    with pytest.raises(TypeError):
+def test_a_wrong_value_is_not_taken_for_an_unknown_option() -> None:
+    with pytest.raises(ConfigError, match="cannot be built with hidden 'many'"):
         create_classifier(SIGNATURES["mobilenet_v1_face"], Architecture(options={"hidden": "many"}))
 
 

@@ -141,3 +141,26 @@ def test_only_selects_rows_by_a_column(manifest: Manifest, runs: dict[str, Path]
     assert len(found) < len(everything)
     with pytest.raises(DataError, match="identity=nobody"):
         predict_ensemble(manifest, [runs["first"]], only=("identity", "nobody"), cache_dir=cache_dir)
+
+
+def test_a_damaged_state_changes_nothing_of_the_run(
+    manifest: Manifest, runs: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The mean needs of it only what the run was trained on, and leaves its repair to the training."""
+    copied = tmp_path / "first"
+    shutil.copytree(runs["first"], copied)
+    for name in ("last.ckpt", "previous.ckpt"):
+        (copied / name).write_bytes(b"damaged")
+        before = {path.name: path.read_bytes() for path in copied.iterdir()}
+        predict_ensemble(manifest, [copied], ["plain"], cache_dir=runs["first"].parent)
+        assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+    assert "what its run was trained on is not known" in caplog.text
+
+
+def test_a_run_on_every_row_has_no_test_rows(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_training(manifest, replace(SMALL, split="none"), tmp_path / "run", cache_dir=tmp_path)
+    monkeypatch.setattr(ensemble, "open_data", None)
+    with pytest.raises(ConfigError, match="trained on every row, and has no test rows"):
+        predict_ensemble(manifest, [tmp_path / "run"], ["plain"])

@@ -52,16 +52,18 @@ def evaluate(
     Writes metrics with intervals, predictions, pictures and report.html to a folder.
     """
     from threeages.errors import format_count
-    from threeages.evaluation.predictions import ANSWERED, is_predictions
-    from threeages.evaluation.report import add_result, write_report
+    from threeages.evaluation.predictions import ANSWERED, find_predictions, is_predictions
+    from threeages.evaluation.report import add_result, check_folder, write_report
+    from threeages.files.locks import hold_folder
 
-    inputs = [run if (run := path / "predictions.csv").is_file() else path for path in inputs]
-    if all(map(is_predictions, inputs)):
+    inputs = [find_predictions(path) for path in inputs]
+    check_folder(out, () if only else inputs)
+    predicted = all(map(is_predictions, inputs))
+    if predicted:
         _refuse_model_options(model, root, no_detect)
-        found = _join(inputs, only)
-    else:
-        found = _predict(inputs, model, root, only, no_detect)
-    result = write_report(found, out)
+    with hold_folder(out):
+        found = _join(inputs, only) if predicted else _predict(inputs, model, root, only, no_detect)
+        result = write_report(found, out)
     if table:
         add_result(result, table, name or out.name)
     print_evaluation(result, out)

@@ -33,11 +33,12 @@ def ensemble(
 ) -> None:
     """Evaluate the mean of several runs, with test-time augmentation (TTA), on their test rows."""
     from threeages.data.manifest import load_manifest
-    from threeages.evaluation.report import write_report
+    from threeages.evaluation.report import check_folder, write_report
     from threeages.files.locks import hold_folder
     from threeages.studies.ensemble import predict_ensemble
 
     rows = load_manifest(manifest, root=root, need_label=False)
+    check_folder(out)
     with hold_folder(out):
         table = predict_ensemble(rows, runs, tta.split(","), only=only, cache_dir=cache_dir)
         print_evaluation(write_report(table, out), out)

@@ -8,7 +8,7 @@ import numpy as np
 
 from threeages.errors import DataError, format_count
 from threeages.evaluation import metrics
-from threeages.evaluation.predictions import PredictionTable, load_predictions
+from threeages.evaluation.predictions import PREDICTIONS, PredictionTable, find_predictions, load_predictions
 
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 Difference = tuple[float, float, float]
@@ -26,7 +26,8 @@ class Comparison:
 
 def load_run(path: Path) -> PredictionTable:
     """The predictions of a run folder or a csv; DataError where there are none."""
-    return load_predictions(path / "predictions.csv" if path.is_dir() else path)
+    path = find_predictions(path)
+    return load_predictions(path / PREDICTIONS if path.is_dir() else path)
 
 
 def compare_tables(tables: Sequence[tuple[str, PredictionTable]]) -> list[Comparison]:

@@ -14,12 +14,13 @@ from threeages.data.ages import parse_years
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.manifest import IDENTITY, find_rows, name_identity, rename_columns
 from threeages.errors import DataError
-from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
+from threeages.evaluation.provenance import Provenance, is_run, join_provenance, read_provenance
 from threeages.files.csvfiles import CsvTable, read_csv
 from threeages.files.writing import write_text
 from threeages.inference.records import ABSTAINED, OK
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
 
+PREDICTIONS = "predictions.csv"  # in the folder of a run or a report
 NO_ANSWER = "no_answer"  # status of a row that has no probabilities in a file without a status column
 ANSWERED = frozenset({OK, NO_ANSWER, *ABSTAINED})  # statuses of an image that could be read
 PROB_COLUMNS = tuple(f"prob_{name.lower()}" for name in AGE_GROUPS)
@@ -159,6 +160,21 @@ def load_predictions(path: Path) -> PredictionTable:
         name_identity(columns),
         read_provenance(path.parent),
     )
+
+
+def find_predictions(path: Path) -> Path:
+    """The predictions csv of a run's or a report's folder; any other path as it is.
+
+    Raises DataError where a run has none.
+    """
+    inside = path / PREDICTIONS
+    if not inside.is_file() and is_run(path):
+        raise DataError(
+            f"{path} holds a run without {PREDICTIONS}.",
+            hint="Start the threeages train command of that run again: it writes it. One that trained on "
+            "every row has none.",
+        )
+    return inside if inside.is_file() else path
 
 
 def is_predictions(path: Path) -> bool:

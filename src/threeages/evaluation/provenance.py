@@ -54,6 +54,11 @@ def _identities_note(shared: int | None) -> str:
     return f"{shared:,} identities are in training and among the rows evaluated" if shared else ""
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a training: it holds a checkpoint."""
+    return any(folder.glob("*.ckpt"))
+
+
 def read_provenance(folder: Path) -> Provenance:
     """What the config.json of a run folder says; an empty Provenance where there is none to read.
 

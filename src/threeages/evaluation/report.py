@@ -3,16 +3,16 @@
 import base64
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from html import escape
 from pathlib import Path
 
-from threeages.errors import MissingDependencyError, format_count
+from threeages.errors import ConfigError, MissingDependencyError, format_count
 from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
-from threeages.evaluation.predictions import PredictionTable, save_predictions
-from threeages.evaluation.provenance import Provenance, read_provenance
+from threeages.evaluation.predictions import PREDICTIONS, PredictionTable, save_predictions
+from threeages.evaluation.provenance import Provenance, is_run, read_provenance
 from threeages.evaluation.tables import (
     METRIC_TITLES,
     format_interval,
@@ -38,7 +38,7 @@ def write_report(table: PredictionTable, out: Path) -> Evaluation:
         table = replace(table, provenance=read_provenance(out))
     result = evaluate_table(table)
     write_text(out / "metrics.json", json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
-    save_predictions(table, out / "predictions.csv")
+    save_predictions(table, out / PREDICTIONS)
     try:
         _plot(result, out)
         missing = ""
@@ -48,6 +48,19 @@ def write_report(table: PredictionTable, out: Path) -> Evaluation:
             (out / name).unlink(missing_ok=True)
     write_text(out / "report.html", _page(result, out, missing))
     return result
+
+
+def check_folder(out: Path, inputs: Sequence[Path] = ()) -> None:
+    """Raise ConfigError where `out` is a run's folder, whose predictions those of `inputs` would replace.
+
+    The run's own predictions, as the only input, may be reported on there.
+    """
+    own = len(inputs) == 1 and inputs[0].resolve() == (out / PREDICTIONS).resolve()
+    if is_run(out) and not own:
+        raise ConfigError(
+            f"{out} is the folder of a run, whose predictions and report would be replaced by others.",
+            hint="Give another --out.",
+        )
 
 
 def add_result(result: Evaluation, path: Path, name: str) -> None:

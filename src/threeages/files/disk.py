@@ -14,6 +14,9 @@ HINTS = {
     errno.EROFS: "That disk can only be read: name a folder on another one.",
     errno.ENOENT: "Its folder was removed meanwhile: name one that stays, and start the same command again.",
     errno.EISDIR: "A folder has that name: give another one.",
+    **dict.fromkeys(
+        (errno.EEXIST, errno.ENOTDIR), "A file has the name of a folder in that path: give another one."
+    ),
     errno.ENAMETOOLONG: "Give a shorter name.",
     errno.EFBIG: "This disk takes no file of that size: name a folder on another one.",
     errno.EIO: "The disk fails, or the connection to it: name a folder on another one.",

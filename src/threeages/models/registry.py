@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, describe_cause
 from threeages.models.attention import attention_cnn
 from threeages.models.cnn import cnn, cnn_lstm
 from threeages.models.heads import HeadSpec
@@ -20,6 +20,10 @@ from threeages.models.timm_network import PREFIX, timm_network, timm_signature
 from threeages.models.vit import clip_vit_b16, rename_clip
 from threeages.signature import Signature
 
+OTHER_MODEL = (  # a recipe's options are those of its own model
+    " They stand in the recipe: for another model than the recipe's, give --recipe a json file with its "
+    "options, or a recipe of that model."
+)
 TORCH_HUB = "https://download.pytorch.org/models/"
 
 
@@ -136,8 +140,8 @@ def create_signature(
 def build_network(signature: Signature, heads: Sequence[HeadSpec], options: Mapping[str, Any]) -> Network:
     """The network that a signature names, with fresh weights.
 
-    Raises ConfigError for an option that its builder does not have; the names of its options are those of
-    the builder's keywords.
+    Raises ConfigError for an option that its builder does not have, and for a value that it cannot take; the
+    names of its options are those of the builder's keywords.
     """
     build = find_model(signature.name).build
     keywords = inspect.signature(build).parameters.keys() - {"heads"}
@@ -145,7 +149,16 @@ def build_network(signature: Signature, heads: Sequence[HeadSpec], options: Mapp
     if unknown := sorted(options.keys() - allowed):
         raise ConfigError(
             f"The model {signature.name} has no option {', '.join(unknown)}.",
-            hint=f"Allowed: {', '.join(allowed)}." if allowed else "It has no options.",
+            hint=(f"Allowed: {', '.join(allowed)}." if allowed else "It has no options.") + OTHER_MODEL,
         )
     size = {"input_size": signature.input_size} if "input_size" in keywords else {}
-    return build(heads, **size, **options)
+    try:
+        return build(heads, **size, **options)
+    except (TypeError, ValueError, RuntimeError) as error:  # of torch, where a number is a list or negative
+        if not options:
+            raise
+        given = ", ".join(f"{name} {value!r}" for name, value in options.items())
+        raise ConfigError(
+            f"The model {signature.name} cannot be built with {given}: {describe_cause(error)}.",
+            hint="Change the options in the recipe's json file.",
+        ) from error

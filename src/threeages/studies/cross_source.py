@@ -12,10 +12,10 @@ from threeages.data.columns import SOURCE
 from threeages.data.manifest import Manifest
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.evaluate import evaluate_table
-from threeages.evaluation.predictions import PredictionTable, load_predictions
+from threeages.evaluation.predictions import PREDICTIONS, PredictionTable, load_predictions
 from threeages.files.locks import hold_folder
 from threeages.labels import AGE_GROUPS, UNKNOWN
-from threeages.studies.finished import PREDICTIONS, finish_run, is_finished
+from threeages.studies.finished import finish_run, is_finished
 from threeages.studies.results import Row, save_rows, with_interval
 from threeages.training.build import drop_missing_heads
 from threeages.training.config import TrainConfig

@@ -25,13 +25,13 @@ from threeages.labels import YEARS
 from threeages.models.classifier import Classifier
 from threeages.training.batches import compute_outputs
 from threeages.training.build import create_data, open_data
-from threeages.training.checkpoint import LAST, load_checkpoint
+from threeages.training.checkpoint import load_checkpoint
 from threeages.training.checks import plan_split
 from threeages.training.config import TrainConfig
 from threeages.training.frozen import find_features, gains_by_bfloat16
 from threeages.training.identity import describe_data
 from threeages.training.recipes import read_config
-from threeages.training.run_folder import read_run
+from threeages.training.run_folder import read_data
 
 TTA = ("plain", "mirrored", "whole", "whole-mirrored")
 Outputs = dict[str, NDArray[np.float32]]
@@ -59,20 +59,13 @@ def predict_ensemble(
             f"There is no test-time augmentation '{', '.join(unknown)}'.", hint=f"Allowed: {', '.join(TTA)}."
         )
     members = [_open_member(run) for run in runs]  # all of them first: one may be damaged
-    _check_labels(manifest, members[0].config, only)
+    _check_labels(manifest, members[0], only)
     caches, rows = _common_rows(manifest, members, only, cache_dir)
     by_output: dict[str, list[NDArray[np.float32]]] = {}
     for member, cache in zip(members, caches, strict=True):
         for name, values in _predict_run(manifest, member.model, cache, tta, rows, cache_dir).items():
             by_output.setdefault(name, []).append(values)
     return answer_table(manifest, rows, {name: np.mean(v, axis=0) for name, v in by_output.items()})
-
-
-def _check_labels(manifest: Manifest, config: TrainConfig, only: tuple[str, str] | None) -> None:
-    """Raise DataError, before any image is read, where no test row that is evaluated has a label."""
-    split = plan_split(manifest, config)
-    rows = find_rows(manifest.columns, *only, split.test) if only else split.test
-    check_age_groups(manifest, rows, "test row", least=1)
 
 
 @dataclass(frozen=True)
@@ -85,11 +78,22 @@ class _Member:
     data: Mapping[str, str]
 
 
+def _check_labels(manifest: Manifest, first: _Member, only: tuple[str, str] | None) -> None:
+    """Raise before any image is read: ConfigError without test rows, DataError where none has a label."""
+    test = plan_split(manifest, first.config).test
+    if not len(test):
+        raise ConfigError(
+            f"{first.run} trained on every row, and has no test rows.",
+            hint="Give runs that held some out.",
+        )
+    rows = find_rows(manifest.columns, *only, test) if only else test
+    check_age_groups(manifest, rows, "test row", least=1)
+
+
 def _open_member(run: Path) -> _Member:
     model, state = load_checkpoint(run)
-    trained = read_run(run) if (run / LAST).exists() else None
     config = TrainConfig.from_dict(state["config"]) if "config" in state else read_config(run)
-    return _Member(run, model, config, (trained or {}).get("data", {}))
+    return _Member(run, model, config, read_data(run))
 
 
 def _common_rows(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from threeages.data.manifest import Manifest
+from threeages.evaluation.predictions import PREDICTIONS
 from threeages.evaluation.report import write_report
 from threeages.files.checksums import checksum, matches_checksum
 from threeages.files.writing import read_checked_json, write_checked_json
@@ -19,7 +20,6 @@ from threeages.training.run_folder import METRICS_FILE, check_config
 logger = logging.getLogger(__name__)
 
 MARK = "finished.json"
-PREDICTIONS = "predictions.csv"
 FILES = (BEST, CONFIG_FILE, METRICS_FILE, PREDICTIONS, "metrics.json", "test_metrics.json", "report.html")
 
 

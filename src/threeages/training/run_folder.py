@@ -1,20 +1,24 @@
 """A run's folder: one state that counts, and the files that are written from it."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, ModelError
 from threeages.files.csvfiles import format_rows
 from threeages.files.writing import write_bytes
 from threeages.training.checkpoint import BEST, LAST, PREVIOUS
 from threeages.training.config import TrainConfig
 from threeages.training.identity import describe_changes
 from threeages.training.recipes import CONFIG_FILE
-from threeages.training.state_file import Content, read_state, serialize_content, write_state
+from threeages.training.state_file import Content, read_content, read_state, serialize_content, write_state
 from threeages.training.tasks import ClassificationTask
+
+logger = logging.getLogger(__name__)
 
 KIND = "training"  # of the states here, among other checkpoints
 METRICS_FILE = "metrics.csv"
@@ -33,6 +37,20 @@ def read_run(run: Path) -> Content | None:
             f"{run} holds a model, {BEST}, without the state of its training, {LAST}.", hint=START_OVER
         )
     return content
+
+
+def read_data(run: Path) -> Mapping[str, str]:
+    """The digests of what a run was trained on, and nothing in its folder changes.
+
+    Empty where no state of its training is whole: a warning in the log says so where there is one.
+    """
+    there = [run / name for name in (LAST, PREVIOUS) if (run / name).exists()]
+    for path in there:
+        with suppress(ModelError):
+            return dict(read_content(path, "").get("data", {}))
+    if there:
+        logger.warning("%s is damaged: what its run was trained on is not known.", there[0])
+    return {}
 
 
 def write_run(run: Path, content: Content) -> None:
