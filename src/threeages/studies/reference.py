@@ -14,13 +14,13 @@ from threeages.data.split import Split, SplitMode
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
-from threeages.evaluation.predictions import join_predictions, load_predictions
+from threeages.evaluation.predictions import PREDICTIONS, join_predictions, load_predictions
 from threeages.evaluation.report import write_report
 from threeages.files.csvfiles import replace_rows, write_rows
 from threeages.files.locks import hold_folder
 from threeages.files.writing import read_checked_json, write_checked_json, write_text
 from threeages.models.registry import find_model
-from threeages.studies.finished import PREDICTIONS, check_settings, finish_run, is_finished
+from threeages.studies.finished import check_settings, finish_run, is_finished
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, describe_origin, format_markdown, with_interval
 from threeages.training.build import open_data
