@@ -61,8 +61,8 @@ def evaluate(
     predicted = all(map(is_predictions, inputs))
     if predicted:
         _refuse_model_options(model, root, no_detect)
+    found = _join(inputs, only) if predicted else _predict(inputs, model, root, only, no_detect)
     with hold_folder(out):
-        found = _join(inputs, only) if predicted else _predict(inputs, model, root, only, no_detect)
         result = write_report(found, out)
     if table:
         add_result(result, table, name or out.name)
