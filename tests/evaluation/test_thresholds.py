@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import source_rules
 
 from threeages.errors import ConfigError, DataError
-from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.conformal import find_set_threshold
+from threeages.evaluation.predictions import PredictionTable, save_predictions
+from threeages.evaluation.selective import find_confidence_threshold
 from threeages.evaluation.thresholds import ThresholdReport, measure_selective_risk, measure_thresholds
 from threeages.inference.predictor import load_predictor
 from threeages.inference.runtime import OnnxModel, default_model_path, replace_signature
+from threeages.inference.sets import prediction_sets
 from threeages.signature import Signature
 
 
@@ -105,12 +109,47 @@ def make_sources() -> PredictionTable:
 
 def test_every_source_weighs_the_same_whatever_its_size() -> None:
     table = make_sources()
-    plain, by = measure_thresholds(table), measure_thresholds(table, by="source")
+    plain, by = measure_thresholds(table), measure_thresholds(table, by="source", rule="mean")
     twice = table.take(np.concatenate([np.arange(2000), np.arange(1500)]))
-    again = measure_thresholds(twice, by="source")  # more of the large source changes little
+    again = measure_thresholds(twice, by="source", rule="mean")  # more of the large source changes little
     assert {e.target_error: e.confidence for e in plain.errors}[0.2] < by_target(by, 0.2)
     assert by_target(again, 0.2) == pytest.approx(by_target(by, 0.2), abs=0.01)
     assert by.sets[1].probability < plain.sets[1].probability
+
+
+def test_a_target_holds_on_the_worst_source_unless_their_mean_is_asked_for() -> None:
+    table = make_sources()
+    worst = measure_thresholds(table, by="source")
+    mean = measure_thresholds(table, by="source", rule="mean")
+    odd, *others = (table.where("source", name) for name in ("odd", "large", "small"))
+    wrong = odd.probs.argmax(axis=1) != odd.labels
+    assert wrong[odd.confidence >= by_target(mean, 0.3)].mean() > 0.3
+    assert 0.3 not in {e.target_error for e in worst.errors}  # the odd source is that wrong when surest
+    sets, on_average = worst.sets[0], mean.sets[0]
+    assert sets.probability == _set_threshold(odd) < on_average.probability
+    left_out = prediction_sets(odd.probs, min(map(_set_threshold, others)))
+    assert sets.parts["odd"][1] == pytest.approx(left_out.sum(axis=1).mean())
+    assert worst.age_margin is not None
+    assert mean.age_margin is not None
+    assert worst.age_margin > mean.age_margin
+
+
+def test_the_confidence_for_a_target_is_that_of_the_source_that_asks_for_most() -> None:
+    table = make_table()
+    names = np.repeat(["plain", "other", "odd"], (1000, 500, 500))
+    labels = np.where((names == "odd") & (np.arange(2000) % 10 == 0), (table.labels + 1) % 3, table.labels)
+    table = replace(table, labels=labels, columns=table.columns | {"source": tuple(names.tolist())})
+    found = by_target(measure_thresholds(table, by="source"), 0.25)
+    alone = [
+        find_confidence_threshold(t.labels, t.probs, t.identities(), 0.25)
+        for t in (table.where("source", name) for name in ("plain", "other", "odd"))
+    ]
+    assert found == max(bound or 1.0 for bound in alone)
+    assert found == alone[2]
+
+
+def _set_threshold(table: PredictionTable) -> float:
+    return find_set_threshold(table.labels, table.probs, table.identities(), 0.8)
 
 
 def by_target(report: ThresholdReport, target: float) -> float:
@@ -119,9 +158,9 @@ def by_target(report: ThresholdReport, target: float) -> float:
 
 def test_what_is_said_of_a_source_was_measured_with_thresholds_of_the_others() -> None:
     table = make_sources()
-    report = measure_thresholds(table, by="source")
+    report = measure_thresholds(table, by="source", rule="mean")
     odd = np.asarray(table.columns["source"]) == "odd"
-    others = measure_thresholds(table.take(np.flatnonzero(~odd)), by="source")
+    others = measure_thresholds(table.take(np.flatnonzero(~odd)), by="source", rule="mean")
     error = next(e for e in report.errors if e.target_error == 0.3)
     sure = odd & (table.confidence >= by_target(others, 0.3))
     wrong = table.probs.argmax(axis=1) != table.labels
@@ -143,3 +182,19 @@ def test_a_column_that_does_not_part_the_rows_is_refused(column: str) -> None:
     table = replace(table, columns=table.columns | columns)
     with pytest.raises(DataError, match=f"The column {column} does not part the rows"):
         measure_thresholds(table, by=column)
+
+
+def test_the_comparison_of_rules_says_what_each_source_came_to(tmp_path: Path) -> None:
+    table = make_sources()
+    files = [tmp_path / name / "predictions.csv" for name in ("large", "small", "odd")]
+    for file in files:
+        file.parent.mkdir()
+        save_predictions(table.where("source", file.parent.name), file)
+    joined = source_rules.join_sources(files)
+    for rule in ("mean", "worst"):
+        report = measure_thresholds(table, by="source", rule=rule)
+        rows = list(source_rules.compare_rule(rule, joined))
+        coverage = next(r for r in rows if r[1:4] == ("coverage", "0.9", "odd"))
+        assert coverage[4:] == (*(f"{v:.4f}" for v in report.sets[1].parts["odd"]), "False")
+        assert all(len(row) == len(source_rules.HEADER) for row in rows)
+        assert {row[1] for row in rows} >= {"coverage", "ages"}

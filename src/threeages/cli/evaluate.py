@@ -173,7 +173,7 @@ def thresholds(
     by: Annotated[
         str | None,
         typer.Option(
-            help="Column of sources never met: each weighs the same, measured by the others' thresholds."
+            help="Column of sources never met: targets hold on the worst, each is measured by the others."
         ),
     ] = None,
 ) -> None:

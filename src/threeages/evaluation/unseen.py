@@ -12,7 +12,8 @@ from threeages.evaluation.thresholds import Parts, ThresholdReport, measure_thre
 HELD_OUT = "held_out"  # column: the source that the model of a row was trained without
 ABOUT = """Each source below was answered by a model of the same recipe that was trained on all others, which
 is what to expect of photos from elsewhere; the worst comes first. Temperature, thresholds and intervals were
-fitted on these answers, every source weighing the same."""
+fitted on these answers: the temperature with every source weighing the same, the others so that the worst
+source reaches the target."""
 RULE = """Each figure below was measured with thresholds that were chosen on the other sources: share
 answered and share of errors among those answers, for every `--max-error`."""
 SETS = """And for every `--coverage`: share of the sets that hold the age group, and age groups in a set."""
