@@ -209,7 +209,9 @@ def test_images_of_the_same_person_are_answered_together_last(model: OnnxModel) 
     assert (together.path, together.box, together.status) == ("together", None, "ok")
     a, b = ([r.probs[group] for group in AGE_GROUPS] for r in (single[0], single[3]))
     pooled = np.sqrt(np.multiply(a, b))
-    assert list(together.probs.values()) == pytest.approx(pooled / pooled.sum(), abs=1e-4)
+    assert list(together.probs.values()) == pytest.approx(
+        list(pooled / pooled.sum()), abs=1e-3
+    )  # of rounded ones
     assert together.age == pytest.approx((single[0].age + single[3].age) / 2, abs=0.2)
     assert together.age_low < together.age < together.age_high
 
@@ -229,7 +231,9 @@ def test_together_a_rejected_face_weighs_little_and_rejected_ones_alone_get_a_re
     assert [r.status for r in (*single, together)] == ["ok", "face_too_small", "ok"]
     logs = np.log([list(r.probs.values()) for r in single])
     pooled = np.exp(np.average(logs, axis=0, weights=(1, 0.1)))
-    assert list(together.probs.values()) == pytest.approx(pooled / pooled.sum(), abs=1e-4)
+    assert list(together.probs.values()) == pytest.approx(
+        list(pooled / pooled.sum()), abs=1e-3
+    )  # of rounded ones
     *single, together = predictor.predict_together([small, small])
     assert [r.status for r in (*single, together)] == ["face_too_small"] * 3
     assert together.age_group is None
