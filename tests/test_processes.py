@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from threeages import processes
 from threeages.errors import DataError
 from threeages.processes import start_processes
 
@@ -94,3 +96,22 @@ def _wait(done: object) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_signal_while_a_process_starts_counts_once() -> None:
+    """It wakes who counts the signals by their bytes; told twice, it would be taken for a second one."""
+    calls: list[int] = []
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    handler = signal.signal(signal.SIGTERM, lambda number, _: calls.append(number))
+    before = signal.set_wakeup_fd(sender.fileno())
+    try:
+        with processes._put_off_signals():
+            signal.raise_signal(signal.SIGTERM)
+            assert not calls
+    finally:
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGTERM, handler)
+    assert calls == [signal.SIGTERM]
+    with receiver, sender:
+        assert receiver.recv(8) == bytes([signal.SIGTERM])

@@ -69,8 +69,8 @@ def _put_off_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
+    if came and callable(handler := before[came[0]]):
+        handler(came[0], None)  # raised once more, it would count as a second signal
 
 
 def follow_parent() -> None:

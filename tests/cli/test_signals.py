@@ -100,6 +100,29 @@ def test_a_second_signal_ends_a_long_clean_up() -> None:
         assert process.stderr.read() == "Interrupted. The same command resumes.\n"
 
 
+TWO_THREADS = """
+import os, threading, time
+from threeages.cli import signals
+
+def ending():
+    os.write(1, b"asked\\n")
+    time.sleep(0.5)
+    return "Both are here."
+
+stop = signals._Stop()
+stop.ending = ending
+threading.Thread(target=signals._leave, args=(15, stop)).start()
+signals._leave(15, stop)
+"""
+
+
+def test_the_two_threads_that_end_the_process_say_so_once() -> None:
+    """The watcher's time may run out at the moment at which the main thread is done."""
+    done = subprocess.run([sys.executable, "-c", TWO_THREADS], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (143, "asked\n")
+    assert done.stderr == "Interrupted. Both are here.\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "end"),

@@ -3,12 +3,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from threeages.data.manifest import load_manifest
+from threeages.data.manifest import IDENTITY, load_manifest
 from threeages.errors import ConfigError, DataError
+from threeages.evaluation.predictions import load_predictions
 from threeages.files.atomic import atomic_path
 from threeages.files.locks import BusyError, hold_folder
 from threeages.studies import finished
@@ -238,7 +240,7 @@ def _damage(path: Path, kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_takes_no_other_data_or_settings(short: Study) -> None:
+def test_a_folder_takes_no_other_data_or_settings(short: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     run_study(short)
     labels = short.manifest.labels.copy()
     labels[0] = (labels[0] + 1) % 3
@@ -251,6 +253,13 @@ def test_a_folder_takes_no_other_data_or_settings(short: Study) -> None:
             assert "--out" in raised.value.hint
     with pytest.raises(ConfigError, match="another configuration"):
         run_study(replace(short, recipes=("tiny+coral", "tiny"), epochs=3))
+    others: tuple[dict[str, Any], ...] = ({"epochs": 3}, {"seed": 7}, {"only": (IDENTITY, "drawn-000")})
+    for other in others:  # one table would hold rows that cannot be compared, and say nothing of it
+        monkeypatch.setattr(studying, "check_labels", lambda *_: "")
+        monkeypatch.setattr(studying, "check_age_groups", lambda *_, **__: None)
+        monkeypatch.setattr(studying, "find_rows", lambda *_: np.arange(1))
+        with pytest.raises(ConfigError, match="a study of another configuration"):
+            run_study(replace(short, recipes=("tiny+coral",), **other))
     assert not (short.out / "tiny+coral").exists()
 
 
@@ -270,10 +279,13 @@ def test_other_columns_of_the_manifest_are_evaluated_again(
     run_study(short)
     sets = tuple("film" if i % 3 else "other" for i in range(len(short.manifest)))
     manifest = replace(short.manifest, columns=short.manifest.columns | {"source": sets})
-    found = run_study(replace(short, manifest=manifest, only=("source", "film")))
-    assert "its manifest has other columns; the run is evaluated again" in caplog.text
     all_rows = run_study(replace(short, manifest=manifest))
-    assert int(found[0]["n"]) < int(all_rows[0]["n"])  # the evaluation of some rows left those of the run
+    assert "its manifest has other columns; the run is evaluated again" in caplog.text
+    (short.out / "study.json").unlink()  # its table takes no rows of another --only; its runs serve both
+    found = run_study(replace(short, manifest=manifest, only=("source", "film")))
+    assert int(found[0]["n"]) < int(all_rows[0]["n"])
+    of_run = load_predictions(short.out / "tiny" / "random-0" / "predictions.csv")
+    assert len(of_run) == int(all_rows[0]["n"])  # the evaluation of some rows left those of the run
 
 
 def test_two_studies_do_not_share_a_folder(short: Study) -> None:

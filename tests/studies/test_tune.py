@@ -330,3 +330,32 @@ def test_labels_are_checked_before_the_first_trial(
     with pytest.raises(DataError, match=words):
         run_search(Search(manifest, tmp_path / "out", TrainConfig(input_size=96, epochs=1), 1))
     assert not (tmp_path / "out").exists()
+
+
+def test_images_too_small_for_every_trial_are_refused_before_the_first(search: Search) -> None:
+    small = replace(search, base=replace(BASE, input_size=32))
+    with pytest.raises(ConfigError, match="Images of 32 px are too small") as raised:
+        run_search(small)
+    assert "--size" in raised.value.hint
+    assert not search.out.exists()
+
+
+def test_a_search_without_a_trial_says_why_at_every_start(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ThreeAgesError("The loss became nan.")
+
+    monkeypatch.setattr(tune, "train_epochs", fail)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"No trial .* The loss became nan\."):
+            run_search(replace(search, trials=1))
+
+
+def test_a_folder_of_a_trials_name_with_other_files_stays(search: Search) -> None:
+    own = search.out / "trial-1" / "notes.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    with pytest.raises(ConfigError, match=r"trial-1 holds notes\.txt"):
+        run_search(search)
+    assert own.read_text() == "mine"

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Thread, current_thread, main_thread
+from threading import Lock, Thread, current_thread, main_thread
 from types import FrameType
 from typing import TextIO
 
@@ -75,6 +75,7 @@ class _Stop:
 
 _stop = _Stop()
 _caught = False
+_leaving = Lock()  # taken once, by the thread that ends the process
 
 
 @contextmanager
@@ -208,6 +209,8 @@ def _receive(receiver: socket.socket) -> int | None:
 
 def _leave(number: int, stop: _Stop) -> None:
     """End without the interpreter's own clean-up, which waits for threads and would print after the line."""
+    if not _leaving.acquire(blocking=False):
+        time.sleep(GRACE)  # the other thread of the two ends the process, and has said so
     text = f"Interrupted. {(stop.ending or find_ending)()}".rstrip() + "\n"
     with suppress(OSError, ValueError, AttributeError):  # stderr is closed
         terminal = sys.stderr.isatty() and os.name != "nt"

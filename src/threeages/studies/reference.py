@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from threeages.training.build import open_data
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.checks import check_labels, plan_split
 from threeages.training.config import TrainConfig
-from threeages.training.identity import DataDigests, check_data, describe_data
+from threeages.training.identity import DataDigests, check_data, describe_changes, describe_data
 from threeages.training.run_folder import METRICS_FILE
 
 logger = logging.getLogger(__name__)
@@ -186,15 +187,25 @@ def _runs(study: Study, name: str, config: TrainConfig) -> Iterator[tuple[Path, 
 
 
 def _open_study(study: Study, config: TrainConfig) -> list[Row]:
-    """The rows that the study's folder holds; raises ConfigError where they are of other data."""
+    """The rows that the study's folder holds; raises ConfigError where they are of other data or settings."""
     path = study.out / STATE
     held = read_checked_json(path)
     if held is not None:
+        if changes := describe_changes(held.get("settings", {}), _describe_settings(study)):
+            raise ConfigError(
+                f"{study.out} holds a study of another configuration: {changes}.",
+                hint="Give those settings again, or another --out: one table takes no rows of both.",
+            )
         check_data(held["data"], _describe_study(study, config), study.out)
         return list(held["rows"])
     if path.exists():
         logger.warning("%s is damaged: study.csv and study.md are made again of the recipes named now.", path)
     return []
+
+
+def _describe_settings(study: Study) -> dict[str, Any]:
+    """The settings that all rows of its table share; --weights concern some recipes alone."""
+    return {"only": study.only, "seed": study.seed, "epochs": study.epochs}
 
 
 def _describe_study(study: Study, config: TrainConfig) -> DataDigests:
@@ -220,7 +231,8 @@ def _without(older: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
 
 def _save(study: Study, config: TrainConfig, rows: Sequence[Row]) -> None:
     """Write the rows, and the two tables from them."""
-    write_checked_json(study.out / STATE, {"data": _describe_study(study, config), "rows": rows})
+    about = {"data": _describe_study(study, config), "settings": _describe_settings(study)}
+    write_checked_json(study.out / STATE, {**about, "rows": rows})
     write_rows(study.out / "study.csv", rows)
     _write_markdown(rows, study.out)
 

@@ -27,13 +27,15 @@ from threeages.files.writing import write_json
 from threeages.processes import start_processes
 from threeages.studies.trials import NAME, TrialStore, open_trials
 from threeages.training.build import create_data, create_model, open_data, weigh_data
-from threeages.training.checkpoint import LAST, load_checkpoint
+from threeages.training.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint
 from threeages.training.checks import check_labels
 from threeages.training.config import TrainConfig
 from threeages.training.epochs import Epoch
 from threeages.training.identity import describe_data
 from threeages.training.loop import train_epochs
 from threeages.training.malloc import keep_freed_memory
+from threeages.training.recipes import CONFIG_FILE
+from threeages.training.run_folder import METRICS_FILE
 from threeages.training.tasks import ClassificationTask
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ logger = logging.getLogger(__name__)
 Filters = tuple[tuple[int, int], ...]
 FILTERS: Filters = ((32, 64), (64, 128), (128, 256), (128, 256))  # fewest and most filters of each block
 TRIALS_FILE = "search.db"
+TRIAL_FILES = (LAST, PREVIOUS, BEST, METRICS_FILE, CONFIG_FILE)  # what a trial's folder holds
+FAILURE = "failure"  # why a trial failed, among its attributes
 Images = tuple[PixelCache, Split]
 _IMAGES: dict[Path, Images] = {}  # of the search that this process works for, by its folder
 
@@ -74,8 +78,10 @@ def run_search(search: Search) -> TrainConfig:
     if search.base.split == "none":
         raise ConfigError("A search needs validation rows.", hint="Give --split identity or --split random.")
     check_labels(search.manifest, search.base)
+    _check_size(search)
     _quiet_libraries()
     with hold_folder(search.out):
+        _check_folders(search)
         # the pixel cache is built here once; otherwise every process would build it
         cache, split = images = open_data(search.manifest, search.base, search.cache_dir)
         identity = {
@@ -89,6 +95,28 @@ def run_search(search: Search) -> TrainConfig:
         _remove_runs(search, 0 if fresh else len(done), fresh)
         _run_missing(search, store, done, images)
         return _write_results(search, done)
+
+
+def _check_size(search: Search) -> None:
+    """Raise ConfigError where the images are too small for every network of the space."""
+    smallest = optuna.trial.FixedTrial(
+        {f"filters_{i}": low for i, (low, _) in enumerate(search.filters)}
+        | {f"kernel_{i}": 3 for i in range(len(search.filters))}
+        | {"dense": 256, "optimizer": "adam"}
+    )
+    try:
+        create_model(replace(search.base, **suggest(smallest, search.filters)))
+    except ConfigError as error:
+        hint = "Give another --size; no smaller kernels are searched."
+        raise ConfigError(error.message, hint=hint) from error
+
+
+def _check_folders(search: Search) -> None:
+    """Raise ConfigError where a folder that a trial would use, and remove, holds other files."""
+    for run in _list_runs(search):
+        foreign = [p.name for p in run.iterdir() if p.name not in TRIAL_FILES and not p.name.startswith(".")]
+        if foreign:
+            raise ConfigError(f"{run} holds {foreign[0]}, which is of no search.", hint="Give another --out.")
 
 
 def run_trial(search: Search, number: int, past: Sequence[FrozenTrial], images: Images) -> FrozenTrial:
@@ -109,6 +137,7 @@ def run_trial(search: Search, number: int, past: Sequence[FrozenTrial], images: 
         raise
     except ThreeAgesError as error:
         logger.warning("Trial %d failed: %s", number, error)
+        trial.set_user_attr(FAILURE, error.message)
         study.tell(trial, state=TrialState.FAIL)
     return study.trials[number]
 
@@ -184,10 +213,15 @@ def _run_folder(search: Search, number: int) -> Path:
 
 def _remove_runs(search: Search, finished: int, fresh: bool) -> None:
     """Remove the folders of trials that need none: those finished, and all when the search is new."""
-    for run in search.out.glob("trial-*"):
-        number = run.name.removeprefix("trial-")
-        if run.is_dir() and number.isdecimal() and (fresh or int(number) < finished):
+    for run in _list_runs(search):
+        if fresh or int(run.name.removeprefix("trial-")) < finished:
             shutil.rmtree(run, ignore_errors=True)
+
+
+def _list_runs(search: Search) -> list[Path]:
+    """The folders with the name of a trial's."""
+    found = search.out.glob("trial-*")
+    return [run for run in found if run.is_dir() and run.name.removeprefix("trial-").isdecimal()]
 
 
 def _run_missing(search: Search, store: TrialStore, done: list[FrozenTrial], images: Images) -> None:
@@ -267,11 +301,15 @@ def _write_results(search: Search, trials: Sequence[FrozenTrial]) -> TrainConfig
 def _best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
-        raise DataError("No trial of the search completed.", hint="Give more --trials; the log says why.")
+        reasons = [trial.user_attrs.get(FAILURE, "It was stopped early.") for trial in trials]
+        raise DataError(
+            f"No trial of the search completed. The last one: {reasons[-1]}",
+            hint="Give more --trials, or another --size or --epochs with another --out.",
+        )
     return max(complete, key=lambda trial: trial.value or 0.0)
 
 
-def suggest(trial: optuna.Trial, filters: Filters = FILTERS) -> dict[str, Any]:
+def suggest(trial: optuna.trial.BaseTrial, filters: Filters = FILTERS) -> dict[str, Any]:
     """Settings of one trial, sampled from the reference study's space or with other numbers of filters."""
     numbers = [trial.suggest_int(f"filters_{i}", low, high, step=32) for i, (low, high) in enumerate(filters)]
     kernels = [trial.suggest_categorical(f"kernel_{i}", [3, 5]) for i in range(len(filters))]
