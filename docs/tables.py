@@ -72,7 +72,7 @@ def _beside_peers() -> list[list[str]]:
     for name in dict.fromkeys(row["model"] for row in rows if "best" not in row["model"]):
         mine = {row["held_out"]: row for row in rows if row["model"] == name}
         cells = (_bounded(mine.get(source), "balanced_accuracy") for source in ("faces", "utkface", "mean"))
-        found.append([f"balanced accuracy on the same faces: {name}", *cells])
+        found.append([f"balanced accuracy on the same sample of sources never met: {name}", *cells])
     return found
 
 
