@@ -75,7 +75,8 @@ def test_a_plain_training_needs_no_option_and_no_network(
     run = tmp_path / "runs" / f"{manifest.stem}-default"
     config = json.loads((run / "config.json").read_text())
     assert config["config"]["model"] == "mobilenet_v1_face"
-    assert config["config"]["keep_last"] is False  # the epoch is chosen on the validation identities
+    assert config["config"]["keep_last"] is True  # of few epochs of a head
+    assert config["config"]["calibrate"] is True  # on the validation identities
     assert config["split"]["validation"] > 0
     assert config["config"]["extra_heads"] == ({"years": 0.5} if has_age else {})
     assert config["split"]["shared_identities"] == 0
