@@ -16,7 +16,7 @@ import numpy as np
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.evaluation.collect import answer_table, predict_rows
 from threeages.evaluation.predictions import PredictionTable, save_predictions
-from threeages.evaluation.unseen import HELD_OUT
+from threeages.evaluation.unseen import name_source
 from threeages.export.to_onnx import CALIBRATION, create_int8
 from threeages.files.atomic import atomic_path
 from threeages.inference.runtime import OnnxModel
@@ -59,8 +59,7 @@ def export_run(
     outputs = predict_rows(OnnxModel(target).predict_all, cache.pixels, split.test)
     table = answer_table(manifest, split.test, outputs)
     if config.held_out:
-        held_out = {HELD_OUT: (config.held_out,) * len(table)}
-        table = replace(table, columns=table.columns | held_out)
+        table = name_source(table, config.held_out)
     save_predictions(table, out / "predictions.csv")
     return table
 

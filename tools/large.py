@@ -25,7 +25,7 @@ from threeages.data.synthetic import draw_face
 from threeages.errors import ModelError, ThreeAgesError
 from threeages.evaluation.predictions import join_predictions, load_predictions
 from threeages.evaluation.thresholds import measure_thresholds
-from threeages.evaluation.unseen import HELD_OUT
+from threeages.evaluation.unseen import HELD_OUT, name_source
 from threeages.export.to_onnx import TOLERANCE, trace_classifier
 from threeages.files.checksums import checksum
 from threeages.files.writing import write_bytes
@@ -70,7 +70,7 @@ def calibrate(signature: Signature, study: Path) -> Signature:
     for run in runs:
         table = load_predictions(run / "predictions.csv")
         table = rescale(table, load_checkpoint(run)[0].signature.temperature / temperature)
-        tables.append(replace(table, columns=table.columns | {HELD_OUT: (run.name,) * len(table)}))
+        tables.append(name_source(table, run.name))
     found = measure_thresholds(join_predictions(tables), by=HELD_OUT)
     return found.apply(replace(signature, temperature=temperature))
 

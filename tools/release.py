@@ -32,6 +32,7 @@ from threeages.data.manifest import load_manifest
 from threeages.data.synthetic import write_face_set
 from threeages.evaluation.metrics import nll
 from threeages.evaluation.predictions import PredictionTable, load_predictions
+from threeages.evaluation.unseen import HELD_OUT
 from threeages.files.atomic import atomic_path
 from threeages.files.checksums import checksum
 from threeages.files.writing import write_json
@@ -227,7 +228,7 @@ def _finish(release: Release, temperature: float) -> Iterator[Step]:
     int8 = () if release.fast else ("--int8", str(release.manifest))
     export = ("--out", model, *int8, "--temperature", f"{temperature:.3f}")
     yield _threeages("export", "export", str(release.out / "all"), *export)
-    thresholds = ("--by", "held_out", "--model", model, "--out", str(release.out / "thresholds.json"))
+    thresholds = ("--by", HELD_OUT, "--model", model, "--out", str(release.out / "thresholds.json"))
     yield _threeages("thresholds", "thresholds", str(release.unseen), *thresholds)
     root = load_manifest(release.manifest, need_label=False).root
     predictions = {name: release.out / name / "predictions.csv" for name in SETS}

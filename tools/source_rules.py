@@ -11,13 +11,12 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from threeages.evaluation.predictions import PredictionTable, join_predictions, load_predictions
 from threeages.evaluation.thresholds import Rule, measure_thresholds
-from threeages.evaluation.unseen import HELD_OUT
+from threeages.evaluation.unseen import HELD_OUT, name_source
 from threeages.files.writing import write_text
 
 HEADER = ("rule", "kind", "target", "source", "reached", "answered_or_groups", "held")
@@ -43,11 +42,7 @@ def main() -> None:
 
 def join_sources(paths: Sequence[Path]) -> PredictionTable:
     """The rows of all files, each with its folder's name in the column `held_out`."""
-    tables = []
-    for path in paths:
-        table = load_predictions(path)
-        name = {HELD_OUT: (path.absolute().parent.name,) * len(table)}
-        tables.append(replace(table, columns=table.columns | name))
+    tables = [name_source(load_predictions(path), path.absolute().parent.name) for path in paths]
     return join_predictions(tables)
 
 

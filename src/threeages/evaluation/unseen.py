@@ -1,6 +1,7 @@
 """The part of a model card on sources never met: what a model of the recipe answers to each, worst first."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,11 @@ RULE = """Each figure below was measured with thresholds that were chosen on the
 answered and share of errors among those answers, for every `--max-error`."""
 SETS = """And for every `--coverage`: share of the sets that hold the age group, and age groups in a set."""
 AGES = """The 90 % intervals of years, widened as on the other sources."""
+
+
+def name_source(table: PredictionTable, name: str) -> PredictionTable:
+    """The table with the source that its model was trained without in the column `held_out`."""
+    return replace(table, columns=table.columns | {HELD_OUT: (name,) * len(table)})
 
 
 def write_unseen(table: PredictionTable) -> Iterator[str]:
