@@ -10,9 +10,10 @@ from html import escape
 from pathlib import Path
 
 from threeages.errors import ConfigError, MissingDependencyError, format_count
-from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
+from threeages.evaluation.evaluate import Evaluation, evaluate_table
 from threeages.evaluation.predictions import PREDICTIONS, PredictionTable, save_predictions
 from threeages.evaluation.provenance import Provenance, is_run, read_provenance
+from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import (
     METRIC_TITLES,
     format_interval,
