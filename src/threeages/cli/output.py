@@ -107,6 +107,8 @@ def _console() -> "Console":
 
 def print_evaluation(result: "Evaluation", out: Path) -> None:
     """Every metric with its interval, the warnings that belong beside them, and where the report is."""
+    from threeages.cli.ages import print_age_thresholds, print_brackets, print_gaps
+
     failed = ", ".join(f"{status} {count:,}" for status, count in result.failed.items())
     typer.echo(
         f"{format_count(result.n, 'image')} scored, {result.n_failed:,} not{f' ({failed})' if failed else ''}"
@@ -116,6 +118,11 @@ def print_evaluation(result: "Evaluation", out: Path) -> None:
         bounds = result.intervals.get(name)
         interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds and math.isfinite(bounds[0]) else ""
         typer.echo(f"  {name:18} {f'{value:.4f}{interval}' if math.isfinite(value) else 'not defined'}")
+    print_gaps(result.slice_audit)
+    if result.brackets:
+        print_brackets(result.brackets)
+    if result.age_thresholds:
+        print_age_thresholds(result.age_thresholds)
     typer.echo(f"Written to {out}")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ from threeages.data.checks import describe_ages, find_groups
 from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import DataError, format_count
 from threeages.evaluation import metrics
+from threeages.evaluation.age_thresholds import TARGET_RATES, AgeThresholds, evaluate_age_thresholds
+from threeages.evaluation.brackets import BracketEvaluation, evaluate_brackets
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.selective import compute_risk_coverage
 from threeages.evaluation.slices import SliceAudit, Slices, audit_slices
+from threeages.inference.brackets import Brackets
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN
 
@@ -33,7 +36,7 @@ class Evaluation:
     'image'. `confusion` is int64 `(3, 3)`, row the label, column the prediction. `risk_coverage` is the
     selective risk by coverage. `years` scores apparent ages, None where the table has none. `notes` are
     warnings that belong beside every metric. `slice_audit` holds the metrics by slice, and the gaps between
-    slices.
+    slices. `brackets` and `age_thresholds` are None where they were not asked for.
     """
 
     n: int
@@ -51,6 +54,8 @@ class Evaluation:
     provenance: Provenance = field(default_factory=Provenance)
     label_notes: tuple[str, ...] = ()
     slice_audit: SliceAudit = field(default_factory=SliceAudit)
+    brackets: BracketEvaluation | None = None
+    age_thresholds: AgeThresholds | None = None
 
     @property
     def slices(self) -> Slices:
@@ -78,18 +83,33 @@ class Evaluation:
             "reliability": self.reliability,
             "risk_coverage": self.risk_coverage,
             "years": self.years,
+            **({"brackets": self.brackets.to_dict()} if self.brackets else {}),
+            **({"age_thresholds": self.age_thresholds.to_dict()} if self.age_thresholds else {}),
             **asdict(self.provenance),
             "notes": list(self.notes),
         }
         return {key: _plain(value) for key, value in raw.items()}
 
 
-def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) -> Evaluation:
+@dataclass(frozen=True)
+class AgeQuestions:
+    """What else to evaluate where the rows have ages: brackets, and limits of age with target rates."""
+
+    brackets: Brackets | None = None
+    limits: Sequence[int] = ()
+    target_rates: Sequence[float] = TARGET_RATES
+
+
+def evaluate_table(
+    table: PredictionTable, *, resamples: int = 1000, seed: int = 0, ages: AgeQuestions | None = None
+) -> Evaluation:
     """Score every row that has a label and an answer; DataError where there is none.
 
     Failed rows count in `failed` and in no metric, so report both. The intervals come from `resamples`
-    resamples of identities, seeded by `seed`.
+    resamples of identities, seeded by `seed`. `ages` asks for brackets of ages and age thresholds; DataError
+    where no row has the ages that they need.
     """
+    asked = ages or AgeQuestions()
     rows = np.flatnonzero(table.scored())
     failed = _failed(table)
     if not len(rows):
@@ -124,6 +144,12 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
             resamples=resamples,
             seed=seed,
         ),
+        brackets=evaluate_brackets(table, asked.brackets, resamples=resamples, seed=seed)
+        if asked.brackets
+        else None,
+        age_thresholds=evaluate_age_thresholds(table, asked.limits, target_rates=asked.target_rates)
+        if asked.limits
+        else None,
     )
 
 

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from threeages.errors import ConfigError, MissingDependencyError, format_count
-from threeages.evaluation.evaluate import Evaluation, evaluate_table
+from threeages.evaluation.evaluate import AgeQuestions, Evaluation, evaluate_table
 from threeages.evaluation.predictions import PREDICTIONS, PredictionTable, save_predictions
 from threeages.evaluation.provenance import Provenance, is_run, read_provenance
 from threeages.evaluation.slices import SLICE_METRICS
@@ -28,16 +28,16 @@ from threeages.machine import describe_commit, describe_machine
 PICTURES = {"confusion.png": "Confusion matrix", "reliability.png": "Reliability diagram"}
 
 
-def write_report(table: PredictionTable, out: Path) -> Evaluation:
+def write_report(table: PredictionTable, out: Path, *, ages: AgeQuestions | None = None) -> Evaluation:
     """Evaluate the predictions; write metrics.json, predictions.csv, two pictures and report.html to `out`.
 
     Where `out` is the run folder that the predictions come from, its config.json says how the rows were
-    split. Without matplotlib there are no pictures, and the page says so. DataError where no row can be
-    scored or the folder cannot be written.
+    split; `ages` is as for `evaluate_table`. Without matplotlib there are no pictures, and the page says so.
+    DataError where no row can be scored or the folder cannot be written.
     """
     if table.provenance == Provenance():
         table = replace(table, provenance=read_provenance(out))
-    result = evaluate_table(table)
+    result = evaluate_table(table, ages=ages)
     write_text(out / "metrics.json", json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
     save_predictions(table, out / PREDICTIONS)
     try:

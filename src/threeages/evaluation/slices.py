@@ -112,7 +112,7 @@ def audit_slices(
     identity are compared as they were drawn.
     """
     units = np.arange(len(labels)) if identities is None else identity_codes(identities)
-    single = [_create(name, values, units) for name, values in _list_sliced(columns).items()]
+    single = [_create(name, values, units) for name, values in list_sliced(columns).items()]
     crossed, too_small = _cross(single, units)
     cells = labels * CLASSES + probs.argmax(axis=1)
     found = [*single, *crossed]
@@ -130,8 +130,8 @@ def audit_slices(
     )
 
 
-def _list_sliced(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The values of each row by column, for columns of categories."""
+def list_sliced(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The values of each row by column, for columns of categories; `age` is one by decade."""
     sliced = {
         name: [value or NOT_GIVEN for value in values]
         for name, values in columns.items()
