@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from threeages.evaluation.rates import Rate
     from threeages.evaluation.slices import SliceAudit, SliceGap
 
+CHALLENGE_RATES = "0.1,0.05,0.02,0.01"
 SHOWN_PAIRS = 5  # pairs of columns whose gap is shown, of those that chance does not explain
 NEAR_YEARS = 5  # years at each side of a limit whose rates are shown one by one
 
 
-def parse_questions(brackets: str | None, at: str | None, rates: str) -> "AgeQuestions":
+def parse_questions(brackets: str | None, at: str | None, rates: str = CHALLENGE_RATES) -> "AgeQuestions":
     """What the options --brackets, --at and --challenge-rates ask; ConfigError where one cannot be read."""
     from threeages.errors import ConfigError
     from threeages.evaluation.age_thresholds import parse_limits

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from threeages.cli.ages import parse_questions
+from threeages.cli.ages import CHALLENGE_RATES, parse_questions
 from threeages.cli.hints import Options, fit_text, list_options
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import (
@@ -64,7 +64,7 @@ def evaluate(
     ] = None,
     challenge_rates: Annotated[
         str, typer.Option(metavar="RATES", help="With --at: target false acceptance of the challenge ages.")
-    ] = "0.1,0.05,0.02,0.01",
+    ] = CHALLENGE_RATES,
 ) -> None:
     """Evaluate a model on a manifest, or predictions on disk; exit code 1 where an image cannot be read.
 

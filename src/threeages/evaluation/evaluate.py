@@ -88,7 +88,7 @@ class Evaluation:
             **asdict(self.provenance),
             "notes": list(self.notes),
         }
-        return {key: _plain(value) for key, value in raw.items()}
+        return {key: plain_values(value) for key, value in raw.items()}
 
 
 @dataclass(frozen=True)
@@ -210,11 +210,12 @@ def _failed(table: PredictionTable) -> dict[str, int]:
     return dict(sorted(Counter(reasons).items()))
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """The value for JSON, with None for a number that is not finite and lists for tuples."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
