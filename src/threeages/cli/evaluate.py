@@ -63,8 +63,12 @@ def evaluate(
         ),
     ] = None,
     challenge_rates: Annotated[
-        str, typer.Option(metavar="RATES", help="With --at: target false acceptance of the challenge ages.")
-    ] = "0.1,0.05,0.02,0.01",
+        str | None,
+        typer.Option(
+            metavar="RATES",
+            help="With --at: target false acceptance of the challenge ages, by default 0.1,0.05,0.02,0.01.",
+        ),
+    ] = None,
 ) -> None:
     """Evaluate a model on a manifest, or predictions on disk; exit code 1 where an image cannot be read.
 

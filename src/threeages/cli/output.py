@@ -54,7 +54,8 @@ def print_records(records: Any) -> None:
     found = list(records)
     console = _console()
     names = ["young", "middle", "old", *(["years"] if any(r.age is not None for r in found) else [])]
-    names += ["box"] if console.width >= ROOM_FOR_BOX else []
+    brackets = list(next((r.brackets for r in found if r.brackets), {}))
+    names += [*brackets, *(["box"] if console.width >= ROOM_FOR_BOX else [])]
     path = Column("path", overflow="fold", min_width=12)
     status = Column("status", no_wrap=True)
     table = Table(path, status, "age group", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
@@ -67,7 +68,8 @@ def print_records(records: Any) -> None:
         probs = [f"{p:.2f}" for p in r.probs.values()] if r.probs else [""] * 3
         years = [] if "years" not in names else [_years(r)]
         box_cells = [" ".join(map(str, r.box or ()))] if "box" in names else []
-        table.add_row(Text(r.path), r.status, group, *probs, *years, *box_cells)
+        shares = [f"{r.brackets[name]:.2f}" if r.brackets else "" for name in brackets]
+        table.add_row(Text(r.path), r.status, group, *probs, *years, *shares, *box_cells)
     console.print(table)
     for r in found:
         if r.message:
