@@ -186,7 +186,9 @@ def test_a_table_keeps_the_distribution_over_years(tmp_path: Path) -> None:
     assert again.columns["age_distribution"] == table.columns["age_distribution"]
 
 
-def test_a_model_without_years_answers_no_brackets(model: OnnxModel) -> None:
+def test_a_model_without_years_answers_no_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = OnnxModel(default_model_path())
+    monkeypatch.setattr(model, "has_years", False)
     with pytest.raises(ConfigError, match="no distribution over years"):
         Predictor(model, None, brackets=(0, 18))
 
