@@ -353,7 +353,52 @@ def cross_source_peers() -> str:
     return table([*header, "threeages ahead by", "note"], rows)
 
 
+def age_thresholds() -> str:
+    """What a limit of age and its challenge age for 5 % do to each source never met, and to UTKFace."""
+    found: dict[tuple[str, str, str], dict[tuple[str, str, bool], Row]] = {}
+    for row in read_rows("age-thresholds"):
+        near = not row["true_years"].endswith("+") and not row["true_years"].startswith("0-")
+        kind = (f"{row['chosen_on']} {row['target']}".strip(), row["measure"], near)
+        found.setdefault((row["set"], row["source"], row["limit"]), {})[kind] = row
+    rows = []
+    for (group, source, limit), cells in found.items():
+        if limit not in {"18", "21", "25"} or (group, source) == ("unseen", "all"):
+            continue
+        others = "the other sources 0.05" if group == "unseen" else "the same faces 0.05"
+        accepted = cells.get((others, "false_acceptance", True))
+        rows.append(
+            [source if group == "unseen" else "UTKFace, met", limit,
+             _rate(cells["", "false_acceptance", True]), _rate(cells["", "false_rejection", True]),
+             accepted["challenge_age"] if accepted else "", _rate(accepted),
+             _rate(cells.get((others, "false_rejection", False)))]
+        )  # fmt: skip
+    header = ["source", "limit", "accepted, 4 years below", "rejected, 4 years above"]
+    return table([*header, "challenge age for 5%", "accepted, 4 years below", "rejected, all above"], rows)
+
+
+def accepted_years() -> str:
+    """The share accepted at 18 by true year."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in read_rows("age-thresholds"):
+        if (row["source"], row["limit"], row["measure"]) == ("all", "18", "accepted"):
+            found.setdefault(row["true_years"], {})[row["set"]] = row
+    rows = [
+        [year, *(_rate(sets.get(name)) for name in ("utkface", "unseen"))] for year, sets in found.items()
+    ]
+    return table(["true year", "UTKFace, met", "sources never met"], rows)
+
+
+def _rate(row: Row | None) -> str:
+    if row is None or not row["rate"]:
+        return ""
+    ends = f"{SPACE}[{row['low'][:5]},{SPACE}{row['high'][:5]}]" if row["low"] else ""
+    return f"{row['rate'][:5]}{ends}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "age-thresholds": age_thresholds,
+    "accepted-years": accepted_years,
+    "years-calibration": plain("years-calibration"),
     "shipped": shipped,
     "models-identity": models("identity-disjoint, 5 folds"),
     "models-utkface": models("held-out UTKFace"),

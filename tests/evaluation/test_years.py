@@ -7,6 +7,7 @@ from threeages.errors import DataError
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.thresholds import measure_thresholds
 from threeages.evaluation.years import (
+    YearsCalibration,
     describe_years,
     format_distribution,
     measure_years_calibration,
@@ -95,3 +96,8 @@ def test_thresholds_store_the_temperature() -> None:
     columns = {k: v for k, v in plain.columns.items() if k != "age_distribution"}
     kept = measure_thresholds(replace(plain, columns=columns)).apply(Signature("x", 8, years_temperature=1.3))
     assert kept.years_temperature == 1.3
+
+
+def test_a_temperature_that_is_of_no_use_on_other_rows_is_not_stored() -> None:
+    assert YearsCalibration(9, 0.9, nll_before=3.31, nll=3.32).adopted == 1
+    assert YearsCalibration(9, 0.9, nll_before=3.31, nll=3.30).adopted == 0.9

@@ -239,7 +239,8 @@ def thresholds(
     if found.years is not None:
         typer.echo(
             f"Temperature of the years {found.years.temperature:g}: log loss of the true year "
-            f"{found.years.nll_before:.3f} before, {found.years.nll:.3f} after ({found.years.n:,} images)"
+            f"{found.years.nll_before:.4f} before, {found.years.nll:.4f} after on others ({found.years.n:,} "
+            f"images){'' if found.years.adopted != 1 else '; it is of no use there and not stored'}"
         )
 
 

@@ -35,6 +35,11 @@ class YearsCalibration:
     nll_before: float
     nll: float
 
+    @property
+    def adopted(self) -> float:
+        """The temperature where it is worth something on rows it was not fitted on, else 1."""
+        return self.temperature if self.nll < self.nll_before else 1.0
+
 
 def format_distribution(years: ArrayLike) -> str:
     """A distribution over the years 0 to 100, `(101,)`, as text: '17: 3 120 98777 1100'.
