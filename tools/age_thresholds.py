@@ -1,11 +1,13 @@
 """Measure age thresholds of a model on held-out predictions: false acceptance and rejection, challenge age.
 
     python tools/age_thresholds.py utkface=runs/release/utkface/predictions.csv \\
-        unseen=runs/release/unseen/predictions.csv --out results/age-thresholds.csv
+        unseen=runs/release/unseen/predictions.csv --out results/age-thresholds.csv \\
+        --brackets results/brackets.csv
 
 Every set is measured whole and by source; of predictions with the column held_out, each source is also
 measured at the challenge age that its others ask for, which is what to expect on a new one. A source with
 less than 30 identities in the four years below a limit is left out there. The figures make no age check.
+With --brackets the brackets 0, 13, 18, 30 and 50 are scored too, each set as a whole.
 """
 
 import argparse
@@ -24,13 +26,16 @@ from threeages.evaluation.age_thresholds import (
     measure_challenge,
     parse_limits,
 )
+from threeages.evaluation.brackets import evaluate_brackets
 from threeages.evaluation.predictions import PredictionTable, load_predictions
 from threeages.evaluation.rates import Rate
 from threeages.evaluation.slices import MIN_IDENTITIES
 from threeages.evaluation.unseen import HELD_OUT
 from threeages.files.csvfiles import write_rows
+from threeages.inference.brackets import Brackets
 from threeages.machine import describe_commit, describe_machine
 
+BRACKETS = Brackets((0, 13, 18, 30, 50))
 WHOLE = "all"
 YEARS = 6  # at each side of a limit whose rates are written one by one
 Row = dict[str, str]
@@ -44,15 +49,20 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", help="NAME=PREDICTIONS.csv")
     parser.add_argument("--at", default="13,16,18,21,25", help="limits of age in years")
     parser.add_argument("--out", type=Path, required=True, help="csv to write")
+    parser.add_argument("--brackets", type=Path, help="csv to write the brackets to")
     args = parser.parse_args()
     about = {"machine": describe_machine(), "date": date.today().isoformat(), "commit": describe_commit()}
     rows: list[Row] = []
+    brackets: list[Row] = []
     for item in args.sets:
         name, _, path = item.partition("=")
         table = load_predictions(Path(path))
         rows += [{"set": name} | row | about for row in measure_set(table, parse_limits(args.at))]
+        brackets += [{"set": name} | row | about for row in measure_brackets(table)]
     write_rows(args.out, rows)
     print(f"{len(rows):,} rows written to {args.out}")
+    if args.brackets:
+        write_rows(args.brackets, brackets)
 
 
 def measure_set(table: PredictionTable, limits: tuple[int, ...]) -> Iterator[Row]:
@@ -71,6 +81,19 @@ def measure_set(table: PredictionTable, limits: tuple[int, ...]) -> Iterator[Row
             yield from _describe(source, found)
             if column == HELD_OUT and source != WHOLE:
                 yield from _measure_others(table, part, source, found.limit)
+
+
+def measure_brackets(table: PredictionTable) -> Iterator[Row]:
+    """A row for all brackets together, with accuracy and its interval, and one for each."""
+    found = evaluate_brackets(table, BRACKETS)
+    low, high = found.intervals["accuracy"]
+    whole = {"accuracy": found.metrics["accuracy"], "accuracy_low": low, "accuracy_high": high}
+    whole["balanced_accuracy"] = found.metrics["balanced_accuracy"]
+    empty = dict.fromkeys(("precision", "recall", "f1"), "")
+    yield {"bracket": "all", "n": str(found.n)} | empty | {k: _number(v) for k, v in whole.items()}
+    for name, values in found.per_class.items():
+        scores = {key: _number(values[key]) for key in empty}
+        yield {"bracket": name, "n": str(values["support"])} | scores | dict.fromkeys(whole, "")
 
 
 def _describe(source: str, found: AgeThreshold) -> Iterator[Row]:
