@@ -388,6 +388,17 @@ def accepted_years() -> str:
     return table(["true year", "UTKFace, met", "sources never met"], rows)
 
 
+def brackets() -> str:
+    """Precision and recall of each bracket of ages, and how often the bracket is right."""
+    names = {"utkface": "UTKFace, met", "unseen": "sources never met"}
+    rows = [
+        [names[row["set"]], row["bracket"], row["n"], row["precision"][:5], row["recall"][:5],
+         _bounded(row, "accuracy")]
+        for row in read_rows("brackets")
+    ]  # fmt: skip
+    return table(["set", "bracket", "images", "precision", "recall", "right"], rows)
+
+
 def _rate(row: Row | None) -> str:
     if row is None or not row["rate"]:
         return ""
@@ -399,6 +410,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "age-thresholds": age_thresholds,
     "accepted-years": accepted_years,
     "years-calibration": plain("years-calibration"),
+    "brackets": brackets,
     "shipped": shipped,
     "models-identity": models("identity-disjoint, 5 folds"),
     "models-utkface": models("held-out UTKFace"),

@@ -121,3 +121,10 @@ def test_the_tool_measures_a_source_at_the_challenge_age_of_the_others() -> None
     missed = {(r["source"], r["target"]): float(r["rate"]) > float(r["target"]) for r in others}
     assert missed["b", "0.1"]  # what the easy source asks for is too little for the hard one
     assert not missed["a", "0.1"]
+
+
+def test_the_tool_scores_brackets() -> None:
+    whole, first, *rest = tool.measure_brackets(_noisy())
+    assert (whole["bracket"], whole["n"], first["bracket"], len(rest)) == ("all", "3000", "0-12", 4)
+    assert float(whole["accuracy_low"]) < float(whole["accuracy"]) < float(whole["accuracy_high"])
+    assert float(first["recall"]) > 0.8
