@@ -52,7 +52,10 @@ def print_gaps(audit: "SliceAudit") -> None:
     )
     print_rows(
         ["sliced by", "metric", "best", "worst", "gap"],
-        [[g.column, g.metric, g.best, g.worst, _bounded(g.gap, g.low, g.high, "+.3f")] for g in shown],
+        [
+            [g.column, g.metric.replace("_", " "), g.best, g.worst, _bounded(g.gap, g.low, g.high, "+.3f")]
+            for g in shown
+        ],
     )
 
 

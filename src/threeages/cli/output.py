@@ -54,8 +54,7 @@ def print_records(records: Any) -> None:
     found = list(records)
     console = _console()
     names = ["young", "middle", "old", *(["years"] if any(r.age is not None for r in found) else [])]
-    brackets = list(next((r.brackets for r in found if r.brackets), {}))
-    names += [*brackets, *(["box"] if console.width >= ROOM_FOR_BOX else [])]
+    names += ["box"] if console.width >= ROOM_FOR_BOX else []
     path = Column("path", overflow="fold", min_width=12)
     status = Column("status", no_wrap=True)
     table = Table(path, status, "age group", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
@@ -68,12 +67,29 @@ def print_records(records: Any) -> None:
         probs = [f"{p:.2f}" for p in r.probs.values()] if r.probs else [""] * 3
         years = [] if "years" not in names else [_years(r)]
         box_cells = [" ".join(map(str, r.box or ()))] if "box" in names else []
-        shares = [f"{r.brackets[name]:.2f}" if r.brackets else "" for name in brackets]
-        table.add_row(Text(r.path), r.status, group, *probs, *years, *shares, *box_cells)
+        table.add_row(Text(r.path), r.status, group, *probs, *years, *box_cells)
     console.print(table)
+    _print_brackets([r for r in found if r.brackets])
     for r in found:
         if r.message:
             console.print(Text(f"{r.path}: {r.message}"))
+
+
+def _print_brackets(records: "Sequence[Record]") -> None:
+    """A row per face with the probability of each bracket of ages, where brackets were asked for."""
+    from rich import box
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    if not records:
+        return
+    names = list(records[0].brackets or {})
+    columns = [Column(name, justify="right", no_wrap=True) for name in names]
+    path = Column("path", overflow="fold", min_width=12)
+    table = Table(path, *columns, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for r in records:
+        table.add_row(Text(r.path), *(f"{share:.2f}" for share in (r.brackets or {}).values()))
+    _console().print(table)
 
 
 def _years(record: "Record") -> str:
