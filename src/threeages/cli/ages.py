@@ -42,7 +42,8 @@ def print_gaps(audit: "SliceAudit") -> None:
     """The gap of every column, and of the pairs of columns where it is no chance."""
     gaps = [gap for column in audit.slices for gap in _choose(audit, column)]
     pairs = [gap for column in audit.pairs for gap in _choose(audit, column) if gap.low > 0]
-    shown = [*gaps, *sorted(pairs, key=lambda gap: -gap.low)[:SHOWN_PAIRS]]
+    distinct = {(gap.best, gap.worst): gap for gap in reversed(pairs)}  # two columns may say the same
+    shown = [*gaps, *sorted(distinct.values(), key=lambda gap: -gap.low)[:SHOWN_PAIRS]]
     if not shown:
         return
     compared = max(audit.comparisons.values())
