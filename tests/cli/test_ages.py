@@ -19,7 +19,7 @@ def test_every_column_is_shown_and_of_pairs_the_surest_alone(capsys: pytest.Capt
         _gap("c", "balanced_accuracy", slices=2),  # of less slices than accuracy
         *(_gap(name, low=0.01 * i) for i, name in enumerate(pairs)),
     ]
-    audit = SliceAudit(dict.fromkeys("abc", {}), dict.fromkeys(pairs, {}), tuple(gaps), {"accuracy": 12})
+    audit = SliceAudit({key: {} for key in "abc"}, {key: {} for key in pairs}, tuple(gaps), {"accuracy": 12})
     print_gaps(audit)
     shown = capsys.readouterr().out
     assert "30 identities or more" in shown
