@@ -367,7 +367,7 @@ def age_thresholds() -> str:
         others = "the other sources 0.05" if group == "unseen" else "the same faces 0.05"
         accepted = cells.get((others, "false_acceptance", True))
         rows.append(
-            [source if group == "unseen" else "UTKFace, met", limit,
+            [source if group == "unseen" else "UTKFace, held-out identities", limit,
              _rate(cells["", "false_acceptance", True]), _rate(cells["", "false_rejection", True]),
              accepted["challenge_age"] if accepted else "", _rate(accepted),
              _rate(cells.get((others, "false_rejection", False)))]
@@ -385,14 +385,14 @@ def accepted_years() -> str:
     rows = [
         [year, *(_rate(sets.get(name)) for name in ("utkface", "unseen"))] for year, sets in found.items()
     ]
-    return table(["true year", "UTKFace, met", "sources never met"], rows)
+    return table(["true year", "UTKFace, held-out identities", "sources never met"], rows)
 
 
 def brackets() -> str:
     """Precision and recall of each bracket of ages, and how often the bracket is right."""
-    names = {"utkface": "UTKFace, met", "unseen": "sources never met"}
+    names = {"utkface": "UTKFace, held-out identities", "unseen": "sources never met"}
     rows = [
-        [names[row["set"]], row["bracket"], row["n"], row["precision"][:5], row["recall"][:5],
+        [names[row["set"]], row["bracket"], row["n"], *(f"{float(row[name]):.3f}" if row[name] else "" for name in ("precision", "recall")),
          _bounded(row, "accuracy")]
         for row in read_rows("brackets")
     ]  # fmt: skip
@@ -402,8 +402,8 @@ def brackets() -> str:
 def _rate(row: Row | None) -> str:
     if row is None or not row["rate"]:
         return ""
-    ends = f"{SPACE}[{row['low'][:5]},{SPACE}{row['high'][:5]}]" if row["low"] else ""
-    return f"{row['rate'][:5]}{ends}"
+    value, low, high = (float(row[name]) if row[name] else None for name in ("rate", "low", "high"))
+    return f"{value:.3f}" + ("" if low is None else f"{SPACE}[{low:.3f},{SPACE}{high:.3f}]")
 
 
 TABLES: dict[str, Callable[[], str]] = {
