@@ -392,11 +392,15 @@ def brackets() -> str:
     """Precision and recall of each bracket of ages, and how often the bracket is right."""
     names = {"utkface": "UTKFace, held-out identities", "unseen": "sources never met"}
     rows = [
-        [names[row["set"]], row["bracket"], row["n"], *(f"{float(row[name]):.3f}" if row[name] else "" for name in ("precision", "recall")),
+        [names[row["set"]], row["bracket"], row["n"], _score(row["precision"]), _score(row["recall"]),
          _bounded(row, "accuracy")]
         for row in read_rows("brackets")
     ]  # fmt: skip
     return table(["set", "bracket", "images", "precision", "recall", "right"], rows)
+
+
+def _score(cell: str) -> str:
+    return f"{float(cell):.3f}" if cell else ""
 
 
 def _rate(row: Row | None) -> str:

@@ -8,7 +8,7 @@ from threeages.errors import DataError
 from threeages.evaluation.brackets import FROM_AGE, FROM_DISTRIBUTION, evaluate_brackets
 from threeages.evaluation.evaluate import AgeQuestions, evaluate_table
 from threeages.evaluation.predictions import PredictionTable
-from threeages.evaluation.years import describe_years
+from threeages.evaluation.years import describe_years, format_distribution
 from threeages.inference.brackets import Brackets
 
 BRACKETS = Brackets((0, 18, 30, 50))
@@ -25,7 +25,7 @@ def _table(n: int = 200) -> PredictionTable:
     columns = {
         "age": tuple(map(str, ages)),
         "predicted_age": tuple(f"{age:.1f}" for age in years @ np.arange(101)),
-        **describe_years(years, 1.0),
+        **describe_years(map(format_distribution, years)),
     }
     probs = np.eye(3)[np.maximum(labels, 0)]
     return PredictionTable(tuple(map(str, range(n))), labels, ("ok",) * n, probs, probs.max(1), columns)

@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import years_calibration as tool
 
 from threeages.errors import DataError
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.thresholds import measure_thresholds
+from threeages.evaluation.unseen import name_source
 from threeages.evaluation.years import (
     YearsCalibration,
     describe_years,
@@ -31,7 +33,7 @@ def make_table(n: int = 600, temperature: float = 1.0, seed: int = 0) -> Predict
         "age": tuple(map(str, ages)),
         "predicted_age": tuple(f"{value:.1f}" for value in sharp @ np.arange(101)),
         "source": tuple("abc"[i % 3] for i in range(n)),
-        **describe_years(sharp, 1.0),
+        **describe_years(map(format_distribution, sharp)),
     }
     labels = np.searchsorted([31, 51], ages, side="right")
     probs = np.eye(3)[labels]
@@ -101,3 +103,18 @@ def test_thresholds_store_the_temperature() -> None:
 def test_a_temperature_that_is_of_no_use_on_other_rows_is_not_stored() -> None:
     assert YearsCalibration(9, 0.9, nll_before=3.31, nll=3.32).adopted == 1
     assert YearsCalibration(9, 0.9, nll_before=3.31, nll=3.30).adopted == 0.9
+
+
+def test_columns_are_there_where_some_row_has_a_distribution() -> None:
+    assert describe_years(["", ""]) == {}
+    assert describe_years(["", "5: 1"]) == {"age_distribution": ("", "5: 1")}
+    assert describe_years(["", "5: 1"], 1.5)["years_temperature"] == ("", "1.5")
+
+
+def test_the_tool_measures_every_source_with_the_temperature_of_the_others() -> None:
+    tables = [name_source(make_table(200, t, seed), str(seed)) for seed, t in enumerate((1.5, 1.5, 1.0))]
+    rows = list(tool.measure_sources(tables))
+    assert [row["held_out"] for row in rows] == ["0", "1", "2", "all"]
+    assert float(rows[2]["temperature"]) > float(rows[0]["temperature"])  # both others are too sharp
+    assert float(rows[2]["nll"]) > float(rows[2]["nll_before"])
+    assert float(rows[0]["nll"]) < float(rows[0]["nll_before"])

@@ -92,14 +92,14 @@ def read_distributions(table: PredictionTable, *, calibrated: bool = True) -> Fl
     return found
 
 
-def describe_years(years: Iterable[ArrayLike | None], temperature: float) -> dict[str, tuple[str, ...]]:
-    """The columns of distributions over years `(101,)`, None where there is none; without any no columns."""
-    texts = tuple("" if row is None else format_distribution(row) for row in years)
-    if not any(texts):
+def describe_years(texts: Iterable[str], temperature: float = 1.0) -> dict[str, tuple[str, ...]]:
+    """The columns of distributions over years as text, '' where there is none; without any no columns."""
+    cells = tuple(texts)
+    if not any(cells):
         return {}
-    columns = {DISTRIBUTION: texts}
+    columns = {DISTRIBUTION: cells}
     if temperature != 1:
-        columns[YEARS_TEMPERATURE] = tuple(str(temperature) if text else "" for text in texts)
+        columns[YEARS_TEMPERATURE] = tuple(str(temperature) if text else "" for text in cells)
     return columns
 
 
