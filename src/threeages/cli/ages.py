@@ -14,20 +14,21 @@ if TYPE_CHECKING:
     from threeages.evaluation.rates import Rate
     from threeages.evaluation.slices import SliceAudit, SliceGap
 
-CHALLENGE_RATES = "0.1,0.05,0.02,0.01"
 SHOWN_PAIRS = 5  # pairs of columns whose gap is shown, of those that chance does not explain
 NEAR_YEARS = 5  # years at each side of a limit whose rates are shown one by one
 
 
-def parse_questions(brackets: str | None, at: str | None, rates: str = CHALLENGE_RATES) -> "AgeQuestions":
+def parse_questions(brackets: str | None, at: str | None, rates: str | None = None) -> "AgeQuestions":
     """What the options --brackets, --at and --challenge-rates ask; ConfigError where one cannot be read."""
     from threeages.errors import ConfigError
-    from threeages.evaluation.age_thresholds import parse_limits
+    from threeages.evaluation.age_thresholds import TARGET_RATES, parse_limits
     from threeages.evaluation.evaluate import AgeQuestions
     from threeages.inference.brackets import Brackets
 
+    if rates is not None and at is None:
+        raise ConfigError("--challenge-rates was given without --at.", hint="Add --at 18 or other limits.")
     try:
-        targets = tuple(float(rate) for rate in rates.split(","))
+        targets = TARGET_RATES if rates is None else tuple(float(rate) for rate in rates.split(","))
     except ValueError as error:
         raise ConfigError(f"The rates were '{rates}'.", hint="Give shares such as 0.05,0.01.") from error
     return AgeQuestions(
@@ -41,7 +42,8 @@ def print_gaps(audit: "SliceAudit") -> None:
     """The gap of every column, and of the pairs of columns where it is no chance."""
     gaps = [gap for column in audit.slices for gap in _choose(audit, column)]
     pairs = [gap for column in audit.pairs for gap in _choose(audit, column) if gap.low > 0]
-    shown = [*gaps, *sorted(pairs, key=lambda gap: -gap.low)[:SHOWN_PAIRS]]
+    distinct = {(gap.best, gap.worst): gap for gap in reversed(pairs)}  # two columns may say the same
+    shown = [*gaps, *sorted(distinct.values(), key=lambda gap: -gap.low)[:SHOWN_PAIRS]]
     if not shown:
         return
     compared = max(audit.comparisons.values())
@@ -51,7 +53,10 @@ def print_gaps(audit: "SliceAudit") -> None:
     )
     print_rows(
         ["sliced by", "metric", "best", "worst", "gap"],
-        [[g.column, g.metric, g.best, g.worst, _bounded(g.gap, g.low, g.high, "+.3f")] for g in shown],
+        [
+            [g.column, g.metric.replace("_", " "), g.best, g.worst, _bounded(g.gap, g.low, g.high, "+.3f")]
+            for g in shown
+        ],
     )
 
 
@@ -83,7 +88,13 @@ def print_age_thresholds(result: "AgeThresholds") -> None:
     typer.echo(f"Age thresholds, {result.n:,} images of {result.units:,} identities with a true age")
     typer.echo(f"Warning: {result.note}")
     near = result.near_years
-    header = ["limit", "accepted", "all below", "rejected", "all from there on"]
+    header = [
+        "limit",
+        f"accepted, {near} years below",
+        "accepted, all below",
+        f"rejected, {near} years above",
+        "rejected, all above",
+    ]
     print_rows(header, [_limit_row(item, near) for item in result.limits])
     typer.echo("By true year, share accepted: a false acceptance below the limit, a right one from there on")
     print_rows(
@@ -112,9 +123,9 @@ def print_age_thresholds(result: "AgeThresholds") -> None:
 def _limit_row(item: "AgeThreshold", near: int) -> list[str]:
     return [
         str(item.limit),
-        f"{_rate(item.false_acceptance_near)} of {max(item.limit - near, 0)}-{item.limit - 1}",
+        f"{max(item.limit - near, 0)}-{item.limit - 1}: {_rate(item.false_acceptance_near)}",
         _rate(item.false_acceptance),
-        f"{_rate(item.false_rejection_near)} of {item.limit}-{item.limit + near - 1}",
+        f"{item.limit}-{item.limit + near - 1}: {_rate(item.false_rejection_near)}",
         _rate(item.false_rejection),
     ]
 

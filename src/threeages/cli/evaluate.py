@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from threeages.cli.ages import CHALLENGE_RATES, parse_questions
+from threeages.cli.ages import parse_questions
 from threeages.cli.hints import Options, fit_text, list_options
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import (
@@ -63,8 +63,12 @@ def evaluate(
         ),
     ] = None,
     challenge_rates: Annotated[
-        str, typer.Option(metavar="RATES", help="With --at: target false acceptance of the challenge ages.")
-    ] = CHALLENGE_RATES,
+        str | None,
+        typer.Option(
+            metavar="RATES",
+            help="With --at: target false acceptance of the challenge ages, by default 0.1,0.05,0.02,0.01.",
+        ),
+    ] = None,
 ) -> None:
     """Evaluate a model on a manifest, or predictions on disk; exit code 1 where an image cannot be read.
 
@@ -235,7 +239,8 @@ def thresholds(
     if found.years is not None:
         typer.echo(
             f"Temperature of the years {found.years.temperature:g}: log loss of the true year "
-            f"{found.years.nll_before:.3f} before, {found.years.nll:.3f} after ({found.years.n:,} images)"
+            f"{found.years.nll_before:.4f} before, {found.years.nll:.4f} after on others ({found.years.n:,} "
+            f"images){'' if found.years.adopted != 1 else '; it is of no use there and not stored'}"
         )
 
 

@@ -137,6 +137,20 @@ def evaluate_age_thresholds(
             f"The target rates were {', '.join(f'{rate:g}' for rate in targets)}.",
             hint="Give shares between 0 and 1, such as 0.05,0.01.",
         )
+    ages, rows = _read_ages(table)
+    columns = list_sliced({name: [cells[i] for i in rows] for name, cells in table.columns.items()})
+    columns.pop("age_decade", None)
+    found = tuple(_evaluate(ages, limit, columns, targets) for limit in limits)
+    return AgeThresholds(len(rows), len(np.unique(ages.units)), found)
+
+
+def measure_challenge(table: PredictionTable, limit: int, target_rate: float, age: int) -> ChallengeAge:
+    """The rates at a challenge age that was chosen elsewhere for the target; DataError as above."""
+    return _measure(_read_ages(table)[0], limit, target_rate, age)
+
+
+def _read_ages(table: PredictionTable) -> tuple[_Ages, NDArray[np.int64]]:
+    """The ages, and the indices of the rows that have both; DataError without any."""
     answered = np.asarray([status == OK for status in table.status])
     true, expected = table.ages(), table.numbers("predicted_age")
     rows = np.flatnonzero(answered & np.isfinite(true) & np.isfinite(expected))
@@ -147,11 +161,7 @@ def evaluate_age_thresholds(
         )
     known = table.identities()
     units = np.arange(len(rows)) if known is None else identity_codes(known[rows])
-    ages = _Ages(true[rows], expected[rows], units)
-    columns = list_sliced({name: [cells[i] for i in rows] for name, cells in table.columns.items()})
-    columns.pop("age_decade", None)
-    found = tuple(_evaluate(ages, limit, columns, targets) for limit in limits)
-    return AgeThresholds(len(rows), len(np.unique(units)), found)
+    return _Ages(true[rows], expected[rows], units), rows
 
 
 def _evaluate(
@@ -197,8 +207,7 @@ def _find_slices(ages: _Ages, limit: int, columns: dict[str, list[str]]) -> Iter
 
 def _find_challenge(ages: _Ages, limit: int, target: float) -> ChallengeAge:
     """From the highest age down to the last one whose interval stays within the target."""
-    near_below, near_above = ages.sides(limit, NEAR)
-    above = ages.sides(limit)[1]
+    near_below = ages.sides(limit, NEAR)[0]
     found = None
     for age in range(OLDEST, limit - 1, -1):
         if not ages.accepted(near_below, age).high <= target:  # NaN holds nothing
@@ -207,10 +216,15 @@ def _find_challenge(ages: _Ages, limit: int, target: float) -> ChallengeAge:
     if found is None:
         nothing = measure_rate(np.zeros(0, dtype=np.bool_), np.zeros(0, dtype=np.int64))
         return ChallengeAge(target, None, nothing, nothing, nothing)
+    return _measure(ages, limit, target, found)
+
+
+def _measure(ages: _Ages, limit: int, target: float, age: int) -> ChallengeAge:
+    (near_below, near_above), (_, above) = ages.sides(limit, NEAR), ages.sides(limit)
     return ChallengeAge(
         target,
-        found,
-        ages.accepted(near_below, found),
-        ages.rejected(near_above, found),
-        ages.rejected(above, found),
+        age,
+        ages.accepted(near_below, age),
+        ages.rejected(near_above, age),
+        ages.rejected(above, age),
     )

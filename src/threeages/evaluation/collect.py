@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threeages.data.manifest import InvalidRow, Manifest
 from threeages.data.split import Rows
 from threeages.evaluation.predictions import AGE_COLUMNS, REJECTION_REASON, PredictionTable
-from threeages.evaluation.years import describe_years
+from threeages.evaluation.years import describe_years, format_distribution
 from threeages.faces.images import Pixels
 from threeages.inference.answer import apparent_age
 from threeages.inference.brackets import EVERY_YEAR
@@ -37,14 +37,18 @@ def predict_table(
     """
     files = manifest.files()
     first: dict[str, Record] = {}
+    years: dict[str, str] = {}
     for record in _with_every_year(predictor).predict(watch(files)):
-        first.setdefault(record.path, record)
+        if record.path not in first:  # the distribution as text, as 101 numbers of each take much memory
+            years[record.path] = format_distribution([*record.brackets.values()]) if record.brackets else ""
+            first[record.path] = replace(record, brackets=None)
     records = [first[str(file)] for file in files]
     nothing = (np.nan,) * 3
     probs = [tuple(r.probs.values()) if r.probs else nothing for r in records] + [nothing] * len(faults)
     array = np.asarray(probs, dtype=np.float64).reshape(-1, 3)
     temperature = predictor.classifier.policy.years_temperature
-    columns = manifest.columns | _record_columns(records) | _year_columns(records, temperature)
+    distributions = describe_years((years[str(file)] for file in files), temperature)
+    columns = manifest.columns | _record_columns(records) | distributions
     return PredictionTable(
         (*manifest.paths, *(f"{fault.path} (line {fault.line})" for fault in faults)),
         np.concatenate([manifest.labels, np.full(len(faults), UNKNOWN, dtype=np.int64)]),
@@ -75,11 +79,6 @@ def _with_every_year(predictor: Predictor) -> Predictor:
     return found
 
 
-def _year_columns(records: Sequence[Record], temperature: float) -> dict[str, tuple[str, ...]]:
-    years = (None if r.brackets is None else list(r.brackets.values()) for r in records)
-    return describe_years(years, temperature)
-
-
 def answer_table(
     manifest: Manifest, rows: Rows, answers: Mapping[str, NDArray[np.float32]]
 ) -> PredictionTable:
@@ -92,7 +91,7 @@ def answer_table(
         columns |= {
             name: tuple(map(str, v)) for name, v in zip(AGE_COLUMNS, zip(*ages, strict=True), strict=True)
         }
-        columns |= describe_years(answers[YEARS], 1.0)
+        columns |= describe_years(map(format_distribution, answers[YEARS]))
     return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), columns)
 
 

@@ -2,7 +2,8 @@
 
 A slice holds the rows with one value of a column, or with one value of each of two columns. The largest of
 many gaps is large by chance alone, so the intervals of the gaps hold for all pairs of slices at once: the
-bootstrap gives the critical value of the largest studentized difference over all of them. Sources: Cherian
+bootstrap gives the critical value of the largest studentized difference over all of them, which Student's t
+then takes from the normal distribution to the number of identities in the smaller slice. Sources: Cherian
 and Candes, "Statistical inference for fairness auditing" (2024); Westfall and Young, "Resampling-based
 multiple testing" (1993).
 """
@@ -252,10 +253,11 @@ def _interval(values: Floats) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Compared:
-    """The slices of one column by one metric: names, scores `(s,)` and deviations from them `(r, s)`."""
+    """Slices of a column by one metric: names, units and scores `(s,)`, deviations from them `(r, s)`."""
 
     column: str
     names: tuple[str, ...]
+    units: Codes
     scores: Floats
     deviations: Floats
 
@@ -298,7 +300,8 @@ def _compare(column: _Column, scores: Floats, resampled: Floats) -> _Compared | 
     deviations = resampled[:, kept] - scores[kept]
     # a metric that a resample does not define there adds nothing to the error
     deviations = np.where(np.isfinite(deviations), deviations, 0.0)
-    return _Compared(column.name, tuple(column.values[i] for i in kept.tolist()), scores[kept], deviations)
+    names = tuple(column.values[i] for i in kept.tolist())
+    return _Compared(column.name, names, column.units[kept], scores[kept], deviations)
 
 
 def _find_gap(compared: _Compared, metric: str, largest: Floats) -> SliceGap:
@@ -307,11 +310,20 @@ def _find_gap(compared: _Compared, metric: str, largest: Floats) -> SliceGap:
     error = float((compared.deviations[:, best] - compared.deviations[:, worst]).std())
     low = high = p_value = math.nan
     if error > 0:
-        margin = float(np.quantile(largest, LEVEL)) * error
+        freedom = int(min(compared.units[best], compared.units[worst])) - 1
+        critical = _to_student(np.asarray([np.quantile(largest, LEVEL)]), freedom)
+        margin = float(critical[0]) * error
         low, high = max(gap - margin, -1.0), min(gap + margin, 1.0)
-        p_value = float((1 + (largest >= gap / error).sum()) / (1 + len(largest)))
+        as_far = _to_student(largest, freedom) >= gap / error
+        p_value = float((1 + as_far.sum()) / (1 + len(largest)))
     names = compared.names
     return SliceGap(compared.column, metric, names[best], names[worst], gap, low, high, p_value, len(names))
+
+
+def _to_student(z: Floats, freedom: int) -> Floats:
+    """Values of Student's t that are as unlikely as normal ones; Abramowitz and Stegun (1964), 26.7.8."""
+    below = (1 - 1 / (4 * freedom)) ** 2 - z**2 / (2 * freedom)
+    return np.divide(z, np.sqrt(np.maximum(below, 0)), out=np.full_like(z, np.inf), where=below > 0)
 
 
 def _decade(age: str) -> str:

@@ -85,7 +85,7 @@ class ThresholdReport:
             error_thresholds=tuple((m.target_error, m.confidence) for m in self.errors),
             set_thresholds=tuple((m.target_coverage, m.probability) for m in self.sets),
             age_margin=signature.age_margin if self.age_margin is None else self.age_margin,
-            years_temperature=signature.years_temperature if self.years is None else self.years.temperature,
+            years_temperature=signature.years_temperature if self.years is None else self.years.adopted,
         )
 
 

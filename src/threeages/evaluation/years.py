@@ -16,8 +16,7 @@ from threeages.inference.records import OK
 DISTRIBUTION = "age_distribution"  # column: the model's distribution over years, before any temperature
 YEARS_TEMPERATURE = "years_temperature"  # column: the temperature that the model's signature has for it
 YEARS_COLUMNS = (DISTRIBUTION, YEARS_TEMPERATURE)
-UNITS = 10_000  # a probability is stored in ten-thousandths
-FLOOR = 0.5 / UNITS  # of a probability that was stored as 0
+UNITS = 100_000  # a probability is stored in hundred-thousandths
 TEMPERATURES = np.geomspace(0.5, 4.0, 84)
 MIN_IDENTITIES = 20  # fewer say too little of a temperature
 
@@ -36,11 +35,16 @@ class YearsCalibration:
     nll_before: float
     nll: float
 
+    @property
+    def adopted(self) -> float:
+        """The temperature where it is worth something on rows it was not fitted on, else 1."""
+        return self.temperature if self.nll < self.nll_before else 1.0
+
 
 def format_distribution(years: ArrayLike) -> str:
-    """A distribution over the years 0 to 100, `(101,)`, as text: '17: 3 120 9870 7'.
+    """A distribution over the years 0 to 100, `(101,)`, as text: '17: 3 120 98777 1100'.
 
-    The first year that has one, and ten-thousandths from there on.
+    The first year that has one, and hundred-thousandths from there on.
     """
     values = np.rint(rescale_years(np.asarray(years, dtype=np.float64), 1.0) * UNITS).astype(np.int64)
     known = np.flatnonzero(values)
@@ -48,19 +52,23 @@ def format_distribution(years: ArrayLike) -> str:
 
 
 def parse_distribution(text: str) -> Floats:
-    """Inverse of `format_distribution`, float64 `(101,)`; DataError for any other text."""
+    """Inverse of `format_distribution`, float64 `(101,)`, of shares that add up to anything above 0.
+
+    A year whose share was rounded to 0 has half a unit. DataError for any other text.
+    """
     first, colon, rest = text.partition(":")
     try:
         start, values = int(first), np.array([int(value) for value in rest.split()], dtype=np.float64)
     except ValueError:
         start, values = -1, np.empty(0)
-    if not colon or start < 0 or not len(values) or start + len(values) > LAST_YEAR + 1 or values.min() < 0:
+    fits = colon and start >= 0 and start + len(values) <= LAST_YEAR + 1
+    if not (fits and values.any() and values.min() >= 0):
         raise DataError(
             f"The {DISTRIBUTION} is '{text[:40]}'.",
             hint="Give a first year and shares from there on, such as '17: 3 120 9870 7', or no column.",
         )
-    years = np.full(LAST_YEAR + 1, FLOOR)
-    years[start : start + len(values)] = np.maximum(values / UNITS, FLOOR)
+    years = np.full(LAST_YEAR + 1, 0.5)
+    years[start : start + len(values)] = np.maximum(values, 0.5)
     return rescale_years(years, 1.0)
 
 
@@ -84,14 +92,14 @@ def read_distributions(table: PredictionTable, *, calibrated: bool = True) -> Fl
     return found
 
 
-def describe_years(years: Iterable[ArrayLike | None], temperature: float) -> dict[str, tuple[str, ...]]:
-    """The columns of distributions over years `(101,)`, None where there is none; without any no columns."""
-    texts = tuple("" if row is None else format_distribution(row) for row in years)
-    if not any(texts):
+def describe_years(texts: Iterable[str], temperature: float = 1.0) -> dict[str, tuple[str, ...]]:
+    """The columns of distributions over years as text, '' where there is none; without any no columns."""
+    cells = tuple(texts)
+    if not any(cells):
         return {}
-    columns = {DISTRIBUTION: texts}
+    columns = {DISTRIBUTION: cells}
     if temperature != 1:
-        columns[YEARS_TEMPERATURE] = tuple(str(temperature) if text else "" for text in texts)
+        columns[YEARS_TEMPERATURE] = tuple(str(temperature) if text else "" for text in cells)
     return columns
 
 
