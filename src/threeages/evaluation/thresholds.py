@@ -15,8 +15,10 @@ from threeages.evaluation.conformal import (
     find_set_threshold,
     measure_coverage_by_identity,
 )
+from threeages.evaluation.drift import AnswerHistogram
 from threeages.evaluation.metrics import Floats, identity_codes
 from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.replay import create_histogram
 from threeages.evaluation.selective import find_confidence_threshold
 from threeages.inference.sets import prediction_sets
 from threeages.signature import Signature
@@ -65,7 +67,7 @@ class ThresholdReport:
     """All thresholds of a model; `age_margin` in years is None where the predictions hold no ages.
 
     `ages` holds by stratum the share of ages inside the intervals and their mean width in years, with the
-    margin of the other strata.
+    margin of the other strata. `reference` are the answers themselves, to find drift by.
     """
 
     identities: int
@@ -74,6 +76,7 @@ class ThresholdReport:
     sets: tuple[SetMeasure, ...]
     age_margin: float | None
     ages: Parts = field(default_factory=dict)
+    reference: AnswerHistogram | None = None
 
     def apply(self, signature: Signature) -> Signature:
         """The signature with these thresholds."""
@@ -160,6 +163,7 @@ def measure_thresholds(
         tuple(m for target in TARGET_COVERAGES if (m := _measure_set(data, folds, target))),
         _age_margin(ages),
         _age_parts(ages),
+        create_histogram(table),
     )
 
 
