@@ -38,8 +38,7 @@ class AnswerHistogram:
     def from_probs(cls, probs: ArrayLike) -> Self:
         """The histogram of answers with probabilities `(n, 3)`."""
         places = _find_bins(np.asarray(probs, dtype=np.float64))
-        counts = (np.bincount(column, minlength=BINS).tolist() for column in places.T)
-        return cls(*map(tuple, counts))
+        return cls(*(tuple(np.bincount(column, minlength=BINS).tolist()) for column in places.T))
 
     @classmethod
     def from_dict(cls, raw: Any) -> Self:
@@ -47,7 +46,7 @@ class AnswerHistogram:
         found = [raw.get(name) for name in SCORES] if isinstance(raw, Mapping) else []
         if not found or not all(map(_are_counts, found)):
             raise DataError("This is no histogram of answers.", hint=_HINT)
-        return cls(*map(tuple, found))
+        return cls(*(tuple(counts or ()) for counts in found))
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def load_reference(path: Path) -> AnswerHistogram:
 def _find_bins(probs: NDArray[np.float64]) -> NDArray[np.int64]:
     """The bins `(n, 2)` of both scores."""
     scores = np.stack([probs.max(axis=1), (probs[:, 1] / 2 + probs[:, 2]) / probs.sum(axis=1)], axis=1)
-    return np.clip(scores * BINS, 0, BINS - 1).astype(np.int64)
+    return np.asarray(np.clip(scores * BINS, 0, BINS - 1), dtype=np.int64)
 
 
 def _bet(p: float) -> NDArray[np.float64]:

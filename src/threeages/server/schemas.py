@@ -214,7 +214,8 @@ def labels_body() -> dict[str, Any]:
 def extra_schemas() -> dict[str, Any]:
     """Schemas that only the entries above name."""
     labels = LabelsRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    return labels.pop("$defs") | {
+    return {
+        **labels.pop("$defs"),
         "Problem": Problem.model_json_schema(),
         "ImageItem": ImageItem.model_json_schema(),
         "LabelsRequest": labels,
