@@ -162,7 +162,7 @@ def test_one_source_alone_gives_its_row_and_no_mean(tmp_path: Path, monkeypatch:
 PROBS = """
 import csv, sys
 with open(sys.argv[1], newline="") as listed, open(sys.argv[2], "w", newline="") as out:
-    rows = [[row["path"], False, 0.2, 0.3, 0.5] for row in csv.DictReader(listed)]
+    rows = [[row["path"], "", 0.2, 0.3, 0.5] for row in csv.DictReader(listed)]
     csv.writer(out).writerows([["path", "found", "prob_young", "prob_middle", "prob_old"], *rows])
 """
 
@@ -175,6 +175,7 @@ def test_a_peer_that_gives_probabilities_has_a_calibration_error_and_no_bounds(
     rows = _run(monkeypatch, tmp_path, [sys.executable, str(tmp_path / "peer.py")])
     assert {row["model"] for row in rows} == {"peer"}
     assert all(row["ece"] and not row["years_mae"] for row in rows)
+    assert {row["note"] for row in rows if row["held_out"] != MEAN} == {"no detector"}
 
 
 def test_a_file_without_an_answer_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ An adapter is a program `NAME_predict.py` of two forms, as any other program in 
     python NAME_predict.py [--files PATH] LIST.csv OUT.csv       LIST.csv: path
     python NAME_predict.py [--files PATH] --photo PHOTO.jpg      prints milliseconds, decode to answer
 
-OUT.csv has the columns `path`, `found` (True where the peer's own detector found a face) and its answer:
+OUT.csv has the columns `path`, `found` (True where the peer's own detector found a face, else False, empty
+where it has none) and its answer:
 `predicted_age` in years, or prob_young, prob_middle and prob_old, or `age_group`; see
 threeages.evaluation.answers, which reads it. The peer detects first, as its users would have it; an image in
 which it finds no face is taken whole. `--files` names files of the peer that its package does not hold.
@@ -29,10 +30,10 @@ LAST = 100
 
 @dataclass(frozen=True)
 class Answer:
-    """Years, or probabilities of YOUNG, MIDDLE and OLD, or both; `found` by the peer's own detector."""
+    """Years, or probabilities of YOUNG, MIDDLE and OLD, or both; `found` by the peer's own detector, if any."""
 
     years: float | None
-    found: bool
+    found: bool | None
     probs: Sequence[float] | None = None
 
 
@@ -75,8 +76,7 @@ def answer_list(predict: Predict, listed: Path, out: Path) -> None:
         writer.writerow(["path", "found", "predicted_age", "prob_young", "prob_middle", "prob_old"])
         for path in paths:
             answer = predict(path)
-            years = "" if answer.years is None else answer.years
-            writer.writerow([path, answer.found, years, *(answer.probs or ("",) * 3)])
+            writer.writerow([path, answer.found, answer.years, *(answer.probs or ("",) * 3)])
 
 
 def time_photo(predict: Predict, photo: str) -> float:

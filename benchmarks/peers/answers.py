@@ -62,9 +62,10 @@ def has_probs(table: PredictionTable) -> bool:
     return not np.isin(table.probs, (0, 1)).all()
 
 
-def share_found(table: PredictionTable) -> float:
-    """The share of images in which the peer's own detector found a face."""
-    return float(np.mean([cell == str(True) for cell in table.columns[FOUND]]))
+def share_found(table: PredictionTable) -> float | None:
+    """The share of images in which the peer's own detector found a face; None where it has no detector."""
+    cells = table.columns.get(FOUND, ())
+    return float(np.mean([cell == str(True) for cell in cells])) if any(cells) else None
 
 
 def best_bounds(labels: NDArray[np.int64], years: Years, weights: NDArray[np.float64]) -> tuple[int, int]:

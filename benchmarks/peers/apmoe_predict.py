@@ -19,7 +19,7 @@ def load(files: Path) -> Predict:
 
     def predict(path: str) -> Answer:
         cleaned = cleaner.clean(processor.preprocess(path))
-        return Answer(expert.predict({"image": cleaned}).predicted_age, found=False)
+        return Answer(expert.predict({"image": cleaned}).predicted_age, found=None)
 
     return predict
 

@@ -30,7 +30,6 @@ from pathlib import Path
 import numpy as np
 from answers import (
     BOUNDS,
-    FOUND,
     answer_rows,
     best_bounds,
     cut_years,
@@ -200,7 +199,8 @@ def _create_peer_rows(name: str, tables: Tables, ours: Tables) -> list[Row]:
     in_years = all(map(has_years, tables.values()))
     cut = f", cut at {BOUNDS[0]} and {BOUNDS[1]}" if in_years else ""
     for source, table in tables.items():
-        note = f"own detector found a face in {share_found(table):.3f}" if FOUND in table.columns else ""
+        share = share_found(table)
+        note = "no detector" if share is None else f"own detector found a face in {share:.3f}"
         usual.append(_create_peer_row(f"{name}{cut}", source, table, ours) | {"note": note})
         if in_years:
             flattered, bounds = cut_at_best(table)

@@ -30,7 +30,7 @@ def load(files: Path) -> Predict:
         )
         with torch.no_grad():
             output = model(faces_input=faces, body_input=bodies)
-        return Answer(float(output.age_output[0].item()), found=False)
+        return Answer(float(output.age_output[0].item()), found=None)
 
     return predict
 

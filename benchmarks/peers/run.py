@@ -28,7 +28,6 @@ import cv2
 import numpy as np
 from answers import (
     BOUNDS,
-    FOUND,
     answer_rows,
     best_bounds,
     cut_years,
@@ -111,9 +110,9 @@ def compare_on(name: str, root: Path, files: list[Path], n: int, peers: Peers) -
             rows.append(measure(name, peer, note, cut_years(table, best)))
         else:
             rows.append(measure(name, peer, "", table))
-        if FOUND in table.columns:
-            share = f"{share_found(table):.3f}"
-            rows.append({"set": name, "model": peer, "note": "own detector found a face", "share": share})
+        if (share := share_found(table)) is not None:
+            note = "own detector found a face"
+            rows.append({"set": name, "model": peer, "note": note, "share": f"{share:.3f}"})
     return rows
 
 

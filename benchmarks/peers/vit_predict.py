@@ -31,7 +31,7 @@ def load(files: Path) -> Predict:
             inputs = processor(opened.convert("RGB"), return_tensors="pt")
         with torch.no_grad():
             shares = model(**inputs).logits[0].softmax(dim=0).tolist()
-        return Answer(mean_years(brackets, shares), found=False, probs=share_out(brackets, shares))
+        return Answer(mean_years(brackets, shares), found=None, probs=share_out(brackets, shares))
 
     return predict
 
