@@ -30,7 +30,7 @@ LAST = 100
 
 @dataclass(frozen=True)
 class Answer:
-    """Years, or probabilities of the three age groups, or both; `found` by the peer's own detector, if any."""
+    """Years, or probabilities of the three age groups, or both; `found` by the peer's detector, if any."""
 
     years: float | None
     found: bool | None
