@@ -3,8 +3,8 @@
     python tools/monitor_check.py runs/unseen/predictions.csv
 
 Simulated answers err with probability TARGET for BEFORE answers and with another from then on; the delay is
-the number of answers from there to the alarm. A stream without a change has RUN answers. Answers of a simulated
-drift are confidences of a Dirichlet distribution, compared with REFERENCE others.
+the number of answers from there to the alarm. A stream without a change has RUN answers. Answers of a
+simulated drift are probabilities of a Dirichlet distribution, compared with REFERENCE others.
 
 The predictions hold a column `held_out`: the source that the model of a row was trained without. The
 threshold for each target is chosen on the other sources, and the source's identities are watched in an order
