@@ -38,7 +38,7 @@ def test_a_threshold_that_holds_and_one_that_does_not(tmp_path: Path) -> None:
         _save(tmp_path / "bad.csv", 0.4), "--target-error", 0.1, "--min-confidence", 0.6, "--out", result
     )
     assert bad.exit_code == 1
-    assert "err more often than 0.1" in bad.stdout
+    assert "they erred more often than 0.1" in bad.stdout
     found = json.loads(result.read_text())
     assert 0 < found["risk"]["alarm_at"] < 100
     assert (found["drift"], found["min_confidence"]) == (None, 0.6)

@@ -102,10 +102,12 @@ def _drift_rows(drift: "DriftState") -> list[list[str]]:
 
 def _list_alarms(found: "Replay") -> list[str]:
     alarms = []
-    if found.risk.alarm:
+    if found.risk.alarm_at is not None:
+        what = "identities" if found.by_identity else "answers"
         alarms.append(
-            f"The answers err more often than {found.risk.target_error:g}. Measure thresholds on such "
-            "images: threeages thresholds."
+            f"For a time before the alarm, after {found.risk.alarm_at:,} {what}, they erred more often than "
+            f"{found.risk.target_error:g}. Look at those, and measure thresholds on such images: threeages "
+            "thresholds."
         )
     if found.drift and found.drift.alarm:
         alarms.append(

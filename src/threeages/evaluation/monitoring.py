@@ -34,7 +34,7 @@ class RiskState:
 
     @property
     def alarm(self) -> bool:
-        """Whether the risk was found to exceed the target error rate."""
+        """Whether the risk was found to exceed the target error rate, if only for a time."""
         return self.alarm_at is not None
 
 
