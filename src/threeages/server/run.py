@@ -13,6 +13,7 @@ import uvicorn
 
 from threeages.errors import ConfigError, describe_cause
 from threeages.evaluation.drift import load_reference
+from threeages.inference.brackets import Brackets
 from threeages.server.app import create_app
 from threeages.server.settings import MIB, Settings, count_cores
 from threeages.sessions import AUTO
@@ -39,6 +40,7 @@ def create_settings(
     keep_alive: float = Settings.keep_alive,
     root_path: str = "",
     reference: Path | None = None,
+    brackets: str | None = None,
 ) -> Settings:
     """The settings for the options of the command.
 
@@ -54,6 +56,7 @@ def create_settings(
         max_error=max_error,
         coverage=coverage,
         reference=load_reference(reference) if reference else None,
+        brackets=None if brackets is None else Brackets.create(brackets),
         device=device,
         rate_limit=rate_limit,
         max_body=max_body_mb * MIB,

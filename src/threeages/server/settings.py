@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threeages.errors import ConfigError
 from threeages.evaluation.betting import LEVEL, check_level
 from threeages.evaluation.drift import AnswerHistogram
+from threeages.inference.brackets import Brackets
 from threeages.sessions import AUTO, check_device
 
 MIB = 2**20
@@ -46,6 +47,7 @@ class Settings:
     coverage: float | None = None  # target coverage of prediction sets, as of Predictor
     reference: AnswerHistogram | None = None  # answers to the calibration set, to find drift by
     alarm_level: float = LEVEL  # probability of a false alarm of each monitor
+    brackets: Brackets | None = None  # of ages, as of Predictor
     device: str = AUTO  # of the model; decoders find faces on the CPU
     rate_limit: int | None = None  # requests a minute for each client
     api_keys: tuple[str, ...] = ()
