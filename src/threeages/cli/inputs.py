@@ -14,30 +14,76 @@ from typing import BinaryIO, TextIO, cast
 import typer
 
 from threeages.errors import DataError
-from threeages.faces.folders import FoundFiles, describe_passed_over, find_images, match_images
+from threeages.faces.folders import (
+    FoundFiles,
+    count_candidates,
+    describe_passed_over,
+    find_images,
+    iterate_images,
+    match_images,
+)
 from threeages.faces.images import SUFFIXES
 from threeages.files.csvfiles import utf16_name
+from threeages.inference.bulk.listings import PARQUET, TAR, ListingReader, damaged, is_listing
+from threeages.inference.bulk.parquets import count_rows
+from threeages.inference.bulk.tars import count_members
+from threeages.inference.sources import Source
+
+TEXT = (".txt", ".lst", ".list")  # a path a line
 
 _QUOTES = "\"'\u201c\u201d\u2018\u2019"  # straight and typographic
 
 
-def expand_sources(sources: Sequence[str], stdin: TextIO) -> list[Path] | Iterator[Path]:
-    """Image paths of files, folders (with their subfolders), globs and, for '-', the lines of `stdin`.
+def expand_sources(
+    sources: Sequence[str], stdin: TextIO, *, reader: ListingReader | None = None, lazy: bool = False
+) -> list[Path] | Iterator[Path | Source]:
+    """Images of files, folders (with their subfolders), globs, listings and, for '-', the lines of `stdin`.
 
-    With '-' the paths come one by one, each as soon as its line is there. A plain path that does not exist is
-    kept: its record then has the status `missing`. What a folder or a glob holds beside images is counted in
-    one line on stderr. Raises DataError for a folder without images and a glob without matches.
+    With '-' or a listing (text, csv, JSON lines, tar or parquet) the images come one by one, and with `lazy`
+    always: of a folder then as the disk lists them. A plain path that does not exist is kept: its record then
+    has the status `missing`. What a folder or a glob holds beside images is counted in one line on stderr;
+    what is found later is kept by the `reader`. Raises DataError for a folder without images and a glob
+    without matches.
     """
+    reader = reader or ListingReader()
     passed_over: Counter[str] = Counter()
     try:
-        found = [
-            read_list(_own_stream(stdin)) if source == "-" else _expand(source, passed_over)
+        found: list[list[Path] | Iterator[Path | Source]] = [
+            _with_root(read_list(_own_stream(stdin)), reader)
+            if source == "-"
+            else _expand(source, passed_over, reader, lazy)
             for source in sources
         ]
     finally:
         show_passed_over(passed_over)
-    paths = chain.from_iterable(found)
-    return paths if "-" in sources else list(paths)
+    lists = [part for part in found if isinstance(part, list)]
+    return list(chain.from_iterable(lists)) if len(lists) == len(found) else chain.from_iterable(found)
+
+
+def count_inputs(sources: Sequence[str]) -> int | None:
+    """About as many images as the sources hold; None where that is not known before they are read."""
+    counts = [_count(Path(source), source) for source in sources]
+    return None if None in counts else sum(count or 0 for count in counts)
+
+
+def _count(path: Path, source: str) -> int | None:
+    name = path.name.lower()
+    if source == "-":
+        return None
+    if path.is_dir():
+        return count_candidates(path)
+    if not path.exists() and glob.has_magic(source):
+        return count_inputs(sorted(glob.glob(source, recursive=True)))  # noqa: PTH207 - as in match_images
+    if not path.is_file() or not (name.endswith(TEXT) or is_listing(path)):
+        return 1
+    if name.endswith(TAR):
+        return count_members(path)
+    return count_rows(path) if name.endswith(PARQUET) else _count_lines(path)
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
 def show_passed_over(passed_over: Counter[str]) -> None:
@@ -55,13 +101,21 @@ def _own_stream(stdin: TextIO) -> BinaryIO | TextIO:
     return os.fdopen(number, "rb", closefd=False)
 
 
-def _expand(source: str, passed_over: Counter[str]) -> list[Path]:
+def _expand(
+    source: str, passed_over: Counter[str], reader: ListingReader, lazy: bool
+) -> list[Path] | Iterator[Path | Source]:
     path = Path(source)
+    if path.is_file() and (is_listing(path) or path.name.lower().endswith(TEXT)):
+        return _read_listing(path, reader)
     if path.is_dir():
+        if lazy:
+            return _walk_folder(path, reader)
         found = find_images(path)
         what = f"The folder {source} holds no images."
     elif path.exists() or not glob.has_magic(source):
         return [path]
+    elif is_listing(Path(source)) or source.lower().endswith(TEXT):
+        return _read_listings(source, reader)
     else:
         found = match_images(source)
         what = f"No image matches {source}."
@@ -69,12 +123,51 @@ def _expand(source: str, passed_over: Counter[str]) -> list[Path]:
     return _sorted_images(found, what)
 
 
+def _walk_folder(folder: Path, reader: ListingReader) -> Iterator[Path]:
+    """The images of a folder as they are found; an empty one is a problem of the reader."""
+    images = iterate_images(folder, reader.passed_over)
+    first = next(images, None)
+    if first is None:
+        reader.problems.append(DataError(f"The folder {folder} holds no images.", hint=_looked_for()))
+        return
+    yield first
+    yield from images
+
+
+def _read_listings(pattern: str, reader: ListingReader) -> Iterator[Path | Source]:
+    paths = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207 - Path.glob takes no absolute one
+    if not paths:
+        raise DataError(f"No file matches {pattern}.", hint="Check the pattern.")
+    return chain.from_iterable(_read_listing(path, reader) for path in paths)
+
+
+def _read_listing(path: Path, reader: ListingReader) -> Iterator[Path | Source]:
+    """The images of a listing; a text with a path a line is read as that of stdin."""
+    if is_listing(path):
+        return reader.read(path)
+    return _with_root(_read_text(path, reader), reader)
+
+
+def _read_text(path: Path, reader: ListingReader) -> Iterator[Path]:
+    try:
+        with path.open("rb") as file:
+            yield from read_list(file)
+    except OSError as error:
+        reader.problems.append(damaged(path, error))
+
+
+def _with_root(paths: Iterator[Path], reader: ListingReader) -> Iterator[Path]:
+    return paths if reader.root is None else (reader.root / path for path in paths)
+
+
 def _sorted_images(found: FoundFiles, what: str) -> list[Path]:
     if not found.images:
-        raise DataError(
-            what, hint=f"Looked for {', '.join(sorted(SUFFIXES))}, and for images by their content."
-        )
+        raise DataError(what, hint=_looked_for())
     return sorted(found.images)
+
+
+def _looked_for() -> str:
+    return f"Looked for {', '.join(sorted(SUFFIXES))}, and for images by their content."
 
 
 def read_list(stream: BinaryIO | TextIO) -> Iterator[Path]:

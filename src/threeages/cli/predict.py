@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 
 def predict(
     sources: Annotated[
-        list[str], typer.Argument(help="Image files, folders, globs, or '-' for a list of paths on stdin.")
+        list[str],
+        typer.Argument(
+            help="Image files, folders, globs; listings: .txt with a path a line, .csv, .jsonl; .tar and "
+            ".parquet; or '-' for a list of paths on stdin."
+        ),
     ],
     model: ModelName = "default",
     no_detect: NoDetect = False,
@@ -60,13 +64,47 @@ def predict(
         typer.Option("--sort", help="Folder to copy the images to, into one folder for each answer."),
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="With --sort: link the images, do not copy.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Write the records to this .jsonl or .csv file, or to this folder as parquet files."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --out: answer only the images that have no record there.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="With --out: only part I of N of the images."),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--column", help="Column of a listing with the paths or images; path by default."),
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(
+            "--id-column", help="Column that names the images of a parquet; the row's number by default."
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root", help="Folder that paths in a listing are relative to; the current one by default."
+        ),
+    ] = None,
 ) -> None:
     """Predict the age group of every face; exit code 1 where an image cannot be read.
 
-    With --jsonl or --csv the images of a list on stdin are answered as their lines come.
+    With --jsonl or --csv the images of a list on stdin are answered as their lines come. With --out very many
+    images are answered into a file or folder; --resume goes on there after an interruption.
     """
-    from threeages.cli.inputs import expand_sources
+    from threeages.cli.bulk import describe_settings, write_answers
+    from threeages.cli.inputs import expand_sources, show_passed_over
     from threeages.errors import ConfigError
+    from threeages.inference.bulk.digests import Shard
+    from threeages.inference.bulk.listings import ListingReader
+    from threeages.inference.bulk.run import AnswerPlace
     from threeages.inference.pictures import open_pictures, write_pictures
     from threeages.inference.writers import write_records
 
@@ -74,12 +112,33 @@ def predict(
         raise ConfigError("--jsonl was given with --csv.", hint="Give one of them.")
     if link and sort is None:
         raise ConfigError("--link was given without --sort.", hint="Add --sort FOLDER.")
-    predictor = open_predictor(model, no_detect, max_error, coverage, device, brackets)
-    paths = expand_sources(sources, sys.stdin)
+    file = find_model(model)
+    reader = ListingReader(column, id_column, root)
+    if out is not None:
+        _refuse_with_out(jsonl=jsonl, csv=csv, together=together, save=save, sort=sort)
+        place = AnswerPlace(out, Shard.parse(shard) if shard else Shard())
+        settings = describe_settings(
+            file,
+            detect=not no_detect,
+            max_error=max_error,
+            coverage=coverage,
+            brackets=brackets,
+            kind=place.kind,
+        )
+        predictor = open_predictor(str(file), no_detect, max_error, coverage, device, brackets)
+        write_answers(sources, predictor, place, settings, resume=resume, reader=reader)
+        return
+    if resume or shard:
+        raise ConfigError(
+            f"{'--resume' if resume else '--shard'} was given without --out.",
+            hint="Add --out FILE_OR_FOLDER, where the records are kept.",
+        )
+    predictor = open_predictor(str(file), no_detect, max_error, coverage, device, brackets)
+    paths = expand_sources(sources, sys.stdin, reader=reader)
     pictures = open_pictures(save, sort, link)
     failed, read, written = 0, len(paths) if isinstance(paths, list) else 0, 0
 
-    def count() -> Iterator[Path]:
+    def count() -> Iterator[Any]:
         nonlocal read
         for path in paths:
             read += 1
@@ -103,9 +162,24 @@ def predict(
         print_records(records())
     for writer in pictures:
         typer.echo(writer.close(), err=True)
+    show_passed_over(reader.passed_over)
+    for problem in reader.problems:
+        typer.echo(f"Error: {problem}", err=True)
     if failed:
         typer.echo(f"{failed} of {format_count(read, 'image')} could not be read.", err=True)
+    if failed or reader.problems:
         raise typer.Exit(1)
+
+
+def _refuse_with_out(**options: object) -> None:
+    """Raise ConfigError where --out was given with an option that belongs to what is printed."""
+    from threeages.errors import ConfigError
+
+    if given := [f"--{name}" for name, value in options.items() if value]:
+        raise ConfigError(
+            f"{given[0]} was given with --out.",
+            hint="Leave it out: the name of --out says the format, and records are kept one image at a time.",
+        )
 
 
 def _count_written(number: int) -> str:

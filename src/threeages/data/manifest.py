@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from threeages.data.ages import plain_age
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, AGE_NAMES, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.paths import path_inside, root_hint
-from threeages.errors import DataError, MissingDependencyError, ThreeAgesError, describe_cause, format_count
+from threeages.errors import DataError, ThreeAgesError, describe_cause, format_count
+from threeages.files.arrow import import_arrow
 from threeages.files.csvfiles import CsvTable, Row, format_rows, read_csv
 from threeages.files.writing import format_json, write_together
 from threeages.labels import AGE_GROUPS, UNKNOWN, label_index
@@ -170,7 +171,7 @@ def save_manifest(manifest: Manifest, path: Path, *, provenance: dict[str, Any] 
 
 def _format_parquet(columns: Mapping[str, Sequence[str]]) -> bytes:
     """The file's bytes; its pages carry checksums."""
-    arrow, parquet = _import_arrow()
+    arrow, parquet = import_arrow()
     written = io.BytesIO()
     parquet.write_table(arrow.table(columns), written, write_page_checksum=True)
     return written.getvalue()
@@ -224,7 +225,7 @@ def read_table(path: Path) -> CsvTable:
 
 def _read_parquet(path: Path) -> CsvTable:
     """Values as stripped text, '' for null; row i counts as line i + 2, as in a csv."""
-    arrow, parquet = _import_arrow()
+    arrow, parquet = import_arrow()
     try:
         table = parquet.read_table(path, page_checksum_verification=True)
     except OSError as error:
@@ -241,15 +242,6 @@ def _read_parquet(path: Path) -> CsvTable:
 
 def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ".parquet"
-
-
-def _import_arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("pyarrow", "parquet") from error
-    return pyarrow, parquet
 
 
 def _read_label(text: str, need_label: bool) -> tuple[int, Reason | None]:

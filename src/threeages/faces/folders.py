@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import IO
 
 from PIL import Image
 
@@ -64,6 +65,24 @@ def find_images(folder: Path, *, depth: int | None = None) -> FoundFiles:
     return found
 
 
+def iterate_images(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
+    """The images of `find_images`, as the disk lists them, while the folder is still being walked.
+
+    The other files are counted by kind in `passed_over`. Of each folder no more than the names of its
+    subfolders is held.
+    """
+    for path in _walk(folder, None, passed_over):
+        if is_image(path):
+            yield path
+        else:
+            passed_over[_kind(path)] += 1
+
+
+def count_candidates(folder: Path) -> int:
+    """The number of files that may be images by their names: about as many as `iterate_images` yields."""
+    return sum(is_image_name(path.name) is not False for path in _walk(folder, None, Counter()))
+
+
 def match_images(pattern: str) -> FoundFiles:
     """The images among the files that match a pattern with `*`, `?`, `[...]` and, for any folders, `**`.
 
@@ -71,8 +90,8 @@ def match_images(pattern: str) -> FoundFiles:
     """
     found = FoundFiles()
     for path in _match(pattern, found.skipped):
-        if _skipped_kind(path.name) or not SYSTEM_NAMES.isdisjoint(part.lower() for part in path.parts):
-            found.skipped[_skipped_kind(path.name) or "system"] += 1
+        if skipped_kind(path.name) or not SYSTEM_NAMES.isdisjoint(part.lower() for part in path.parts):
+            found.skipped[skipped_kind(path.name) or "system"] += 1
         elif path.is_file():
             (found.images if is_image(path) else found.others).append(path)
     return found
@@ -110,12 +129,23 @@ def describe_passed_over(kinds: Counter[str]) -> str:
 
 def is_image(path: Path) -> bool:
     """Whether a file's suffix is an image's or, where it is missing or unusual, its first bytes are."""
+    known = is_image_name(path.name)
+    if known is not None:
+        return known
+    try:
+        with path.open("rb") as file:
+            return holds_image(file)
+    except OSError:
+        return False
+
+
+def is_image_name(name: str) -> bool | None:
+    """Whether a file of that name is an image; None where its first bytes decide."""
+    path = Path(name)
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return True
-    if suffix in RAW_SUFFIXES or _is_copy(path) or _is_other_type(path):
-        return False
-    return _holds_image(path)
+    return False if suffix in RAW_SUFFIXES or _is_copy(path) or _is_other_type(path) else None
 
 
 def _is_copy(path: Path) -> bool:
@@ -128,14 +158,14 @@ def _is_other_type(path: Path) -> bool:
     return bool(kind) and not kind.startswith("image/") and kind != "application/octet-stream"
 
 
-def _holds_image(path: Path) -> bool:
+def holds_image(file: IO[bytes]) -> bool:
+    """Whether a file is an image by its first bytes."""
     try:
-        with path.open("rb") as file:
-            head = file.read(12)
-            if head[4:8] == b"ftyp":
-                return head[8:12] in _FTYP_BRANDS
-            file.seek(0)
-            Image.open(file, formats=FORMATS).close()
+        head = file.read(12)
+        if head[4:8] == b"ftyp":
+            return head[8:12] in _FTYP_BRANDS
+        file.seek(0)
+        Image.open(file, formats=FORMATS).close()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return True  # a huge image is one: its record says so
     except Exception:  # unreadable, or a header that one of Pillow's parsers stumbles over
@@ -150,7 +180,8 @@ def _kind(path: Path) -> str:
     return "unfinished or backup" if _is_copy(path) else suffix or "no suffix"
 
 
-def _skipped_kind(name: str) -> str:
+def skipped_kind(name: str) -> str:
+    """Why a name is never looked into, '' where it is: hidden or system."""
     if name.lower() in SYSTEM_NAMES:
         return "system"
     return "hidden" if name.startswith(".") and name not in {".", ".."} else ""
@@ -185,22 +216,21 @@ def _walk(folder: Path, depth: int | None, skipped: Counter[str]) -> Iterator[Pa
                     (links if _is_link(entry) else waiting).append((Path(entry.path), level + 1))
 
 
-def _entries(folder: Path, skipped: Counter[str]) -> list[os.DirEntry[str]]:
-    """Visible folders and plain files of a folder, by name."""
+def _entries(folder: Path, skipped: Counter[str]) -> Iterator[os.DirEntry[str]]:
+    """Visible plain files of a folder as the disk lists them, then its visible folders by name."""
+    folders = []
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            for entry in entries:
+                if kind := skipped_kind(entry.name) or _odd_kind(entry):
+                    skipped[kind] += 1
+                elif entry.is_dir():
+                    folders.append(entry)
+                else:
+                    yield entry
     except OSError:
         skipped["unreadable"] += 1
-        return []
-    kept = []
-    for entry in found:
-        kind = _skipped_kind(entry.name) or _odd_kind(entry)
-        if kind:
-            skipped[kind] += 1
-        else:
-            kept.append(entry)
-    return kept
+    yield from sorted(folders, key=lambda entry: entry.name)
 
 
 def _odd_kind(entry: os.DirEntry[str]) -> str:

@@ -5,11 +5,11 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from threeages.errors import DataError, describe_cause
 from threeages.files.writing import write_text
@@ -62,6 +62,42 @@ def read_csv(path: Path) -> CsvTable:
     )
     _check_end(path, text, table)
     return table
+
+
+def iterate_csv(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of a large table one by one, as `read_csv` reads them, each with the line it ends on.
+
+    Bytes that are no UTF-8 are kept as surrogates, as names of files hold them. Raises DataError where the
+    file cannot be opened or read to its end, after the rows before that.
+    """
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(_HEADER_LENGTH)
+        encoding = utf16_name(head) or "utf-8"
+        text = head.decode(encoding, "replace").removeprefix("\ufeff")
+        skipped, separator = _dialect(text)
+        with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
+            before = _skip(file, skipped)
+            for number, row in _number_rows(csv.DictReader(file, delimiter=separator)):
+                yield before + number, row
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(
+            f"Cannot read {path} to its end: {describe_cause(error)}. What it lists before is answered.",
+            hint="Save it again as 'CSV UTF-8', and check its permissions.",
+        ) from error
+
+
+def _skip(file: TextIO, length: int) -> int:
+    """Pass over a byte order mark and so many characters; returns the number of their lines."""
+    if file.read(1) != "\ufeff":
+        file.seek(0)
+    return _line_of(file.read(length), length) - 1
+
+
+def _number_rows(reader: "csv.DictReader[str]") -> Iterator[tuple[int, Row]]:
+    names = [name for name in reader.fieldnames or [] if name.strip()]
+    for row in reader:
+        yield reader.line_num, {name.strip(): (row[name] or "").strip() for name in names}
 
 
 def _check_end(path: Path, text: str, table: CsvTable) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ImageSource: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | NDArray[Any] | Image.Image"
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | NDArray[Any] | Image.Image| Source"
 )
 Content: TypeAlias = "Path | bytes | NDArray[Any] | Image.Image | ImageError"
 AnySource: TypeAlias = "ImageSource | Content"
@@ -60,9 +60,11 @@ def _copy_array(source: Source) -> Source:
 def open_source(i: int, image: ImageSource) -> Source:
     """The source of an image, the `i`-th of its call; raises TypeError where it is none.
 
-    Its name is its path, or that of the file it was opened from, else `image-` and the number.
+    Its name is its path, or that of the file it was opened from, else `image-` and the number. A source keeps
+    its name.
     """
-    return Source(_find_name(image) or f"image-{i}", read_content(image))
+    name = image.name if isinstance(image, Source) else _find_name(image)
+    return Source(name or f"image-{i}", read_content(image))
 
 
 def read_content(image: AnySource) -> Content:
@@ -71,6 +73,8 @@ def read_content(image: AnySource) -> Content:
     A file object is read from its start, where it can be rewound.
     """
     _check(image)
+    if isinstance(image, Source):
+        return read_content(image.content)
     if isinstance(image, str | os.PathLike):
         return Path(os.fsdecode(image))
     if isinstance(image, bytearray | memoryview):
@@ -93,7 +97,7 @@ def _list_images(images: Any) -> Iterable[ImageSource]:
 
 
 def _is_image(value: Any) -> bool:
-    simple = (str, os.PathLike, bytes, bytearray, memoryview, ImageError)
+    simple = (str, os.PathLike, bytes, bytearray, memoryview, ImageError, Source)
     return isinstance(value, simple) or _is_file(value) or _is_array(value) or _is_pillow(value)
 
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,18 +68,26 @@ def write_records(
 
     The csv has a column for each of the `brackets` that the predictor was given.
     """
-    if kind == "jsonl":
-        for record in records:
-            out.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
-            out.flush()
-        return
     columns = list_columns(brackets)
-    out.write(",".join(column.name for column in columns) + "\n")
-    out.flush()
-    for record in records:
-        raw = record.to_dict()
-        out.write(",".join(_cell(raw, column) for column in columns) + "\n")
+    if kind == "csv":
+        out.write(format_header(columns))
         out.flush()
+    for record in records:
+        out.write(format_line(record, kind, columns))
+        out.flush()
+
+
+def format_header(columns: Sequence[Column]) -> str:
+    """The first line of the csv."""
+    return ",".join(column.name for column in columns) + "\n"
+
+
+def format_line(record: Record, kind: str, columns: Sequence[Column]) -> str:
+    """The line of a record, in a csv its row: it may hold line breaks inside quotes."""
+    raw = record.to_dict()
+    if kind == "jsonl":
+        return json.dumps(raw, ensure_ascii=False) + "\n"
+    return ",".join(_cell(raw, column) for column in columns) + "\n"
 
 
 def format_records(records: Iterable[Record], kind: str, brackets: Brackets | None = None) -> str:
@@ -97,11 +105,17 @@ def escape_formula(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
-def _cell(raw: dict[str, Any], column: Column) -> str:
-    """The text of one cell; written by hand, as versions of the csv module differ in what they quote."""
+def find_value(raw: dict[str, Any], column: Column) -> Any:
+    """The value of a column in `Record.to_dict()`; None where the record has none."""
     value: Any = raw
     for key in column.keys:
         value = None if value is None else value.get(key) if isinstance(value, dict) else value[key]
+    return value
+
+
+def _cell(raw: dict[str, Any], column: Column) -> str:
+    """The text of one cell; written by hand, as versions of the csv module differ in what they quote."""
+    value = find_value(raw, column)
     if value is None:
         return ""
     if column.digits is not None:
