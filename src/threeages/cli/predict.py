@@ -117,6 +117,7 @@ def predict(
     if out is not None:
         _refuse_with_out(jsonl=jsonl, csv=csv, together=together, save=save, sort=sort)
         place = AnswerPlace(out, Shard.parse(shard) if shard else Shard())
+        predictor = open_predictor(str(file), no_detect, max_error, coverage, device, brackets)
         settings = describe_settings(
             file,
             detect=not no_detect,
@@ -125,7 +126,6 @@ def predict(
             brackets=brackets,
             kind=place.kind,
         )
-        predictor = open_predictor(str(file), no_detect, max_error, coverage, device, brackets)
         write_answers(sources, predictor, place, settings, resume=resume, reader=reader)
         return
     if resume or shard:
