@@ -44,13 +44,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side", type=int, default=48, help="of the images, in pixels")
     parser.add_argument("--only", choices=("memory", "kills", "shards"))
+    parser.add_argument("--inputs", nargs="*", choices=("folder", "listing", "tar", "parquet"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = write_model(folder / "tiny.onnx")
         faces = write_faces(folder / "drawn", args.side)
         if args.only in {None, "memory"}:
-            measure_memory(model, faces, folder, args.few, args.images)
+            measure_memory(model, faces, folder, args.few, args.images, args.inputs or list(INPUTS))
         if args.only in {None, "kills"}:
             kill_and_resume(model, faces, folder, args.few, args.kills, args.seed)
         if args.only in {None, "shards"}:
@@ -112,25 +113,34 @@ def write_parquet(faces: list[Path], path: Path, count: int) -> Path:
     return path
 
 
-def create_inputs(faces: list[Path], folder: Path, count: int) -> Iterator[tuple[str, Path]]:
-    yield "folder", write_links(faces, folder / f"folder-{count}", count)
-    yield "listing", write_list(faces, folder / f"listing-{count}", count)
-    yield "tar", write_tar(faces, folder / f"{count}.tar", count)
-    yield "parquet", write_parquet(faces, folder / f"{count}.parquet", count)
+INPUTS = {
+    "folder": (write_links, "folder-{}"),
+    "listing": (write_list, "listing-{}"),
+    "tar": (write_tar, "{}.tar"),
+    "parquet": (write_parquet, "{}.parquet"),
+}
 
 
-def measure_memory(model: Path, faces: list[Path], folder: Path, few: int, many: int) -> None:
+def measure_memory(
+    model: Path, faces: list[Path], folder: Path, few: int, many: int, kinds: list[str]
+) -> None:
     """Peak memory and images a second of each kind of input, beside those of fewer images."""
     peaks: dict[str, list[float]] = {}
+    rates: dict[str, float] = {}
     for count in (few, many):
-        for kind, source in create_inputs(faces, folder, count):
+        for kind in kinds:
+            write, name = INPUTS[kind]
+            source = write(faces, folder / name.format(count), count)
             out = folder / ("parts" if kind == "parquet" else f"{kind}.jsonl")
             seconds, peak = answer(model, source, folder / f"out-{count}" / out.name)
             check_rows(folder / f"out-{count}" / out.name, count)
             peaks.setdefault(kind, []).append(peak)
+            rates[kind] = count / seconds
             print(f"{kind} {count}: {seconds:.0f} s, {peak:.1f} MiB")
     for kind, (small, large) in peaks.items():
         other = (f"{few} images", small)
+        add_row("predict --out", f"{kind} of {many} images", "images/s", rates[kind],
+                details="tiny model, --no-detect, process start included", results=SCALE)  # fmt: skip
         add_row("predict --out", f"peak resident memory, {kind} of {many} images", "MiB", large, other=other,
                 ratio=large / small, details="tiny model, --no-detect", results=SCALE)  # fmt: skip
 

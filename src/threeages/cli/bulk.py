@@ -13,7 +13,7 @@ from threeages.errors import format_count
 from threeages.files.checksums import checksum
 from threeages.inference.bulk.digests import Shard
 from threeages.inference.bulk.listings import ListingReader
-from threeages.inference.bulk.run import AnswerPlace, Counts, group_records, list_new
+from threeages.inference.bulk.run import AnswerPlace, Counts, list_new
 from threeages.inference.predictor import Predictor
 from threeages.inference.sources import open_sources
 
@@ -41,7 +41,7 @@ def write_answers(
         images = list_new(open_sources(paths), answers, seen, place.shard, counts)
         progress = Remaining(lambda: _count_shard(sources, place.shard))
         try:
-            for records in group_records(predictor.predict(images)):
+            for records in predictor.predict_by_image(images):
                 with hold_signals():  # while the records are written
                     answers.add(records)
                     done += 1

@@ -82,7 +82,7 @@ def iterate_csv(path: Path) -> Iterator[tuple[int, Row]]:
                 yield before + number, row
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(
-            f"Cannot read {path} to its end: {describe_cause(error)}. What it lists before is answered.",
+            f"Cannot read {path} to its end: {describe_cause(error)}. What could be read of it is answered.",
             hint="Save it again as 'CSV UTF-8', and check its permissions.",
         ) from error
 

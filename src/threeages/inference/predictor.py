@@ -102,6 +102,27 @@ class Predictor:
         """
         return self._answer_together(open_sources(images), bgr)
 
+    def predict_by_image(self, images: Images, *, bgr: bool = False) -> Iterator[list[Record]]:
+        """Yield the records of each image together, as soon as it is answered.
+
+        Args:
+            images: As for `predict`.
+            bgr: As for `predict`.
+
+        Yields:
+            The records of `predict`, in one list an image.
+
+        Raises:
+            TypeError: Something is no image.
+        """
+        return self._answer_by_image(open_sources(images), bgr)
+
+    def _answer_by_image(self, sources: Iterable[Source], bgr: bool) -> Iterator[list[Record]]:
+        for prepared, outputs in self._run(sources, bgr):
+            rest = iter(outputs)
+            for image in prepared:
+                yield list(self.classifier.records([image], list(islice(rest, len(image.faces)))))
+
     def _answer(self, sources: Iterable[Source], bgr: bool) -> Iterator[Record]:
         for prepared, outputs in self._run(sources, bgr):
             yield from self.classifier.records(prepared, outputs)

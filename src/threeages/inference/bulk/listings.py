@@ -103,7 +103,7 @@ def is_listing(path: Path) -> bool:
 def damaged(path: Path, cause: BaseException | str) -> DataError:
     """The error of a listing that cannot be read to its end."""
     return DataError(
-        f"{path} cannot be read to its end: {describe_cause(cause)}. What it lists before is answered.",
+        f"{path} cannot be read to its end: {describe_cause(cause)}. What could be read of it is answered.",
         hint="Make it again, or restore it from a copy; with --out, --resume then answers the rest.",
     )
 

@@ -20,21 +20,35 @@ def read_parquet(path: Path, reader: "ListingReader") -> Iterator[Source]:
 
     A column of text holds paths; one of bytes, or of structs with `bytes` and `path` as the data sets of
     Hugging Face have, holds the images: their names are that of the file, '/' and the row's number from 0, or
-    its value in the reader's `id_column`. Raises DataError where the file is damaged, after the rows before
-    that, and ConfigError where a column is missing or of another type.
+    its value in the reader's `id_column`. Raises DataError where the file is damaged, after the row groups
+    that are not, and ConfigError where a column is missing or of another type.
     """
     arrow, parquet = import_arrow()
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             column = reader.find_column(path, file.schema_arrow.names)
             _check(path, arrow, file.schema_arrow, column, reader.id_column)
-            row = 0
-            for column_values, ids in _batches(file, column, reader.id_column):
-                for i, value in enumerate(column_values):
-                    yield _source(value, f"{path}/{ids[i] if ids else row}", reader)
-                    row += 1
+            yield from _read_groups(path, file, column, reader)
     except (arrow.ArrowException, OSError) as error:
         raise damaged(path, error) from error
+
+
+def _read_groups(path: Path, file: Any, column: str, reader: "ListingReader") -> Iterator[Source]:
+    """The images of all row groups but the damaged ones; the first damage is raised at the end."""
+    arrow, _ = import_arrow()
+    damage, start = None, 0
+    for number in range(file.num_row_groups):
+        row = start
+        try:
+            for values, ids in _batches(file, number, column, reader.id_column):
+                for i, value in enumerate(values):
+                    yield _source(value, f"{path}/{ids[i] if ids else row}", reader)
+                    row += 1
+        except (arrow.ArrowException, OSError) as error:
+            damage = damage or error
+        start += file.metadata.row_group(number).num_rows
+    if damage:
+        raise damage
 
 
 def count_rows(path: Path) -> int | None:
@@ -46,9 +60,12 @@ def count_rows(path: Path) -> int | None:
         return None
 
 
-def _batches(file: Any, column: str, id_column: str | None) -> Iterator[tuple[list[Any], list[Any] | None]]:
+def _batches(
+    file: Any, number: int, column: str, id_column: str | None
+) -> Iterator[tuple[list[Any], list[Any] | None]]:
+    """Values of the column of a row group, and the names of its rows."""
     names = [column, *([id_column] if id_column else [])]
-    for batch in file.iter_batches(ROWS, columns=names, use_threads=False):
+    for batch in file.iter_batches(ROWS, row_groups=[number], columns=names, use_threads=False):
         yield batch.column(column).to_pylist(), batch.column(id_column).to_pylist() if id_column else None
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -159,9 +158,3 @@ def list_new(
                 yield source
             else:
                 counts.left_out += 1
-
-
-def group_records(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Yield the records of each image together."""
-    for _, found in groupby(records, key=lambda record: record.path):
-        yield list(found)
