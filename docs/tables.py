@@ -191,6 +191,11 @@ def serve() -> str:
     return _measures("serve")
 
 
+def scale() -> str:
+    """Answers for very many images on disk: memory, rows after kills."""
+    return _measures("scale")
+
+
 def _measures(name: str) -> str:
     header = ["what", "unit", "here", "beside", "ratio", "details", "date", "commit"]
     rows = []
@@ -443,6 +448,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cross-source": cross_source,
     "cross-source-peers": cross_source_peers,
     "serve": serve,
+    "scale": scale,
     "study": study,
     "ablation": ablation,
     "experiments": experiments,
