@@ -121,21 +121,15 @@ def _find_sides(
     folds: int,
     seed: int,
 ) -> "Sides":
-    from threeages.data.leakage.sides import create_sides, read_sides
+    from threeages.data.leakage.sides import MADE, create_sides, read_sides
 
-    if chosen not in ("random", "identity"):
+    mode = next((made for made in MADE if made == chosen), None)
+    if mode is None:
         return read_sides(rows, chosen, test)
     if test is not None:
         raise typer.BadParameter("It is for a --split that is a column.", param_hint="--test")
-    return create_sides(
-        rows,
-        pictures.digests,
-        chosen,
-        fold=fold,
-        folds=folds,
-        seed=seed,
-        near=pictures.near,  # type: ignore[arg-type]
-    )
+    near = pictures.near
+    return create_sides(rows, pictures.digests, mode, fold=fold, folds=folds, seed=seed, near=near)
 
 
 def _print_report(report: "LeakageReport", limit: float | None) -> None:

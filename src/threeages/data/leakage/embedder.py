@@ -50,7 +50,8 @@ class FaceEmbedder:
         """Unit vectors float32 `(n, 128)` of aligned faces, uint8 RGB `(n, 112, 112, 3)`."""
         found = [self._run(faces[i : i + BATCH]) for i in range(0, len(faces), BATCH)]
         vectors = np.concatenate([*found, np.empty((0, DIMENSIONS), dtype=np.float32)])
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(lengths, 1e-9), dtype=np.float32)
 
     def _run(self, faces: Pixels) -> NDArray[np.float32]:
         batch = np.ascontiguousarray(faces.transpose(0, 3, 1, 2), dtype=np.float32)

@@ -44,7 +44,8 @@ def _fold_constants(onnx: Any, model: Any) -> None:
     """Replace nodes that depend on constants alone by what they compute."""
     graph = model.graph
     known = {tensor.name for tensor in graph.initializer}
-    folded, rest = [], []
+    folded: list[Any] = []
+    rest: list[Any] = []
     for node in graph.node:  # in the order of computation
         constant = known.issuperset(filter(None, node.input))
         (folded if constant else rest).append(node)
