@@ -353,6 +353,32 @@ def cross_source_peers() -> str:
     return table([*header, "threeages ahead by", "note"], rows)
 
 
+def _between(row: Row | None) -> str:
+    return (
+        ""
+        if row is None
+        else f"{_number(row, 'value')}{SPACE}[{_number(row, 'low')},{SPACE}{_number(row, 'high')}]"
+    )
+
+
+def leakage() -> str:
+    """What the random split of the film faces gives away, by the run on the most images."""
+    rows = [row for row in read_rows("leakage") if row["set"] == "film"]
+    lines = []
+    for row in rows:
+        kind, _, name = row["measure"].partition(": ")
+        if kind != "accuracy":
+            continue
+        others = {r["measure"].partition(": ")[0]: r for r in rows
+                  if r["measure"].endswith(f": {name}") and r["images"] == row["images"]}  # fmt: skip
+        apart, gap = others.get("identities apart"), others.get("gap")
+        cells = [_between(each) for each in (row, apart, gap)]
+        sample = others.get("accuracy in sample")
+        lines.append([name, _count(row["images"]), *cells, f"{float(sample['value']):.3f}" if sample else ""])
+    header = ["answer", "images", "accuracy", "identities apart", "gap", "in sample"]
+    return table(header, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "shipped": shipped,
     "models-identity": models("identity-disjoint, 5 folds"),
@@ -379,4 +405,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "experiments": experiments,
     "floors": floors,
     "sources": sources,
+    "leakage": leakage,
 }

@@ -81,9 +81,11 @@ def _describe_copies(report: LeakageReport) -> str:
 
 
 def _describe_shared(shared: Shared) -> str:
+    named = shared.column == IDENTITY
+    title, one = ("Identities", "an identity") if named else (f"Column {shared.column}", "a value")
     return (
-        f"Column {shared.column}: {shared.rows:,} of {shared.n:,} test rows ({shared.share:.1%}) have a "
-        f"value of the train rows; {shared.values:,} of {shared.known:,} values are on both sides."
+        f"{title}: {shared.rows:,} of {shared.n:,} test rows ({shared.share:.1%}) have {one} of the "
+        f"train rows; {shared.values:,} of {shared.known:,} are on both sides."
     )
 
 

@@ -71,7 +71,7 @@ def _read_pictures(manifest: Manifest, args: argparse.Namespace) -> Pictures:
 
 
 def _row(measure: str, n: int, value: float, bounds: tuple[float, float] | None = None) -> Row:
-    found = {"measure": measure, "n": str(n), "value": f"{value:.4f}"}
+    found = {"measure": measure, "n": str(n), "value": f"{value:.5f}"}
     return (
         found
         if bounds is None
