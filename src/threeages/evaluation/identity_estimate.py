@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from threeages.evaluation.age_blind import find_nearest
 
 Rows = NDArray[np.int64]
-LIKELY = 0.5  # similarity of two faces from which they likely show one person; see results/leakage.csv
+LIKELY = 0.6  # similarity of two faces from which they likely show one person; see results/leakage.csv
 _BLOCK = 1024  # rows whose pairs are counted at a time
 _MOST = 20_000  # rows whose pairs are counted
 

@@ -12,6 +12,7 @@ from threeages.evaluation.tables import format_interval
 from threeages.files.csvfiles import format_rows
 from threeages.files.writing import format_json, write_together
 
+DOUBTFUL = 0.05  # a share of test rows from which on the estimate from faces is worth a warning
 NOTABLE = 0.01  # a share from which on the verdict is that a split leaks, where no limit is given
 HEADER = ("answer that never looks at age", "accuracy", "identities apart", "gap")
 JSON, CSV = "leakage.json", "leakage.csv"
@@ -25,7 +26,7 @@ def judge_leakage(report: LeakageReport, limit: float = NOTABLE) -> str:
             "This split leaks: a score on its test rows measures in part what a model remembers of the train "
             "rows, and says little of new people."
         )
-    if report.estimate and report.estimate.share > limit and report.compared != IDENTITY:
+    if report.estimate and report.estimate.share >= DOUBTFUL and report.compared != IDENTITY:
         return "This split may leak: faces in the test rows look like those of persons in the train rows."
     if report.compared != IDENTITY:
         return "No leakage was found, but who is shown is not known: more may be there."

@@ -4,7 +4,8 @@
     python -m threeages.studies.leakage faces.csv --name film --face-model FILE
 
 Writes results/leakage.csv: a row for every share and answer under the random split, and for the estimate at
-several similarities.
+several similarities; its false alarms are the share of the test rows of an identity-disjoint split that it
+says have their person in train.
 """
 
 import argparse
@@ -20,14 +21,14 @@ from threeages.data.leakage.sides import Sides, choose_columns, create_sides, na
 from threeages.data.manifest import IDENTITY, Manifest, load_manifest
 from threeages.evaluation.age_blind import answer_majority
 from threeages.evaluation.gap import Pictures
-from threeages.evaluation.identity_estimate import LIKELY, measure_estimate
+from threeages.evaluation.identity_estimate import LIKELY, find_likely, measure_estimate
 from threeages.evaluation.leakage import LeakageReport, audit_leakage
 from threeages.labels import UNKNOWN
 from threeages.studies.results import Row, create_parser, save_rows
 
 SEED = 42  # that of the reference study's random split
 SMALL_SIDE = 32  # pixels of the cached images where no faces are compared
-THRESHOLDS = (0.4, LIKELY, 0.6)
+THRESHOLDS = (0.4, 0.5, LIKELY)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -114,10 +115,13 @@ def _list_estimates(manifest: Manifest, sides: Sides, pictures: Pictures) -> Ite
     if named is None or pictures.embeddings is None:
         return
     names = np.asarray(named.columns[IDENTITY])
+    apart = create_sides(named, pictures.digests, "identity", seed=SEED, near=pictures.near)
     for threshold in THRESHOLDS:
         found = measure_estimate(pictures.embeddings, names, sides.train, sides.test, threshold)
         for measure, value in vars(found).items():
             yield _row(f"estimate at {threshold:g}: {measure}", len(sides.test), value)
+        likely = find_likely(pictures.embeddings, apart.train, apart.test, threshold)[0]
+        yield _row(f"estimate at {threshold:g}: false_alarms", len(apart.test), float(likely.mean()))
 
 
 if __name__ == "__main__":
