@@ -29,8 +29,8 @@ class EstimateQuality:
     pairs_false: float
 
 
-# of the film faces on the random split, whose identities are named: results/leakage.csv
-MEASURED = EstimateQuality(purity=0.0, recall=0.0, pairs_found=0.0, pairs_false=0.0)
+# of a fifth of the film faces on the random split, whose identities are named: results/leakage.csv
+MEASURED = EstimateQuality(purity=0.97635, recall=0.37139, pairs_found=0.02877, pairs_false=0.00001)
 
 
 def find_likely(
