@@ -115,8 +115,10 @@ def test_the_search_by_cells_finds_what_a_comparison_of_all_does(monkeypatch: py
 
 def test_blocks_bound_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     images = [picture(seed) for seed in range(40)]
+    images += [images[seed] // 2 + 9 * (seed % 5) for seed in (3, 4, 3, 5, 3)]  # copies of one look
+    images = [image.astype(np.uint8) for image in images]
     images += [np.ascontiguousarray(copy(images[i])) for i, copy in enumerate(COPIES.values())]
     found = near(images)
-    for name in ("_BLOCK", "_PAIRS_BLOCK", "_CELLS_BLOCK"):
+    for name in ("_BLOCK", "_PAIRS_BLOCK", "_CELLS_BLOCK", "_HEADS"):
         monkeypatch.setattr(duplicates, name, 7)
     assert near(images) == found

@@ -30,6 +30,8 @@ _FREQUENCIES, _BINS = 8, 16  # the 8 lowest frequencies of 16 averages along a s
 _CELLS_EACH = 2  # cells that an image is listed in; several of its windows lead to one of them
 _BLOCK, _PAIRS_BLOCK = 1024, 4096  # images, pairs compared at a time: bounds the memory
 _CENTERS = 2  # cells, times the root of the number of images
+_HEADS = 64  # rows of a cell that are compared with the others at a time
+_ROUNDING = 1e-4  # of a similarity, when many are computed at a time
 _CELLS_BLOCK = 8192  # vectors whose cells are found at a time
 _LUMINANCE = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
 _FLAT = 1e-2  # length of a vector without content: an image of one color is near to nothing
@@ -183,16 +185,29 @@ class _Cells:
         for members in self.members:
             rest = np.sort(members[members < n])
             while len(rest := rest[~later[rest]]) > 1:
-                first, rest = rest[0], rest[1:]
-                likeness = self.vectors[rest] @ self.vectors[first]
-                by_channel = np.einsum("crd,cd->cr", channels[:, rest], channels[:, first]).min(axis=0)
-                both = colored[rest] & colored[first]
-                likeness = np.where(both, np.minimum(likeness, by_channel), likeness)
-                alike = rest[likeness >= COPY]
-                later[alike] = True
-                pairs.append(np.stack([np.full_like(alike, first), alike], axis=1))
-                found.append(likeness[likeness >= COPY])
+                heads = rest[:_HEADS]
+                close = self.vectors[heads] @ self.vectors[rest].T >= COPY - _ROUNDING
+                for place in np.flatnonzero(np.triu(close, 1).any(axis=1)).tolist():
+                    others = rest[place + 1 :][close[place, place + 1 :]]
+                    others = others[~later[others]]
+                    if later[rest[place]] or not len(others):
+                        continue
+                    likeness = self._compare(rest[place], others, channels, colored)
+                    alike = others[likeness >= COPY]
+                    later[alike] = True
+                    pairs.append(np.stack([np.full_like(alike, rest[place]), alike], axis=1))
+                    found.append(likeness[likeness >= COPY])
+                rest = rest[len(heads) :]
         return np.concatenate(pairs), np.concatenate(found)
+
+    def _compare(
+        self, first: int, others: NDArray[np.int64], channels: Floats, colored: NDArray[np.bool_]
+    ) -> Floats:
+        """Similarity of a row to others `(k,)`: grey, and the least of the channels where both have color."""
+        likeness = self.vectors[others] @ self.vectors[first]
+        by_channel = np.einsum("crd,cd->cr", channels[:, others], channels[:, first]).min(axis=0)
+        both = colored[others] & colored[first]
+        return np.asarray(np.where(both, np.minimum(likeness, by_channel), likeness), dtype=np.float32)
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """List only these rows from now on, and their mirror images."""
