@@ -377,6 +377,32 @@ def leakage() -> str:
     return table(["answer", "images", "accuracy", "identities apart", "gap", "in sample"], rows)
 
 
+def leakage_estimate() -> str:
+    """The quality of the estimate of identities from faces, by the similarity from which it speaks."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in read_rows("leakage"):
+        kind, _, name = row["measure"].partition(": ")
+        if kind.startswith("estimate at "):
+            found.setdefault(kind.removeprefix("estimate at "), {})[name] = row
+    names = ("purity", "recall", "false_alarms", "pairs_found", "pairs_false")
+    rows = [[limit, _count(rows["purity"]["images"]), *(_percent(rows[name]) for name in names)]
+            for limit, rows in found.items()]  # fmt: skip
+    header = [
+        "similarity",
+        "images",
+        "purity",
+        "recall",
+        "false alarms",
+        "pairs of one person",
+        "other pairs",
+    ]
+    return table(header, rows)
+
+
+def _percent(row: Row) -> str:
+    return f"{100 * float(row['value']):.3g}%"
+
+
 def age_thresholds() -> str:
     """What a limit of age and its challenge age for 5 % do to each source never met, and to UTKFace."""
     found: dict[tuple[str, str, str], dict[tuple[str, str, bool], Row]] = {}
@@ -465,4 +491,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "floors": floors,
     "sources": sources,
     "leakage": leakage,
+    "leakage-estimate": leakage_estimate,
 }

@@ -8,7 +8,7 @@ from threeages.data.manifest import IDENTITY, Manifest
 from threeages.evaluation.gap import AgeBlind
 from threeages.evaluation.identity_estimate import EstimateQuality
 from threeages.evaluation.leakage import Estimate, LeakageReport
-from threeages.evaluation.tables import format_interval
+from threeages.evaluation.tables import format_interval, format_number
 from threeages.files.csvfiles import format_rows
 from threeages.files.writing import format_json, write_together
 
@@ -107,10 +107,7 @@ def _describe_estimate(estimate: Estimate) -> str:
 
 
 def _quality(quality: EstimateQuality) -> str:
-    return (
-        f"purity {quality.purity:.1%} and recall {quality.recall:.1%} of rows; "
-        f"{quality.pairs_found:.1%} of the pairs of one person and {quality.pairs_false:.2%} of others"
-    )
+    return f"purity {format_number(quality.purity)}, recall {format_number(quality.recall)}"
 
 
 def _bounded(value: float | None, bounds: tuple[float, float] | None) -> str:
