@@ -18,6 +18,7 @@ from threeages.evaluation import metrics
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.selective import compute_risk_coverage
+from threeages.evaluation.trained_on import describe_trained
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN
 
@@ -114,7 +115,7 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
         risk_coverage=compute_risk_coverage(labels, probs),
         years=_evaluate_years(table, rows, identities, resamples, seed),
         provenance=table.provenance,
-        label_notes=tuple(describe_labels(table)),
+        label_notes=(*describe_trained(table), *describe_labels(table)),
     )
 
 
