@@ -31,16 +31,19 @@ def describe_leakage(manifest: Manifest, split: Split, mode: str) -> Iterator[st
     if mode == "random":
         shared = count_shared_identities(manifest, split)
         if shared != 0:
-            found = "the same identities may be" if shared is None else f"{shared:,} identities are"
+            found = "the same identities may be"
+            if shared is not None:
+                found = f"{format_count(shared, 'identity is', 'identities are')}"
             yield f"Random split: {found} in both train and test rows. {RECOGNITION}"
     if split.leaked_duplicates:
         yield (
-            f"{split.leaked_duplicates:,} of {format_count(split.test, 'test row')} have an exact duplicate "
+            f"Exact duplicates of {split.leaked_duplicates:,} of {format_count(split.test, 'test row')} are "
             "in the train rows, as where rows were oversampled before the split: their answers can be "
             "remembered. Remove the duplicates ('threeages data audit' lists them), or split by identity."
         )
     if split.leaked_near_duplicates and mode == "random":
         yield (
-            f"{split.leaked_near_duplicates:,} of {format_count(split.test, 'test row')} have a near "
-            "duplicate alone in the train rows, such as an augmented or compressed copy."
+            f"Near duplicates alone of {split.leaked_near_duplicates:,} of "
+            f"{format_count(split.test, 'test row')} are in the train rows, such as augmented or compressed "
+            "copies."
         )

@@ -92,8 +92,9 @@ def parse_train_digests(text: str, place: Path) -> TrainDigests | None:
 
 
 def save_train_digests(digests: TrainDigests, run: Path) -> None:
-    """Write them into the folder of a run, durably; raises DataError where it cannot be written."""
-    write_checked_json(run / DIGESTS_FILE, digests.to_dict())
+    """Write them into the folder of a run, unless it holds them; raises DataError where it cannot."""
+    if read_checked_json(run / DIGESTS_FILE) != digests.to_dict():
+        write_checked_json(run / DIGESTS_FILE, digests.to_dict())
 
 
 def load_train_digests(run: Path) -> TrainDigests | None:

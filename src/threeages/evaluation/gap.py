@@ -20,8 +20,8 @@ class Gap:
         """A sentence for beside the random split's accuracy."""
         return (
             f"Measured: accuracy {self.random:.3f} on the random split, {self.disjoint:.3f} on an "
-            f"identity-disjoint one; the gap is {self.difference:.3f} [{self.low:.3f}, {self.high:.3f}], "
-            "which rewards recognising people."
+            f"identity-disjoint one; the gap of {self.difference:.3f} [{self.low:.3f}, {self.high:.3f}] is "
+            "what recognising people is worth."
         )
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,6 +106,7 @@ def _parse_report(content: Any) -> Provenance:
         _typed(bool, found.get("selected_on_test")),
         _typed(int, found.get("leaked_near_duplicates")),
         _read_counts(found),
+        _read_gap(found),
     )
 
 
@@ -138,6 +139,7 @@ def join_provenance(parts: Iterable[Provenance]) -> Provenance:
         _common(part.selected_on_test for part in found),
         _sum(part.leaked_near_duplicates for part in found),
         join_sources(found),
+        _common(part.gap for part in found),
     )
 
 
@@ -148,6 +150,13 @@ def join_sources(parts: Iterable[Provenance]) -> dict[str, int]:
         for name, count in part.sources.items():
             counts[name] = max(count, counts.get(name, 0))
     return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
+
+
+def _read_gap(content: Mapping[str, Any]) -> Gap | None:
+    found = _mapping(content, "gap")
+    values = [_typed(float, found.get(f.name)) for f in fields(Gap)]
+    known = [value for value in values if value is not None]
+    return Gap(*known) if len(known) == len(values) else None
 
 
 def _read_counts(content: Mapping[str, Any]) -> dict[str, int]:
