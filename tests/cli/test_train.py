@@ -358,7 +358,7 @@ def test_what_a_model_was_trained_on_is_recognised_when_it_is_evaluated(
         "--recipe",
         "reference-cnn",
         "--input-size",
-        "32",
+        "48",
         "--epochs",
         "1",
         "--split",
@@ -393,7 +393,7 @@ def test_what_a_model_was_trained_on_is_recognised_when_it_is_evaluated(
 
 def test_an_earlier_run_without_digests_is_exported_and_evaluated(faces_csv: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    _train(faces_csv, run, "--recipe", "reference-cnn", "--input-size", "32", "--epochs", "1")
+    _train(faces_csv, run, "--recipe", "reference-cnn", "--input-size", "48", "--epochs", "1")
     (run / "train_digests.json").unlink()
     done = _invoke("export", run, "--out", tmp_path / "m.onnx")
     assert "no digests of its train rows" in done.stderr

@@ -26,7 +26,7 @@ from threeages.evaluation.unseen import write_unseen
 def _table(cells: Sequence[str] = (), n: int = 120) -> PredictionTable:
     rng = np.random.default_rng(0)
     probs = rng.dirichlet((0.5, 0.5, 0.5), n)
-    columns = {"identity": tuple(f"p{i % 30}" for i in range(n))}
+    columns = {"identity": tuple(f"p{i % 60}" for i in range(n))}
     if cells:
         columns[TRAINED_ON] = tuple(cells[i % len(cells)] for i in range(n))
     paths = tuple(f"{i}.jpg" for i in range(n))

@@ -169,7 +169,7 @@ def test_a_random_split_sets_no_temperature_on_its_test_rows(faces_csv: Path, tm
 
 
 def test_the_run_tells_its_train_rows_from_all_others(faces_csv: Path, tmp_path: Path) -> None:
-    config = replace(SMALL, epochs=1, input_size=32, split="identity")
+    config = replace(SMALL, epochs=1, input_size=48)
     manifest = load_manifest(faces_csv)
     tested = _train(faces_csv, tmp_path / "run", config)
     digests = load_train_digests(tmp_path / "run")
@@ -188,5 +188,5 @@ def test_a_random_split_is_warned_of_before_the_first_epoch(
     faces_csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        _train(faces_csv, tmp_path / "run", replace(SMALL, input_size=32, split="random"), log=_stop)
+        _train(faces_csv, tmp_path / "run", replace(SMALL, input_size=48, split="random"), log=_stop)
     assert "identities are in both train and test rows. The accuracy may reward" in caplog.text
