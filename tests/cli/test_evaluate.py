@@ -147,6 +147,10 @@ def test_the_gap_to_an_identity_disjoint_run_takes_the_place_of_the_advice(tmp_p
     assert "may reward" not in done.stdout
     again = _invoke("evaluate", tmp_path / "out", "--out", tmp_path / "again")
     assert f"the gap of {gap['difference']:.3f}" in again.stdout
+    (tmp_path / "faces.csv").write_text("path,label\na.jpg,OLD\n")
+    refused = _invoke("evaluate", tmp_path / "faces.csv", *options, "--out", tmp_path / "refused")
+    assert refused.exit_code == 2
+    assert "not a manifest" in refused.stderr
     swapped = _invoke("evaluate", folds[0], "--disjoint", random, "--out", tmp_path / "swapped")
     assert isinstance(swapped.exception, DataError)
     assert "instead of random one is identity" in swapped.exception.message

@@ -71,6 +71,9 @@ def evaluate(
     predicted = all(map(is_predictions, inputs))
     if predicted:
         _refuse_model_options(model, root, no_detect)
+    elif disjoint:
+        raise typer.BadParameter("It takes the predictions of a run on a random split, not a manifest.",
+                                 param_hint="--disjoint")  # fmt: skip
     found = _join(inputs, only) if predicted else _predict(inputs, model, root, only, no_detect)
     if disjoint:
         found = measure_gap(found, _join([find_predictions(path) for path in disjoint], only))

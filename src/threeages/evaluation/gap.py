@@ -18,10 +18,13 @@ class Gap:
 
     def describe(self) -> str:
         """A sentence for beside the random split's accuracy."""
+        gap = f"{self.difference:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        found = f"the gap of {gap} is what recognising people is worth"
+        if not self.low > 0:
+            found = f"the gap of {gap} may be chance"
         return (
             f"Measured: accuracy {self.random:.3f} on the random split, {self.disjoint:.3f} on an "
-            f"identity-disjoint one; the gap of {self.difference:.3f} [{self.low:.3f}, {self.high:.3f}] is "
-            "what recognising people is worth."
+            f"identity-disjoint one; {found}."
         )
 
 

@@ -33,10 +33,11 @@ def describe_trained(table: PredictionTable) -> Iterator[str]:
     if not images and not identities:
         return
     counts = [f"{images:,} are train images of this model"] if images else []
-    counts += [f"{identities:,} more show identities that it was trained on"] if identities else []
+    if identities:
+        counts.append(f"{identities:,}{' more' if images else ''} show identities that it was trained on")
     yield (
-        f"Of {format_count(int(table.scored().sum()), 'scored image')} {', and '.join(counts)}: the metrics "
-        f"are too high for new people. Evaluate the others alone: {OTHERS}"
+        f"Of {format_count(int(table.scored().sum()), 'scored image')} {', and '.join(counts)}: expect lower "
+        f"metrics on new people. Evaluate the others alone: {OTHERS}"
     )
 
 
