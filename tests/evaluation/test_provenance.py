@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from threeages.evaluation.gap import Gap
 from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
+from threeages.evaluation.split_gap import SplitGap
 
 SPLIT = {"mode": "random", "leaked_duplicates": 3, "shared_identities": 2, "selected_on_test": False}
 
@@ -51,7 +51,7 @@ def test_only_a_random_split_is_warned_of_and_only_by_what_is_true() -> None:
     assert "1,200 of them are exact duplicates" in known
     assert "epoch" not in known
     assert Provenance("random", 1, 0, 0, False).notes() == ()  # every row is named, and none is shared
-    (measured,) = Provenance("random", gap=Gap(0.9, 0.6, 0.3, 0.2, 0.4)).notes()
+    (measured,) = Provenance("random", gap=SplitGap(0.9, 0.6, 0.3, 0.2, 0.4)).notes()
     assert "0.900 on the random split, 0.600 on an identity-disjoint one" in measured
     assert "gap of 0.300 [0.200, 0.400]" in measured
     assert "may reward" not in measured

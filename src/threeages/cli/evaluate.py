@@ -45,8 +45,6 @@ def evaluate(
     root: RootFolder = None,
     only: Only = None,
     no_detect: NoDetect = False,
-    name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
-    table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
     disjoint: Annotated[
         list[Path] | None,
         typer.Option(
@@ -55,6 +53,8 @@ def evaluate(
             "between both; repeatable for its folds.",
         ),
     ] = None,
+    name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
+    table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
 ) -> None:
     """Evaluate a model on a manifest, or predictions on disk; exit code 1 where an image cannot be read.
 
@@ -63,7 +63,7 @@ def evaluate(
     from threeages.errors import format_count
     from threeages.evaluation.predictions import ANSWERED, find_predictions, is_predictions
     from threeages.evaluation.report import add_result, check_folder, write_report
-    from threeages.evaluation.splits import measure_gap
+    from threeages.evaluation.run_gap import measure_split_gap
     from threeages.files.locks import hold_folder
 
     inputs = [find_predictions(path) for path in inputs]
@@ -76,7 +76,7 @@ def evaluate(
                                  param_hint="--disjoint")  # fmt: skip
     found = _join(inputs, only) if predicted else _predict(inputs, model, root, only, no_detect)
     if disjoint:
-        found = measure_gap(found, _join([find_predictions(path) for path in disjoint], only))
+        found = measure_split_gap(found, _join([find_predictions(path) for path in disjoint], only))
     with hold_folder(out):
         result = write_report(found, out)
     if table:

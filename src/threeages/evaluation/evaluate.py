@@ -115,12 +115,13 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
         risk_coverage=compute_risk_coverage(labels, probs),
         years=_evaluate_years(table, rows, identities, resamples, seed),
         provenance=table.provenance,
-        label_notes=(*describe_trained(table), *describe_labels(table)),
+        label_notes=tuple(describe_labels(table)),
     )
 
 
 def describe_labels(table: PredictionTable) -> Iterator[str]:
-    """What the labels of a table leave open, a sentence each: absent classes, images twice, odd ages."""
+    """What belongs beside the metrics, a sentence each: rows trained on, absent classes, images twice, ages."""
+    yield from describe_trained(table)
     rows = np.flatnonzero(table.scored())
     groups = find_groups(table.labels[rows])
     if len(groups) == 1:

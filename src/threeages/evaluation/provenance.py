@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threeages.evaluation.gap import Gap
+from threeages.evaluation.split_gap import SplitGap
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Provenance:
     selected_on_test: bool | None = None
     leaked_near_duplicates: int | None = None
     sources: Mapping[str, int] = field(default_factory=dict)
-    gap: Gap | None = None
+    gap: SplitGap | None = None
 
     def notes(self) -> tuple[str, ...]:
         """Warnings to show beside every metric of these predictions; none unless the split is random."""
@@ -152,11 +152,11 @@ def join_sources(parts: Iterable[Provenance]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
 
 
-def _read_gap(content: Mapping[str, Any]) -> Gap | None:
+def _read_gap(content: Mapping[str, Any]) -> SplitGap | None:
     found = _mapping(content, "gap")
-    values = [_typed(float, found.get(f.name)) for f in fields(Gap)]
+    values = [_typed(float, found.get(f.name)) for f in fields(SplitGap)]
     known = [value for value in values if value is not None]
-    return Gap(*known) if len(known) == len(values) else None
+    return SplitGap(*known) if len(known) == len(values) else None
 
 
 def _read_counts(content: Mapping[str, Any]) -> dict[str, int]:

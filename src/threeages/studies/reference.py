@@ -17,9 +17,9 @@ from threeages.data.split_notes import RECOGNITION
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
-from threeages.evaluation.gap import compute_gap
 from threeages.evaluation.predictions import PREDICTIONS, join_predictions, load_predictions
 from threeages.evaluation.report import write_report
+from threeages.evaluation.split_gap import compute_split_gap
 from threeages.files.csvfiles import replace_rows, write_rows
 from threeages.files.locks import hold_folder
 from threeages.files.writing import read_checked_json, write_checked_json, write_text
@@ -159,7 +159,7 @@ def _gap(found: Mapping[str, Row]) -> str:
         return ""
     names = ("accuracy", "accuracy_low", "accuracy_high")
     random, disjoint = ([float(found[s][name] or "nan") for name in names] for s in ("random", "identity"))
-    gap = compute_gap((random[0], random[1], random[2]), (disjoint[0], disjoint[1], disjoint[2]))
+    gap = compute_split_gap((random[0], random[1], random[2]), (disjoint[0], disjoint[1], disjoint[2]))
     interval = f" [{gap.low:.3f}, {gap.high:.3f}]" if math.isfinite(gap.low) else ""
     return f"{gap.difference:.3f}{interval}"
 

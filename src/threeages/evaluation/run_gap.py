@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from threeages.errors import DataError
 from threeages.evaluation.evaluate import evaluate_table
-from threeages.evaluation.gap import Measured, compute_gap
 from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.split_gap import Measured, compute_split_gap
 
 
-def measure_gap(random: PredictionTable, disjoint: PredictionTable) -> PredictionTable:
+def measure_split_gap(random: PredictionTable, disjoint: PredictionTable) -> PredictionTable:
     """The first table with the gap to the second in its provenance, whose notes tell it.
 
     Raises DataError unless the first is of a random split and the second of one by identity.
@@ -22,7 +22,7 @@ def measure_gap(random: PredictionTable, disjoint: PredictionTable) -> Predictio
                 hint="Give the folder of a run of 'threeages train --split random', and with --disjoint that "
                 "of one with --split identity.",
             )
-    gap = compute_gap(_measure(random), _measure(disjoint))
+    gap = compute_split_gap(_measure(random), _measure(disjoint))
     return replace(random, provenance=replace(random.provenance, gap=gap))
 
 

@@ -7,7 +7,7 @@ Measured = tuple[float, float, float]  # a value and the ends of its 95 % interv
 
 
 @dataclass(frozen=True)
-class Gap:
+class SplitGap:
     """Accuracy on a random and on an identity-disjoint split, and the difference with its 95 % interval."""
 
     random: float
@@ -28,7 +28,7 @@ class Gap:
         )
 
 
-def compute_gap(random: Measured, disjoint: Measured) -> Gap:
+def compute_split_gap(random: Measured, disjoint: Measured) -> SplitGap:
     """The gap of two accuracies of independent rows, of each the value and its interval.
 
     The interval of the difference is made of both (MOVER; Newcombe 1998, Zou and Donner 2008); NaN where one
@@ -37,4 +37,4 @@ def compute_gap(random: Measured, disjoint: Measured) -> Gap:
     (a, a_low, a_high), (b, b_low, b_high) = random, disjoint
     low = a - b - math.hypot(a - a_low, b_high - b)
     high = a - b + math.hypot(a_high - a, b - b_low)
-    return Gap(a, b, a - b, low, high)
+    return SplitGap(a, b, a - b, low, high)
