@@ -120,7 +120,7 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
 
 
 def describe_labels(table: PredictionTable) -> Iterator[str]:
-    """What belongs beside the metrics, a sentence each: rows trained on, absent classes, images twice, ages."""
+    """What belongs beside metrics, a sentence each: rows trained on, absent classes, images twice, ages."""
     yield from describe_trained(table)
     rows = np.flatnonzero(table.scored())
     groups = find_groups(table.labels[rows])

@@ -19,8 +19,8 @@ def measure_split_gap(random: PredictionTable, disjoint: PredictionTable) -> Pre
             raise DataError(
                 f"A gap needs predictions of a random split and of one by identity; instead of {split} one "
                 f"is {found}.",
-                hint="Give the folder of a run of 'threeages train --split random', and with --disjoint that "
-                "of one with --split identity.",
+                hint="Train once with --split random and once with --split identity. Then run: threeages "
+                "evaluate RANDOM --disjoint IDENTITY --out FOLDER.",
             )
     gap = compute_split_gap(_measure(random), _measure(disjoint))
     return replace(random, provenance=replace(random.provenance, gap=gap))
