@@ -348,6 +348,7 @@ def test_ranges_of_ages_and_rows_without_labels_are_trained_on(faces_csv: Path, 
     assert metrics["years"]["n"] < metrics["n"]
 
 
+@pytest.mark.slow  # three exports
 def test_what_a_model_was_trained_on_is_recognised_when_it_is_evaluated(
     faces_csv: Path, tmp_path: Path
 ) -> None:
@@ -391,9 +392,13 @@ def test_what_a_model_was_trained_on_is_recognised_when_it_is_evaluated(
         _invoke("export", run, "--out", tmp_path / "x.onnx", "--digests", "some")
 
 
-def test_an_earlier_run_without_digests_is_exported_and_evaluated(faces_csv: Path, tmp_path: Path) -> None:
+def test_train_rows_are_recognised_unless_the_run_has_no_digests_of_them(
+    faces_csv: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     _train(faces_csv, run, "--recipe", "reference-cnn", "--input-size", "48", "--epochs", "1")
+    done = _invoke("evaluate", faces_csv, "--no-detect", "--model", run, "--out", tmp_path / "warned")
+    assert "train images of this model" in done.stdout
     (run / "train_digests.json").unlink()
     done = _invoke("export", run, "--out", tmp_path / "m.onnx")
     assert "no digests of its train rows" in done.stderr
