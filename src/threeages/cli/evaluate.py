@@ -317,7 +317,11 @@ def card(
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders or predictions csv; the first is the baseline.")
+        list[Path],
+        typer.Argument(
+            help="Run folders, predictions csv or any program's answers: a csv with path and probabilities, "
+            "age_group or predicted_age; the first is the baseline and has labels."
+        ),
     ],
 ) -> None:
     """Compare runs on the images all of them answered: metrics, and paired differences from the first."""

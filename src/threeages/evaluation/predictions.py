@@ -141,7 +141,11 @@ def load_predictions(path: Path) -> PredictionTable:
     the file, or a report's metrics.json, says which split the rows were held out by. DataError, which names
     the line, on a path given twice, an unknown label, or values that are no probabilities.
     """
-    table = _read_table(path)
+    return parse_predictions(path, _read_table(path))
+
+
+def parse_predictions(path: Path, table: CsvTable) -> PredictionTable:
+    """The predictions in a csv whose columns are named as in OWN_COLUMNS; raises as `load_predictions`."""
     rows = table.rows
     seen: dict[str, int] = {}
     labels, status, probs = [], [], []

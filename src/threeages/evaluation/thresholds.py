@@ -15,8 +15,10 @@ from threeages.evaluation.conformal import (
     find_set_threshold,
     measure_coverage_by_identity,
 )
+from threeages.evaluation.drift import AnswerHistogram
 from threeages.evaluation.metrics import Floats, identity_codes
 from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.replay import create_histogram
 from threeages.evaluation.selective import find_confidence_threshold
 from threeages.evaluation.trained_on import check_held_out
 from threeages.evaluation.years import YearsCalibration, measure_years_calibration
@@ -68,7 +70,7 @@ class ThresholdReport:
 
     `ages` holds by stratum the share of ages inside the intervals and their mean width in years, with the
     margin of the other strata. `years` is the temperature of the distribution over years, None where the
-    predictions hold none.
+    predictions hold none. `reference` are the answers themselves, to find drift by.
     """
 
     identities: int
@@ -78,6 +80,7 @@ class ThresholdReport:
     age_margin: float | None
     ages: Parts = field(default_factory=dict)
     years: YearsCalibration | None = None
+    reference: AnswerHistogram | None = None
 
     def apply(self, signature: Signature) -> Signature:
         """The signature with these thresholds."""
@@ -167,6 +170,7 @@ def measure_thresholds(
         _age_margin(ages),
         _age_parts(ages),
         measure_years_calibration(table, by=by, seed=seed),
+        create_histogram(table),
     )
 
 
