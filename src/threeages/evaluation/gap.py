@@ -85,35 +85,38 @@ def measure_answers(
     other identities, as many as the split trains on. Else, with embeddings, nearest neighbours are looked up
     without the train rows whose face is like the test row's. Raises DataError where a side has no label.
     """
-    labels, notes = manifest.labels, []
-    train, test = (rows[labels[rows] != UNKNOWN] for rows in (sides.train, sides.test))
-    if not len(train) or not len(test):
-        raise DataError(
-            f"None of the {'test' if len(train) else 'train'} rows has a label.",
-            hint="The answers that are compared need labelled rows on both sides.",
-        )
-    if len(test) > MAX_TEST:
-        notes.append(f"The answers are measured on {MAX_TEST:,} of {len(test):,} test rows.")
-        test = np.sort(np.random.default_rng(seed).permutation(test)[:MAX_TEST])
+    train, test, notes = _choose_rows(manifest.labels, sides, seed)
     folds = None
     if named:
         folds, note = _assign_folds(manifest, pictures, seed)
         notes += [note] if note else []
-    faces = pictures.embeddings if not named else None
-    kind = IDENTITY if folds is not None else "estimate" if faces is not None else ""
+    faces = None if named else pictures.embeddings
+    answers = dict(_list_answers(manifest, pictures, named, within, None))
+    others = dict(_list_answers(manifest, pictures, named, within, faces)) if faces is not None else {}
     who = np.asarray(manifest.columns[IDENTITY])[test] if named else None
-    answers = []
-    for name, answer in _list_answers(manifest, pictures, named, within, None):
-        apart = None
+    found = []
+    for name, answer in answers.items():
+        apart = others[name](train, test) if name in others else None
         if folds is not None:
-            apart = _answer_apart(answer, labels, folds, test, len(train), seed)
-        answers.append((name, answer(train, test), apart))
-    if kind == "estimate":
-        others = dict(_list_answers(manifest, pictures, named, within, faces))
-        answers = [(name, probs, others[name](train, test) if name in others else None)
-                   for name, probs, _ in answers]  # fmt: skip
-    found = (_score(name, labels[test], given, apart, who, resamples) for name, given, apart in answers)
+            apart = _answer_apart(answer, manifest.labels, folds, test, len(train), seed)
+        found.append(_score(name, manifest.labels[test], answer(train, test), apart, who, resamples))
+    kind = IDENTITY if folds is not None else "estimate" if faces is not None else ""
     return Measured(tuple(found), kind, tuple(notes))
+
+
+def _choose_rows(labels: Rows, sides: Sides, seed: int) -> tuple[Rows, Rows, list[str]]:
+    """The labelled train rows, at most MAX_TEST of the labelled test rows, and what that leaves out."""
+    train, test = (rows[labels[rows] != UNKNOWN] for rows in (sides.train, sides.test))
+    for side, rows in (("train", train), ("test", test)):
+        if not len(rows):
+            raise DataError(
+                f"None of the {side} rows has a label.",
+                hint="The answers that are compared need labelled rows on both sides.",
+            )
+    if len(test) <= MAX_TEST:
+        return train, test, []
+    chosen = np.sort(np.random.default_rng(seed).permutation(test)[:MAX_TEST])
+    return train, chosen, [f"The answers are measured on {MAX_TEST:,} of {len(test):,} test rows."]
 
 
 def _list_answers(
