@@ -147,4 +147,5 @@ def _print_report(report: "LeakageReport", limit: float | None) -> None:
     typer.echo(f"Verdict: {judge_leakage(report, NOTABLE if limit is None else limit)}")
     for line in describe_leakage(report):
         typer.echo(f"- {line}")
-    print_rows(list(HEADER), list_answers(report))
+    if report.answers:
+        print_rows(list(HEADER), list_answers(report))

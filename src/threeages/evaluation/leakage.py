@@ -72,6 +72,11 @@ class LeakageReport:
         return found | {"gap": max(gaps, default=0.0)}
 
     @property
+    def named(self) -> bool:
+        """Whether identities are named."""
+        return any(shared.column == IDENTITY for shared in self.shared)
+
+    @property
     def oversampled(self) -> tuple[str, ...]:
         """Labels whose images were repeated before the split: many repeat, and copies are on both sides."""
         crossed = bool(self.copies)
@@ -119,8 +124,7 @@ def audit_leakage(
 
     `within` are columns of the manifest whose values, such as films, make images alike. Where identities are
     named, every answer is given once more with the test row's identity kept out of train; else, with
-    embeddings, without the train rows that likely show the person. Raises DataError where no test row or no
-    train row has a label.
+    embeddings, without the train rows that likely show the person. Without labels there are no answers.
     """
     named = name_identities(manifest)
     columns = ([IDENTITY] if named else []) + list(within)

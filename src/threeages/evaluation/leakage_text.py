@@ -26,9 +26,9 @@ def judge_leakage(report: LeakageReport, limit: float = NOTABLE) -> str:
             "This split leaks: a score on its test rows measures in part what a model remembers of the train "
             "rows, and says little of new people."
         )
-    if report.estimate and report.estimate.share >= DOUBTFUL and report.compared != IDENTITY:
+    if report.estimate and report.estimate.share >= DOUBTFUL and not report.named:
         return "This split may leak: faces in the test rows look like those of persons in the train rows."
-    if report.compared != IDENTITY:
+    if not report.named:
         return "No leakage was found, but who is shown is not known: more may be there."
     return "No leakage was found."
 
