@@ -19,8 +19,7 @@ from threeages.labels import AGE_GROUPS
 Float32 = NDArray[np.float32]
 Erased = Literal["nothing", "identity", "identity within age group"]
 ERASED: tuple[Erased, ...] = ("nothing", "identity", "identity within age group")
-RIDGE = 0.01  # penalty of the probe of identities, times the number of rows; columns have a variance of 1
-INVERSE_PENALTY = 0.001  # of the probe of age groups
+PENALTY = 0.01  # of both probes' weights beside the mean loss of a row; columns have a variance of 1
 LEAST_CORRELATION = 1e-5  # below it the library would leave a direction in the features
 
 
@@ -51,7 +50,7 @@ def fit_erasure(
     z = torch.from_numpy(np.eye(identities.max() + 1)[identities])
     if erased == "identity within age group":
         x, z = _subtract_means(x, labels), _subtract_means(z, labels)
-    eraser = LeaceFitter.fit(x, z, dtype=torch.float64, svd_tol=LEAST_CORRELATION).eraser
+    eraser = LeaceFitter.fit(x, z, svd_tol=LEAST_CORRELATION).eraser
     left, right = eraser.proj_left.float(), eraser.proj_right.float()
 
     def apply(values: Float32) -> Float32:
@@ -71,7 +70,7 @@ def probe_identities(features: Float32, identities: NDArray[np.int64], fit: Rows
     from sklearn.linear_model import RidgeClassifier
 
     values = standardize(features, fit)
-    probe = RidgeClassifier(alpha=RIDGE * len(fit)).fit(values[fit], identities[fit])
+    probe = RidgeClassifier(alpha=PENALTY * len(fit)).fit(values[fit], identities[fit])
     found: Rows = probe.predict(values[held])
     return found
 
@@ -83,7 +82,7 @@ def probe_age_groups(
     from sklearn.linear_model import LogisticRegression
 
     values = standardize(features, fit)
-    probe = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=500)
+    probe = LogisticRegression(C=1 / (PENALTY * len(fit)), class_weight="balanced", max_iter=500)
     probe.fit(values[fit], labels[fit])
     probs = np.zeros((len(held), len(AGE_GROUPS)))
     probs[:, probe.classes_] = probe.predict_proba(values[held])
