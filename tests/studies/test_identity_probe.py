@@ -10,6 +10,7 @@ from threeages.data.split import Split
 from threeages.errors import DataError
 from threeages.files.csvfiles import read_csv
 from threeages.studies.identity_probe import collect_data, run_probe, save_probe, summarize_probe
+from threeages.studies.probing import ERASED
 from threeages.training.features import POOLED, ManifestFeatures
 
 NUM_IDENTITIES, EACH = 15, 20
@@ -36,8 +37,9 @@ def _features(manifest: Manifest) -> ManifestFeatures:
 def test_accuracies_fall_where_the_identity_is_erased(tmp_path: Path) -> None:
     manifest = _manifest(film=tuple(f"f{i % 4}" for i in range(NUM_IDENTITIES * EACH)))
     rows = run_probe(collect_data(manifest, _features(manifest)))
-    before, after, within = rows
-    assert [row["erased"] for row in rows] == ["nothing", "identity", "identity within age group"]
+    before, after, within, control = rows
+    assert [row["erased"] for row in rows] == list(ERASED)
+    assert control["removed"] == after["removed"]
     for name in ("identity_images", "identity_films"):
         assert float(before[name]) > 0.9
         assert float(after[name]) < 0.35
@@ -50,7 +52,7 @@ def test_accuracies_fall_where_the_identity_is_erased(tmp_path: Path) -> None:
     for _ in range(2):
         save_probe(rows, "recipe", POOLED, out)
     found = read_csv(out)
-    assert len(found.rows) == 3
+    assert len(found.rows) == len(ERASED)
     assert {"machine", "date", "commit"} <= set(found.columns)
     assert "p1" not in out.read_text()  # no identity is named
     header, lines = summarize_probe(rows)

@@ -54,6 +54,9 @@ def test_what_tells_age_groups_apart_is_kept_where_that_is_asked_for() -> None:
     assert scores["nothing"] > 0.9
     assert scores["identity within age group"] > 0.9
     assert scores["identity"] < 0.6
+    control = fit_erasure(features, identities, labels, "random directions")
+    assert control.dimensions == NUM_IDENTITIES - 1
+    assert _score(control.apply(features), identities) > 0.8
     kept = fit_erasure(features, identities, labels, "identity within age group")
     assert _score(kept.apply(features), identities) < 3.5 / NUM_IDENTITIES  # one of those of its age group
     assert kept.dimensions == NUM_IDENTITIES - 3

@@ -29,7 +29,8 @@ def draw_heatmap(pixels: Pixels, values: NDArray[np.float64]) -> Pixels:
     levels = np.rint(255 * share).astype(np.uint8)
     colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     opacity = OPACITY * np.sqrt(share)[..., None]
-    return np.rint(grey * (1 - opacity) + colors * opacity).astype(np.uint8)
+    glowing: Pixels = np.rint(grey * (1 - opacity) + colors * opacity).astype(np.uint8)
+    return glowing
 
 
 def draw_tile(pixels: Pixels, values: NDArray[np.float64], lines: Sequence[str]) -> Pixels:

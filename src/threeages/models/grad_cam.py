@@ -77,7 +77,7 @@ class _Tapped(nn.Module):
             return out
         side = math.isqrt(x.shape[1] - 1)
         first, patches = x[:, :1], x[:, 1:]
-        maps = self.tap(patches.transpose(1, 2).unflatten(2, (side, side)))
+        maps = self.tap(patches.transpose(1, 2).reshape(len(x), -1, side, side))
         return torch.cat([first, maps.flatten(2).transpose(1, 2)], dim=1)
 
 

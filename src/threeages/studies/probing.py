@@ -6,7 +6,7 @@ Alain and Bengio, "Understanding Intermediate Layers Using Linear Classifier Pro
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from threeages.errors import MissingDependencyError
 from threeages.labels import AGE_GROUPS
 
 Float32 = NDArray[np.float32]
-Erased = Literal["nothing", "identity", "identity within age group"]
-ERASED: tuple[Erased, ...] = ("nothing", "identity", "identity within age group")
+Erased = Literal["nothing", "identity", "identity within age group", "random directions"]
+ERASED: tuple[Erased, ...] = get_args(Erased)
+SEED = 0  # of the random directions
 PENALTY = 0.01  # of both probes' weights beside the mean loss of a row; columns have a variance of 1
 LEAST_CORRELATION = 1e-5  # below it the library would leave a direction in the features
 
@@ -38,7 +39,8 @@ def fit_erasure(
 
     `identity` makes the means of all identities equal, and with them whatever differs between identities on
     the whole, such as age; `identity within age group` makes the means of the identities of one age group
-    equal and keeps what tells age groups apart.
+    equal and keeps what tells age groups apart. `random directions` takes out as many as `identity` does,
+    those of identities in a random order: what the loss of directions alone costs.
     """
     if erased == "nothing":
         return Erasure(lambda x: x, 0)
@@ -46,6 +48,8 @@ def fit_erasure(
         from concept_erasure import LeaceFitter
     except ModuleNotFoundError as error:
         raise MissingDependencyError("concept-erasure", "explain") from error
+    if erased == "random directions":
+        identities = np.random.default_rng(SEED).permutation(identities)
     x = torch.from_numpy(features).double()
     z = torch.from_numpy(np.eye(identities.max() + 1)[identities])
     if erased == "identity within age group":
