@@ -1,14 +1,25 @@
-"""Take the pictures of the page in docs/pictures: python docs/screenshots.py [ADDRESS]; needs Chromium."""
+"""Take the pictures in docs/pictures: python docs/screenshots.py [ADDRESS]; needs Chromium.
+
+Those of the page are taken at the address; the one of the occlusion maps is drawn by the default model.
+"""
 
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from threeages.demo import find_portraits
+from threeages.faces.yunet import YuNet
+from threeages.inference.explain import explain_images
+from threeages.inference.explanations import draw_explanation
+from threeages.inference.heatmap import stack_tiles
+from threeages.inference.occlusion import map_occlusion
+from threeages.inference.prepare import FacePreparer
+from threeages.inference.runtime import OnnxModel, default_model_path
 
 OUT = Path(__file__).parent / "pictures"
 FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
@@ -17,6 +28,7 @@ FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "-
 def main(address: str) -> None:
     """Take every picture of the page at the address."""
     portraits = find_portraits()
+    draw_maps(portraits, OUT / "maps.jpg")
     gallery = [*portraits, *(p for p in [portraits[-1].with_name("coffee.png")] if p.exists())]
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -28,6 +40,17 @@ def main(address: str) -> None:
             same = [portraits[0], *_make_variants(portraits[0], Path(folder))]
             _take(browser, address, same, "light", 1180, "page-together.jpg", together=True)
         browser.close()
+
+
+def draw_maps(portraits: list[Path], out: Path) -> None:
+    """Draw the portraits with their occlusion maps, side by side."""
+    model = OnnxModel(default_model_path())
+    preparer = FacePreparer(model.signature, YuNet())
+    found = explain_images(
+        portraits, preparer, partial(map_occlusion, model.predict), predict=model.predict, largest=True
+    )
+    tiles = [tile for one in found for tile in draw_explanation(one)]
+    Image.fromarray(stack_tiles(tiles)).save(out, quality=88)
 
 
 def _make_variants(portrait: Path, folder: Path) -> list[Path]:

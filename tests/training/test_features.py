@@ -12,13 +12,13 @@ from threeages.training.checkpoint import BEST, save_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.features import EMBEDDING, POOLED, open_manifest_features
 
-SMALL = TrainConfig(model="mobilenet_v1_face", input_size=48, options={"hidden": 8}, folds=3)
+SMALL = TrainConfig(model="cnn", input_size=48, options={"filters": [4, 8], "kernels": [3, 3]}, folds=3)
 
 
 def test_a_recipe_gives_pooled_features_and_every_fold(manifest: Manifest, cache_dir: Path) -> None:
     found = open_manifest_features(manifest, SMALL, cache_dir=cache_dir)
     assert found.kind == POOLED
-    assert found.values.shape == (len(manifest), 2048)
+    assert found.values.shape == (len(manifest), 8 * 10 * 10)
     tests = np.concatenate([split.test for split in found.splits])
     assert sorted(tests) == list(range(len(manifest)))
     assert np.isfinite(found.values).all()

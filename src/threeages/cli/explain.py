@@ -102,7 +102,7 @@ def sheet(
 
     Exit code 1 where an image cannot be read; the sheet then says so in its place.
     """
-    from threeages.errors import ConfigError
+    from threeages.errors import ConfigError, format_count
     from threeages.evaluation.extremes import find_extremes
     from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
     from threeages.evaluation.sheet import write_sheet
@@ -115,7 +115,7 @@ def sheet(
     if written.unreadable:
         path, message = next(iter(written.unreadable.items()))
         typer.echo(
-            f"{len(written.unreadable):,} images could not be read, first {path}: {message} Paths are "
+            f"{format_count(written.unreadable, 'image')} could not be read, first {path}: {message} Paths are "
             f"relative to {root}; name another folder with --root.",
             err=True,
         )

@@ -24,7 +24,7 @@ def write_pictures(explanations: Iterable[Explanation], folder: Path) -> Iterato
     remove_leftovers(folder)
     for path, found in groupby(explanations, key=lambda one: one.path):
         faces = list(found)
-        tiles = [tile for one in faces for tile in _draw(one)]
+        tiles = [tile for one in faces for tile in draw_explanation(one)]
         if tiles:
             content = encode_png(stack_tiles(tiles))
             with new_path(folder / f"{Path(path).stem}-map.png", need=len(content)) as part:
@@ -54,7 +54,8 @@ def read_maps(path: Path) -> list[dict[str, Any]]:
     return faces
 
 
-def _draw(explanation: Explanation) -> Iterator[Pixels]:
+def draw_explanation(explanation: Explanation) -> Iterator[Pixels]:
+    """The tile of a face, uint8 RGB; none of an image without one."""
     if explanation.crop is None or explanation.found is None:
         return
     first = f"{explanation.age_group} {explanation.found.prob:.0%}"
