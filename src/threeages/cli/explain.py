@@ -115,8 +115,8 @@ def sheet(
     if written.unreadable:
         path, message = next(iter(written.unreadable.items()))
         typer.echo(
-            f"{format_count(written.unreadable, 'image')} could not be read, first {path}: {message} Paths are "
-            f"relative to {root}; name another folder with --root.",
+            f"{format_count(written.unreadable, 'image')} could not be read, first {path}: {message} "
+            f"Paths are relative to {root}; name another folder with --root.",
             err=True,
         )
         raise typer.Exit(1)
