@@ -41,6 +41,7 @@ def test_a_run_is_explained_by_both_methods(run: Path, faces_csv: Path, tmp_path
         sides[method] = len(held["faces"][0]["map"])
         assert len(list(out.glob("*.png"))) == 2
         assert "random deletion" in done.stdout
+        assert "mean" in done.stdout
     assert sides["occlusion"] == 8 != sides["grad-cam"]
 
 

@@ -5,7 +5,9 @@ from numpy.typing import NDArray
 from threeages.inference.explanation import FaceMap
 from threeages.inference.faithfulness import (
     RANDOM_MAPS,
+    Faithfulness,
     area_under_curve,
+    average_faithfulness,
     deletion_curve,
     insertion_curve,
     measure_faithfulness,
@@ -67,6 +69,11 @@ def test_random_maps_are_the_same_for_the_same_seed() -> None:
     assert first == again
     assert first.random_deletion != other.random_deletion
     assert RANDOM_MAPS > 1
+
+
+def test_the_mean_over_faces_is_that_of_each_area() -> None:
+    found = average_faithfulness([Faithfulness(0.0, 0.5, 0.2, 0.4), Faithfulness(0.5, 1.0, 0.4, 0.6)])
+    assert found == Faithfulness(0.25, 0.75, pytest.approx(0.3), pytest.approx(0.5))
 
 
 def test_the_area_is_that_of_trapezoids() -> None:

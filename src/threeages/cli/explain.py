@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,7 @@ from threeages.cli.output import print_rows, show_log, watch
 if TYPE_CHECKING:
     from threeages.inference.explain import Explanation
     from threeages.inference.explanation import MapMethod, Predict
+    from threeages.inference.faithfulness import Faithfulness
     from threeages.signature import Signature
 
 OCCLUSION, GRAD_CAM = "occlusion", "grad-cam"
@@ -195,10 +196,16 @@ def _without_crop(explanation: "Explanation") -> "Explanation":
 
 
 def _print_faces(explanations: "list[Explanation]", curves: bool) -> None:
+    """A row a face, below them the mean of several, then the messages about images without one."""
+    from threeages.inference.faithfulness import average_faithfulness
+
     header = ["path", "face", "age group", "probability"]
     names = ["deletion", "random_deletion", "insertion", "random_insertion"] if curves else []
-    print_rows([*header, *(name.replace("_", " ") for name in names)],
-               [_cells(one, names) for one in explanations])  # fmt: skip
+    rows = [_cells(one, names) for one in explanations]
+    measured = [one.faithfulness for one in explanations if one.faithfulness]
+    if len(measured) > 1:
+        rows.append(["mean", "", "", "", *_format_areas(average_faithfulness(measured), names)])
+    print_rows([*header, *(name.replace("_", " ") for name in names)], rows)
     for one in explanations:
         if one.message:
             typer.echo(f"{one.path}: {one.message}")
@@ -208,5 +215,8 @@ def _cells(explanation: "Explanation", names: list[str]) -> list[str]:
     if explanation.found is None:
         return [explanation.path, "", explanation.status, "", *[""] * len(names)]
     cells = [explanation.path, str(explanation.face), str(explanation.age_group)]
-    worth: Any = explanation.faithfulness
-    return [*cells, f"{explanation.found.prob:.2f}", *(f"{getattr(worth, name):.3f}" for name in names)]
+    return [*cells, f"{explanation.found.prob:.2f}", *_format_areas(explanation.faithfulness, names)]
+
+
+def _format_areas(worth: "Faithfulness | None", names: list[str]) -> list[str]:
+    return [f"{getattr(worth, name):.3f}" for name in names]

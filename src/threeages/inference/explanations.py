@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from threeages.errors import format_count
 from threeages.faces.images import Pixels, encode_png
 from threeages.files.atomic import new_path, remove_leftovers
 from threeages.files.writing import write_bytes, write_json
@@ -35,7 +36,7 @@ def write_pictures(explanations: Iterable[Explanation], folder: Path) -> Iterato
 def write_means(means: Mapping[str, MeanMap], folder: Path) -> Path:
     """Write the picture of the means; raises DataError where the folder cannot be written."""
     tiles = [
-        draw_tile(mean.crop, mean.values, (f"{name}: mean of {mean.faces:,} faces",))
+        draw_tile(mean.crop, mean.values, (f"{name}: mean of {format_count(mean.faces, 'face')}",))
         for name, mean in means.items()
     ]
     write_bytes(folder / MEAN_FILE, encode_png(stack_tiles(tiles)))

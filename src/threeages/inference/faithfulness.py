@@ -5,8 +5,8 @@ the parts that a map ranks first are taken away, the probability falls early if 
 are put back first, it rises early.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 
 import cv2
 import numpy as np
@@ -34,6 +34,11 @@ class Faithfulness:
     insertion: float
     random_deletion: float
     random_insertion: float
+
+
+def average_faithfulness(measured: Sequence[Faithfulness]) -> Faithfulness:
+    """The mean areas over faces, of which there is at least one."""
+    return Faithfulness(*np.mean([astuple(one) for one in measured], axis=0).tolist())
 
 
 def measure_faithfulness(predict: Predict, pixels: Pixels, found: FaceMap, *, seed: int = 0) -> Faithfulness:
