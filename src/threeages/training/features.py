@@ -26,8 +26,8 @@ BATCH = 1024
 class ManifestFeatures:
     """float32 `values` `(n, d)` of every row, and the splits by identity that they are to be judged on.
 
-    `kind` is POOLED, what leaves the pooling of a network that no age was taught, or EMBEDDING, what a run's
-    heads take. A run has one split, its own: its other rows taught it.
+    `kind` is POOLED, what leaves the pooling of a network that has learned no age, or EMBEDDING, what a
+    run's heads take. A run has one split, its own: it was trained on the other rows.
     """
 
     values: NDArray[np.float32]
