@@ -21,7 +21,9 @@ from threeages.training.config import TrainConfig
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose model was not trained."""
     folder = tmp_path_factory.mktemp("run")
-    config = TrainConfig(model="cnn", input_size=48, options={"filters": [4, 8], "kernels": [3, 3]})
+    config = TrainConfig(
+        model="cnn", input_size=48, options={"filters": [4, 8], "kernels": [3, 3], "dense": 16}
+    )
     save_checkpoint(folder / BEST, create_model(replace(config, seed=1)))
     (folder / "config.json").write_text(json.dumps({"config": config.to_dict(), "split": {}}))
     return folder
