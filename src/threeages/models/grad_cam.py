@@ -69,7 +69,7 @@ class _Tapped(nn.Module):
         x = self._pass(x.detach().requires_grad_())
         logits = net.classify(net.embed(x, self.depth))[MAIN]
         probs = net.head.probs(logits.double(), self.model.signature.temperature)
-        return torch.logit(probs, eps=1e-12)
+        return torch.logit(probs, eps=1e-15)  # of one that is 1 the log odds are no number
 
     def _pass(self, x: Tensor) -> Tensor:
         if x.dim() == 4:
