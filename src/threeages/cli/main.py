@@ -12,6 +12,7 @@ from threeages.cli.explain import explain, identity_probe, sheet
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
 from threeages.cli.hints import find_command, fit_error, list_options
 from threeages.cli.models import models_app
+from threeages.cli.monitor import monitor
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.report import report
 from threeages.cli.signals import stop_on_signals
@@ -33,6 +34,7 @@ COMMANDS = (
     compare,
     report,
     thresholds,
+    monitor,
     card,
     explain,
     sheet,
