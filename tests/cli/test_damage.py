@@ -174,6 +174,10 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     "threeages data merge": {"manifest.csv": ("{manifest}", "FILE", *OUT)},
     "threeages data audit": {"manifest.csv": ("FILE", *OUT)},
     "threeages data split": {"manifest.csv": ("FILE", "--cache-dir", "{cache}")},
+    "threeages data leakage": {
+        "manifest.csv": ("FILE", "--face-model", "none", "--cache-dir", "{cache}", *OUT),
+        "model.onnx": ("{manifest}", "--face-model", "FILE", "--cache-dir", "{cache}", *OUT),
+    },
     "threeages data cache": {},  # it reads no file but its own: tests/data/stored/test_opening.py
 }
 CASES = [

@@ -57,6 +57,17 @@ WRITES: dict[str, list[tuple[str, ...]] | str] = {
     "threeages data merge": [("{photos}/faces.csv", "--out", "DISK/out.csv")],
     "threeages data audit": [("{photos}/faces.csv", "--out", "DISK/out")],
     "threeages data split": "it writes caches: tests/data/test_cache.py",
+    "threeages data leakage": [
+        (
+            "{photos}/faces.csv",
+            "--face-model",
+            "none",
+            "--cache-dir",
+            "{elsewhere}/cache",
+            "--out",
+            "DISK/out",
+        )
+    ],
     "threeages data cache": "it only deletes",
 }
 CASES = [
