@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from threeages.data.checks import describe_ages, find_groups
 from threeages.data.columns import AGE_HIGH, AGE_LOW
+from threeages.data.correcting import CORRECTED_FROM, CORRECTIONS, count_corrections
 from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import DataError, format_count
 from threeages.evaluation import metrics
+from threeages.evaluation.corrected import describe_corrections
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.selective import compute_risk_coverage
@@ -36,8 +38,9 @@ class Evaluation:
     `n` rows were scored and `n_failed` were not; `failed` counts those by status. `metrics` are those of
     `metrics.summarize`, and `intervals` their 95 % intervals over `units` units, each a `unit`: 'identity' or
     'image'. `confusion` is int64 `(3, 3)`, row the label, column the prediction. `risk_coverage` is the
-    selective risk by coverage. `years` scores apparent ages, None where the table has none. `notes` are
-    warnings that belong beside every metric.
+    selective risk by coverage. `years` scores apparent ages, None where the table has none. `corrections`
+    counts the scored labels that a review corrected, by its file. `notes` are warnings that belong beside
+    every metric.
     """
 
     n: int
@@ -55,6 +58,7 @@ class Evaluation:
     years: dict[str, float] | None
     provenance: Provenance = field(default_factory=Provenance)
     label_notes: tuple[str, ...] = ()
+    corrections: dict[str, int] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -76,6 +80,7 @@ class Evaluation:
             "reliability": self.reliability,
             "risk_coverage": self.risk_coverage,
             "years": self.years,
+            "corrections": self.corrections,
             **asdict(self.provenance),
             "notes": list(self.notes),
         }
@@ -115,11 +120,12 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
         years=_evaluate_years(table, rows, identities, resamples, seed),
         provenance=table.provenance,
         label_notes=tuple(describe_labels(table)),
+        corrections=count_corrections(table.columns, rows.tolist()),
     )
 
 
 def describe_labels(table: PredictionTable) -> Iterator[str]:
-    """What the labels of a table leave open, a sentence each: absent classes, images twice, odd ages."""
+    """What the labels of a table leave open: absent classes, images twice, corrected labels, odd ages."""
     rows = np.flatnonzero(table.scored())
     groups = find_groups(table.labels[rows])
     if len(groups) == 1:
@@ -134,6 +140,7 @@ def describe_labels(table: PredictionTable) -> Iterator[str]:
     if twice:
         verb = "repeats" if twice == 1 else "repeat"
         yield f"{format_count(twice, 'row')} {verb} the path of another row, and every row counts."
+    yield from describe_corrections(table)
     yield from describe_ages(Manifest(Path(), table.paths, table.labels, table.columns))
 
 
@@ -179,7 +186,7 @@ def _slices(columns: dict[str, list[str]], labels: NDArray[np.int64], probs: NDA
     sliced = {
         k: [v or NOT_GIVEN for v in values]
         for k, values in columns.items()
-        if k not in {"age", AGE_LOW, AGE_HIGH, IDENTITY, *AGE_COLUMNS}
+        if k not in {"age", AGE_LOW, AGE_HIGH, IDENTITY, CORRECTED_FROM, CORRECTIONS, *AGE_COLUMNS}
     }
     if "age" in columns:
         sliced["age_decade"] = [_decade(v) for v in columns["age"]]

@@ -16,6 +16,7 @@ from threeages.evaluation.predictions import PredictionTable
 from threeages.labels import AGE_GROUPS, UNKNOWN
 
 DUPLICATE, PROBABILITIES = "duplicate", "probabilities"  # why a label is a suspect
+SUSPECT_COLUMNS = ("path", "label", "suggestion", "reason", "quality", "duplicates")
 HELD_OUT = frozenset({"identity", "source"})  # splits whose probabilities are of identities not trained on
 FILTER, RANKING = "prune_by_noise_rate", "normalized_margin"  # of cleanlab; results/label-review.csv
 
@@ -54,6 +55,19 @@ def find_suspects(
     )
     listed = {suspect.row for suspect in first}
     return first + [suspect for suspect in known if suspect.row not in listed]
+
+
+def describe_suspects(manifest: Manifest, suspects: Sequence[Suspect]) -> Iterator[dict[str, str]]:
+    """A row of text for each suspect, with SUSPECT_COLUMNS; `duplicates` are paths with ';' between them."""
+    for suspect in suspects:
+        yield {
+            "path": manifest.paths[suspect.row],
+            "label": AGE_GROUPS[manifest.labels[suspect.row]],
+            "suggestion": "" if suspect.suggestion is None else AGE_GROUPS[suspect.suggestion],
+            "reason": suspect.reason,
+            "quality": "" if suspect.probs is None else f"{suspect.quality:.4f}",
+            "duplicates": ";".join(manifest.paths[row] for row in suspect.others),
+        }
 
 
 def rank_labels(manifest: Manifest, table: PredictionTable) -> list[Suspect]:
