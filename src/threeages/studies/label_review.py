@@ -2,14 +2,15 @@
 
     python -m threeages.studies.label_review all.csv --root DATA --source faces
 
-A share of one source's labels is changed to another age group. Linear heads on a recipe's frozen features are
-fitted on five identity-disjoint folds of them, and the suspects are taken of their out-of-fold probabilities.
+A share of one source's labels is changed to another age group. Linear heads on a recipe's frozen features,
+reduced to their principal components, are fitted on five identity-disjoint folds of them, and the suspects are taken of their out-of-fold probabilities.
 Then three sets of labels fit the same folds, and each is measured on the labels as published: the changed
 ones, those where an ideal reviewer has put right every planted error among the suspects, and those before
 the change. Published labels are wrong here and there too, and such a find counts as none: the precision is a
 lower bound. Writes results/label-review.csv.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,11 +35,13 @@ from threeages.training.batches import open_source
 from threeages.training.build import configured_signature, create_data, create_model, drop_missing_heads
 from threeages.training.config import TrainConfig
 
+logger = logging.getLogger(__name__)
 SHARE = 0.05  # of the labels that are changed
 TOPS = (100, 500)
 FOLDS, SEED = 5, 42
-STRENGTH = 0.003  # of the linear head: the inverse of its penalty, as scikit-learn's C
-STEPS = 300  # of its optimizer, at most
+COMPONENTS = 256  # of the features, which are found without a label
+STRENGTH = 0.01  # of the linear head: the inverse of its penalty, as scikit-learn's C
+STEPS = 500  # of its optimizer, at most
 METRICS = ("accuracy", "balanced_accuracy", "nll")
 BLANK = dict.fromkeys(
     ("source", "kind", "step", "labels", "planted", "looked_at", "found", "precision", "recall"), ""
@@ -50,7 +53,7 @@ Probs = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Frozen:
-    """Labelled rows with an identity: their manifest, float32 features `(n, d)`, test rows by fold."""
+    """Labelled rows: their manifest, float32 features `(n, d)`, and the test rows of each fold."""
 
     manifest: Manifest
     features: NDArray[np.float32]
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--root", type=Path, help="folder that the manifest's paths are relative to")
     parser.add_argument("--source", default="faces", help="source whose labels are changed and reviewed")
-    parser.add_argument("--recipe", default="frozen-features", help="recipe whose frozen features are read")
+    parser.add_argument("--recipe", default="default", help="recipe whose frozen features are read")
     parser.add_argument("--cache-dir", type=Path, help="folder for cached pixels and features")
     args = parser.parse_args(arguments)
     manifest = load_manifest(args.manifest, root=args.root, need_label=False)
@@ -86,11 +89,12 @@ def open_frozen(manifest: Manifest, config: TrainConfig, source: str, folder: Pa
     tests = (create_split(manifest, cache.digests, fold=f, folds=FOLDS, near=near).test for f in range(FOLDS))
     folds = tuple(np.sort(places[test][places[test] >= 0]) for test in tests)
     features = np.asarray(values.values[rows], dtype=np.float32).reshape(len(rows), -1)
-    return Frozen(manifest.select(rows), _standardize(features), folds)
+    return Frozen(manifest.select(rows), _reduce(features), folds)
 
 
 def measure_review(frozen: Frozen, kind: str) -> Iterator[Row]:
     """Rows of the precision among the first suspects, then of the worth of the review."""
+    logger.info("Errors planted: %s", kind)
     labels = frozen.manifest.labels
     changed = plant_errors(labels, kind, SHARE, SEED)
     probs = fit_folds(frozen, changed)
@@ -147,6 +151,7 @@ def fit_folds(frozen: Frozen, labels: Labels) -> Probs:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             head.fit(frozen.features[train], labels[train])
+        logger.info("fitted in %d steps", head.n_iter_.max())
         probs[test] = head.predict_proba(frozen.features[test])
     return probs
 
@@ -169,10 +174,13 @@ def _measure(manifest: Manifest, probs: Probs) -> Row:
     return row
 
 
-def _standardize(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each column with mean 0 and standard deviation 1."""
-    spread = features.std(axis=0)
-    return np.asarray((features - features.mean(axis=0)) / np.where(spread > 0, spread, 1), dtype=np.float32)
+def _reduce(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first principal components of the features, each divided by the first one's standard deviation."""
+    from sklearn.decomposition import PCA
+
+    number = min(COMPONENTS, *features.shape)
+    found = PCA(number, svd_solver="covariance_eigh").fit_transform(features)
+    return np.asarray(found / found[:, 0].std(), dtype=np.float32)
 
 
 if __name__ == "__main__":
