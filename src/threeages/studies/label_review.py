@@ -3,11 +3,11 @@
     python -m threeages.studies.label_review all.csv --root DATA --source faces
 
 A share of one source's labels is changed to another age group. Linear heads on a recipe's frozen features,
-reduced to their principal components, are fitted on five identity-disjoint folds of them, and the suspects are taken of their out-of-fold probabilities.
-Then three sets of labels fit the same folds, and each is measured on the labels as published: the changed
-ones, those where an ideal reviewer has put right every planted error among the suspects, and those before
-the change. Published labels are wrong here and there too, and such a find counts as none: the precision is a
-lower bound. Writes results/label-review.csv.
+reduced to their principal components, are fitted on five identity-disjoint folds of them, and the suspects
+are taken of their out-of-fold probabilities. Then three sets of labels fit the same folds, and each is
+measured on the labels as published: the changed ones, those where an ideal reviewer has put right every
+planted error among the suspects, and those before the change. Published labels are wrong here and there
+too, and such a find counts as none: the precision is a lower bound. Writes results/label-review.csv.
 """
 
 import logging
@@ -40,7 +40,7 @@ SHARE = 0.05  # of the labels that are changed
 TOPS = (100, 500)
 FOLDS, SEED = 5, 42
 COMPONENTS = 256  # of the features, which are found without a label
-STRENGTH = 0.01  # of the linear head: the inverse of its penalty, as scikit-learn's C
+STRENGTH = 1.0  # of the linear head: the inverse of its penalty, as scikit-learn's C
 STEPS = 500  # of its optimizer, at most
 METRICS = ("accuracy", "balanced_accuracy", "nll")
 BLANK = dict.fromkeys(
