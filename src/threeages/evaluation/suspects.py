@@ -170,13 +170,15 @@ def _list_duplicates(
             own = answers.get(row, Suspect(row, DUPLICATE, None))
             others = tuple(other for other in rows if other != row)
             label = int(manifest.labels[row])
-            yield replace(own, reason=DUPLICATE, suggestion=_majority(counts, label), others=others)
+            named = _majority(counts)
+            best = own.suggestion if named is None else named if named != label else None
+            yield replace(own, reason=DUPLICATE, suggestion=best, others=others)
 
 
-def _majority(counts: NDArray[np.int64], label: int) -> int | None:
-    """The label of most copies, None where it is the label itself or a tie."""
+def _majority(counts: NDArray[np.int64]) -> int | None:
+    """The label of most copies, None where there is a tie."""
     best = int(counts.argmax())
-    return best if (counts == counts[best]).sum() == 1 and best != label else None
+    return best if (counts == counts[best]).sum() == 1 else None
 
 
 def _normalize(probs: NDArray[np.float64]) -> NDArray[np.float64]:

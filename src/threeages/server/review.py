@@ -1,5 +1,6 @@
 """The FastAPI app of a label review: a page, the suspects with their images, and their decisions."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,10 @@ from threeages.server.app import PAGE, add_guards
 from threeages.server.metrics import Metrics
 from threeages.server.problems import RequestError
 from threeages.server.review_set import ReviewSet
-from threeages.server.run import create_settings, is_loopback, log_to_stderr, run_app
+from threeages.server.run import create_settings, is_loopback, run_app
 from threeages.server.settings import Settings
 
+log = logging.getLogger("threeages.server")
 LARGEST = 1024  # pixels of the longer side of an image that the page shows
 PATHS = frozenset({"/", "/v1/review", "/v1/decisions"})
 
@@ -90,7 +92,7 @@ def create_review_app(review: ReviewSet, settings: Settings | None = None) -> Fa
 
 def serve_review(review: ReviewSet, settings: Settings, *, host: str, port: int) -> None:
     """Serve the page until SIGINT or SIGTERM; raises ConfigError where it cannot listen."""
-    log_to_stderr()
+    log.setLevel(logging.WARNING)  # a line for every key pressed tells nothing
     run_app(create_review_app(review, settings), settings, host=host, port=port)
 
 

@@ -79,16 +79,11 @@ def serve(
     Prints the address to stderr when the service is ready. Raises ConfigError where it cannot listen on
     `host` and `port`, and ModelError where `model` cannot be used.
     """
-    log_to_stderr()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    log.setLevel(logging.INFO)
     if not (is_loopback(host) or settings.api_keys):
         log.warning("Anyone who reaches this address may use the service; --api-keys asks for a key.")
     run_app(create_app(model, settings), settings, host=host, port=port, trusted_proxies=trusted_proxies)
-
-
-def log_to_stderr() -> None:
-    """Write what the server logs to stderr, a line a request."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    logging.getLogger("threeages.server").setLevel(logging.INFO)
 
 
 def run_app(
