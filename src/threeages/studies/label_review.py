@@ -13,13 +13,13 @@ too, and such a find counts as none: the precision is a lower bound. Writes resu
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.cache import open_faces, open_near_duplicates
+from threeages.data.cache import open_near_duplicates
 from threeages.data.columns import SOURCE
 from threeages.data.manifest import Manifest, find_rows, load_manifest
 from threeages.data.split import Rows, create_split
@@ -32,7 +32,7 @@ from threeages.labels import AGE_GROUPS, UNKNOWN
 from threeages.studies.recipes import create_recipe
 from threeages.studies.results import Row, create_parser, save_rows, with_interval
 from threeages.training.batches import open_source
-from threeages.training.build import configured_signature, create_data, create_model, drop_missing_heads
+from threeages.training.build import create_data, create_model, drop_missing_heads, open_data
 from threeages.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def open_frozen(manifest: Manifest, config: TrainConfig, source: str, folder: Path | None) -> Frozen:
     """The labelled rows of a source with the recipe's features; those are computed where they are new."""
-    cache = open_faces(manifest, configured_signature(config), folder=folder)
+    cache, _ = open_data(manifest, replace(config, split="none"), folder)
     near = open_near_duplicates(cache)
     model = create_model(config, manifest)
     values = open_source(model, create_data(manifest, model, cache, folder), config.phases()[-1], config)
