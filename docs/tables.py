@@ -353,6 +353,35 @@ def cross_source_peers() -> str:
     return table([*header, "threeages ahead by", "note"], rows)
 
 
+def label_review() -> str:
+    """Planted errors among the labels that the review shows first."""
+    rows = [
+        [row["kind"], row["step"], row["looked_at"], row["found"], row["precision"], row["recall"]]
+        for row in read_rows("label-review")
+        if row["found"]
+    ]
+    header = [
+        "a planted error says",
+        "labels looked at",
+        "number",
+        "planted ones found",
+        "precision",
+        "recall",
+    ]
+    return table(header, rows)
+
+
+def label_review_worth() -> str:
+    """Metrics of heads trained on labels with errors, reviewed ones and those as published."""
+    names = ("accuracy", "balanced_accuracy", "nll")
+    rows = [
+        [row["kind"], row["step"], *(_bounded(row, name) for name in names)]
+        for row in read_rows("label-review")
+        if row["accuracy"]
+    ]
+    return table(["a planted error says", "", "accuracy", "balanced accuracy", "log loss"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "shipped": shipped,
     "models-identity": models("identity-disjoint, 5 folds"),
@@ -371,6 +400,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "surroundings": plain("surroundings"),
     "benchmarks": benchmarks,
     "kills": plain("kills"),
+    "label-review": label_review,
+    "label-review-worth": label_review_worth,
     "cross-source": cross_source,
     "cross-source-peers": cross_source_peers,
     "serve": serve,
