@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def test_suspects_are_written_to_a_csv(
     ended = run_main("data", "review", changed, *folds, "--table", tmp_path / "s.csv", *cache)
     assert ended.code == 0, ended.err
     assert "to look at" in ended.out
+    assert "120 of 120 labels have predictions" in ended.out
+    assert ended.err.count("make sure that its model was not trained on these persons") == 2
     first = next(row for row in read_csv(tmp_path / "s.csv").rows if row["reason"] == "probabilities")
     manifest = load_manifest(changed)
     assert first["path"] == manifest.paths[FLIPPED]
@@ -87,6 +90,29 @@ def test_the_network_is_refused_before_an_image_is_read(run_main: Any, tmp_path:
     assert "--api-keys" in ended.err
 
 
+def test_a_reviewer_without_a_name_is_asked_for_one(
+    run_main: Any, changed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise OSError("No username set in the environment")
+
+    monkeypatch.setattr("getpass.getuser", fail)
+    ended = run_main("data", "review", changed)
+    assert ended.code == 2
+    assert "--reviewer NAME" in ended.err
+
+
+def test_without_cleanlab_the_extra_is_named_before_an_image_is_read(
+    run_main: Any, changed: Path, folds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cleanlab", "cleanlab.filter"):
+        monkeypatch.setitem(sys.modules, name, None)
+    ended = run_main("data", "review", changed, *folds, "--cache-dir", tmp_path / "cache")
+    assert ended.code == 2
+    assert "threeages[audit]" in ended.err
+    assert not (tmp_path / "cache").exists()
+
+
 def test_predictions_of_a_random_split_are_refused(
     run_main: Any, changed: Path, folds: list[Path], tmp_path: Path
 ) -> None:
@@ -115,6 +141,8 @@ def test_merge_applies_corrections_and_an_evaluation_says_so(
     assert ended.code == 0, ended.err
     assert f"1 label of {n} was corrected by a review" in ended.out.replace("\n", " ")
     assert "was corrected by a review" in (tmp_path / "report" / "report.html").read_text()
+    ended = run_main("compare", tmp_path / "p.csv", tmp_path / "report")
+    assert "was corrected by a review" in ended.out.replace("\n", " ")
 
 
 def _correct(manifest: Manifest, out: Path) -> None:

@@ -261,12 +261,14 @@ def compare(
 ) -> None:
     """Compare runs on the images all of them answered: metrics, and paired differences from the first."""
     from threeages.evaluation.compare import METRICS, compare_tables, load_run
+    from threeages.evaluation.corrected import describe_corrections
     from threeages.evaluation.provenance import join_provenance
 
     tables = [(str(path), load_run(path)) for path in runs]
     found = compare_tables(tables)
     typer.echo(f"{found[0].n:,} images; differences from {found[0].name} with 95 % intervals")
-    print_notes(join_provenance(table.provenance for _, table in tables).notes())
+    notes = join_provenance(table.provenance for _, table in tables).notes()
+    print_notes((*notes, *describe_corrections(tables[0][1])))
     rows = []
     for item in found:
         cells = [_format_difference(item.metrics[name], *item.differences[name]) for name in METRICS]

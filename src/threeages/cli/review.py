@@ -10,6 +10,7 @@ from threeages.cli.options import CacheFolder, ManifestFile, RootFolder
 
 if TYPE_CHECKING:
     from threeages.data.manifest import Manifest
+    from threeages.evaluation.predictions import PredictionTable
     from threeages.evaluation.suspects import Suspect
 
 DIGEST_SIDE = 32  # pixels of the cached images; duplicates need only the digests and thumbnails
@@ -59,6 +60,7 @@ def review(
         from threeages.server.review_set import ReviewSet
 
         settings = create_review_settings(host, api_keys=api_keys, allowed_hosts=allow_host)
+        who = _name_reviewer(reviewer)
     show_log()
     rows = load_manifest(manifest, root=root, need_label=False)
     suspects = _find(rows, predictions or [], cache_dir)[:first]
@@ -66,7 +68,7 @@ def review(
     if table is not None:
         _write(table, rows, suspects)
         return
-    found = ReviewSet(rows, suspects, out, reviewer or getpass.getuser(), independent)
+    found = ReviewSet(rows, suspects, out, who, independent)
     typer.echo(f"{len(found.list_open()):,} of them are open; decisions go to {out}")
     serve_review(found, settings, host=host, port=port)
 
@@ -74,15 +76,45 @@ def review(
 def _find(rows: "Manifest", predictions: list[Path], cache_dir: Path | None) -> "list[Suspect]":
     from threeages.data.cache import open_cache, open_near_duplicates
     from threeages.data.conflicts import find_conflicts
-    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
-    from threeages.evaluation.suspects import check_held_out, find_suspects
+    from threeages.evaluation.suspects import find_suspects
 
-    tables = [load_predictions(find_predictions(path)) for path in predictions]
-    for answers in tables:
-        check_held_out(answers)
+    answers = _load(rows, predictions) if predictions else None
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
     conflicts = find_conflicts(rows.labels, cache.digests, open_near_duplicates(cache))
-    return find_suspects(rows, conflicts, join_predictions(tables) if tables else None)
+    return find_suspects(rows, conflicts, answers)
+
+
+def _load(rows: "Manifest", predictions: list[Path]) -> "PredictionTable":
+    """All predictions; what they lack is said or refused before an image is read."""
+    from threeages.errors import format_count
+    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
+    from threeages.evaluation.suspects import check_held_out, import_cleanlab, match_rows
+    from threeages.labels import UNKNOWN
+
+    import_cleanlab()
+    tables = {path: load_predictions(find_predictions(path)) for path in predictions}
+    for path, table in tables.items():
+        check_held_out(table)
+        if not table.provenance.split:
+            typer.echo(f"{path}: make sure that its model was not trained on these persons.", err=True)
+    joined = join_predictions(list(tables.values()))
+    labelled, known = int((rows.labels != UNKNOWN).sum()), len(match_rows(rows, joined)[0])
+    typer.echo(f"{known:,} of {format_count(labelled, 'label')} have predictions")
+    return joined
+
+
+def _name_reviewer(given: str | None) -> str:
+    """The name given, else that of the user; raises ConfigError where neither is there."""
+    from threeages.errors import ConfigError
+
+    name = (given or "").strip()
+    try:
+        name = name or getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container without users
+        name = ""
+    if not name:
+        raise ConfigError("Who reviews is not known.", hint="Give a name: --reviewer NAME.")
+    return name
 
 
 def _print_counts(suspects: "list[Suspect]") -> None:

@@ -98,7 +98,7 @@ def rank_labels(manifest: Manifest, table: PredictionTable) -> list[Suspect]:
 
 def find_wrong(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray[np.int64]:
     """Indices of the labels `(n,)` that probabilities `(n, 3)` say are wrong, the worst first."""
-    found = _import_cleanlab().filter.find_label_issues(
+    found = import_cleanlab().filter.find_label_issues(
         labels, _normalize(probs), return_indices_ranked_by=RANKING, filter_by=FILTER, n_jobs=1
     )
     return np.asarray(found, dtype=np.int64)
@@ -106,7 +106,7 @@ def find_wrong(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray
 
 def score_labels(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray[np.float64]:
     """How well probabilities `(n, 3)` support labels `(n,)`: float64 `(n,)` from 0 to 1."""
-    found = _import_cleanlab().rank.get_label_quality_scores(labels, _normalize(probs), method=RANKING)
+    found = import_cleanlab().rank.get_label_quality_scores(labels, _normalize(probs), method=RANKING)
     return np.asarray(found, dtype=np.float64)
 
 
@@ -186,7 +186,8 @@ def _normalize(probs: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(probs / probs.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _import_cleanlab() -> Any:
+def import_cleanlab() -> Any:
+    """The package cleanlab; raises MissingDependencyError, which names the extra."""
     try:
         import cleanlab.filter
         import cleanlab.rank
