@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from threeages.data.manifest import Manifest
+from threeages.files.csvfiles import read_csv
 from threeages.studies.label_review import (
     NEIGHBOUR,
     UNIFORM,
@@ -12,6 +13,7 @@ from threeages.studies.label_review import (
     fit_folds,
     measure_review,
     plant_errors,
+    save_review,
 )
 
 N = 600
@@ -55,8 +57,13 @@ def test_no_row_is_answered_by_a_head_that_saw_its_label(frozen: Frozen) -> None
     assert np.array_equal(fit_folds(frozen, labels)[frozen.folds[0]], probs[frozen.folds[0]])
 
 
-def test_a_review_finds_planted_errors_and_makes_training_better(frozen: Frozen) -> None:
+def test_a_review_finds_planted_errors_and_makes_training_better(frozen: Frozen, tmp_path: Path) -> None:
     rows = list(measure_review(frozen, UNIFORM))
+    save_review(tmp_path / "r.csv", "faces", "default", rows)
+    save_review(tmp_path / "r.csv", "faces", "default", rows)
+    written = read_csv(tmp_path / "r.csv").rows
+    assert [row["step"] for row in written] == [row["step"] for row in rows]
+    assert all(row["kind"] == UNIFORM for row in written)
     found = next(row for row in rows if row["step"] == "all suspects")
     assert float(found["precision"]) > 0.8
     nll = {row["step"]: float(row["nll"]) for row in rows if "nll" in row}

@@ -96,10 +96,12 @@ def rank_labels(manifest: Manifest, table: PredictionTable) -> list[Suspect]:
     ]
 
 
-def find_wrong(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray[np.int64]:
+def find_wrong(
+    labels: NDArray[np.int64], probs: NDArray[np.float64], filter_by: str = FILTER, ranking: str = RANKING
+) -> NDArray[np.int64]:
     """Indices of the labels `(n,)` that probabilities `(n, 3)` say are wrong, the worst first."""
     found = import_cleanlab().filter.find_label_issues(
-        labels, _normalize(probs), return_indices_ranked_by=RANKING, filter_by=FILTER, n_jobs=1
+        labels, _normalize(probs), return_indices_ranked_by=ranking, filter_by=filter_by, n_jobs=1
     )
     return np.asarray(found, dtype=np.int64)
 

@@ -26,7 +26,7 @@ from threeages.data.split import Rows, create_split
 from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.provenance import Provenance
-from threeages.evaluation.suspects import find_wrong
+from threeages.evaluation.suspects import FILTER, RANKING, find_wrong
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN
 from threeages.studies.recipes import create_recipe
@@ -35,7 +35,7 @@ from threeages.training.batches import open_source
 from threeages.training.build import create_data, create_model, drop_missing_heads, open_data
 from threeages.training.config import TrainConfig
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("threeages.studies.label_review")
 SHARE = 0.05  # of the labels that are changed
 TOPS = (100, 500)
 FOLDS, SEED = 5, 42
@@ -43,8 +43,17 @@ COMPONENTS = 256  # of the features, which are found without a label
 STRENGTH = 1.0  # of the linear head: the inverse of its penalty, as scikit-learn's C
 STEPS = 500  # of its optimizer, at most
 METRICS = ("accuracy", "balanced_accuracy", "nll")
-BLANK = dict.fromkeys(
-    ("source", "kind", "step", "labels", "planted", "looked_at", "found", "precision", "recall"), ""
+METHODS = (  # of cleanlab: what is a suspect, and what comes first; the first is that of the review
+    (FILTER, RANKING),
+    ("prune_by_noise_rate", "self_confidence"),
+    ("both", "normalized_margin"),
+    ("predicted_neq_given", "normalized_margin"),
+)
+COLUMNS = (
+    *("source", "recipe", "kind", "method", "step"),
+    *("labels", "planted", "looked_at", "found", "precision", "recall"),
+    *(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")),
+    "seed",
 )
 UNIFORM, NEIGHBOUR = "any other group", "a neighbouring group"  # what a planted error says instead
 Labels = NDArray[np.int64]
@@ -73,8 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = drop_missing_heads(create_recipe(args.recipe), manifest)
     frozen = open_frozen(manifest, config, args.source, args.cache_dir)
     rows = [row for kind in (UNIFORM, NEIGHBOUR) for row in measure_review(frozen, kind)]
-    known = {"source": args.source, "recipe": args.recipe, "seed": str(SEED)}
-    save_rows(args.out, [{**BLANK, **row, **known} for row in rows], ("source", "kind", "step", "looked_at"))
+    save_review(args.out, args.source, args.recipe, rows)
+
+
+def save_review(out: Path, source: str, recipe: str, rows: Sequence[Row]) -> None:
+    """Write the rows of a source; those of other sources stay."""
+    known = {"source": source, "recipe": recipe, "seed": str(SEED)}
+    whole = [{name: (row | known).get(name, "") for name in COLUMNS} for row in rows]
+    save_rows(out, whole, ("source", "recipe", "kind", "method", "step"))
 
 
 def open_frozen(manifest: Manifest, config: TrainConfig, source: str, folder: Path | None) -> Frozen:
@@ -98,9 +113,11 @@ def measure_review(frozen: Frozen, kind: str) -> Iterator[Row]:
     labels = frozen.manifest.labels
     changed = plant_errors(labels, kind, SHARE, SEED)
     probs = fit_folds(frozen, changed)
-    ranked = find_wrong(changed, probs)
     planted = changed != labels
-    yield from ({**row, "kind": kind} for row in count_found(ranked, planted))
+    for method in METHODS:
+        for row in count_found(find_wrong(changed, probs, *method), planted):
+            yield row | {"kind": kind, "method": ", ".join(method)}
+    ranked = find_wrong(changed, probs)
     reviewed = changed.copy()
     reviewed[ranked] = labels[ranked]
     for step, answers in (
