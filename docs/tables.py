@@ -355,20 +355,15 @@ def cross_source_peers() -> str:
 
 def label_review() -> str:
     """Planted errors among the labels that the review shows first."""
+    names = ("found", "precision", "recall")
     rows = [
-        [row["kind"], row["step"], row["looked_at"], row["found"], row["precision"], row["recall"]]
+        [row["kind"], row["method"], row["looked_at"], *(row[name] for name in names)]
         for row in read_rows("label-review")
         if row["found"]
     ]
-    header = [
-        "a planted error says",
-        "labels looked at",
-        "number",
-        "planted ones found",
-        "precision",
-        "recall",
-    ]
-    return table(header, rows)
+    return table(
+        ["a planted error says", "method of cleanlab", "labels looked at", "found", *names[1:]], rows
+    )
 
 
 def label_review_worth() -> str:
