@@ -141,7 +141,9 @@ def _refuse_foreign(request: Request) -> None:
     """Refuse what a page of another site may send without being asked: a form, or a request of its own."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise RequestError(415, "A decision is sent as json.", hint="Content-Type: application/json")
+        raise RequestError(
+            415, "A decision is sent as json.", hint="Set the header Content-Type to application/json."
+        )
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise RequestError(403, "Only the page of this review decides.", hint="Open it in the browser.")
