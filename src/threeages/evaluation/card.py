@@ -11,9 +11,10 @@ import numpy as np
 
 from threeages.data.terms import find_terms
 from threeages.errors import ImageError
-from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
+from threeages.evaluation.evaluate import Evaluation, evaluate_table
 from threeages.evaluation.predictions import REJECTION_REASON, PredictionTable
 from threeages.evaluation.provenance import join_sources
+from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import (
     METRIC_TITLES,
     format_number,
