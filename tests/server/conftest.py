@@ -1,7 +1,6 @@
 """A service in this process with one worker, a real one as its own process, and portraits of free use."""
 
 import http.client
-import shutil
 import subprocess
 import sys
 import threading
@@ -9,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,16 +20,6 @@ from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.server.app import create_app
 from threeages.server.settings import Settings
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
 COMMAND = [sys.executable, "-m", "threeages"]
 
 
@@ -154,15 +142,3 @@ def running_proxy(address: str, prefix: str, *, strip: bool, max_body: int = 2**
 @pytest.fixture(scope="session")
 def reverse_proxy() -> Callable[..., object]:
     return running_proxy
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()

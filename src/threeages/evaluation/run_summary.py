@@ -26,8 +26,8 @@ class RunSummary:
     """A training as its folder describes it; what a file does not say is empty.
 
     `settings` are those of its config.json, `rows` counts the rows by part of the split, `history` holds the
-    metrics of each epoch by name, `sources` the train rows of each source with its terms. `corrections` counts
-    the labels that a review corrected by part of the split and by the file (start of its sha256).
+    metrics of each epoch by name, `sources` the train rows of each source with its terms. `corrections`
+    counts the labels that a review corrected by part of the split and by the file (start of its sha256).
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
