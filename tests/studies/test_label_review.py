@@ -52,9 +52,9 @@ def test_found_errors_are_counted_among_the_first() -> None:
 
 def test_no_row_is_answered_by_a_head_that_saw_its_label(frozen: Frozen) -> None:
     labels = frozen.manifest.labels.copy()
-    probs = fit_folds(frozen, labels)
+    probs = fit_folds(frozen, labels, 1.0)
     labels[frozen.folds[0]] = (labels[frozen.folds[0]] + 1) % 3
-    assert np.array_equal(fit_folds(frozen, labels)[frozen.folds[0]], probs[frozen.folds[0]])
+    assert np.array_equal(fit_folds(frozen, labels, 1.0)[frozen.folds[0]], probs[frozen.folds[0]])
 
 
 def test_a_review_finds_planted_errors_and_makes_training_better(frozen: Frozen, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from threeages.labels import AGE_GROUPS, UNKNOWN
 DUPLICATE, PROBABILITIES = "duplicate", "probabilities"  # why a label is a suspect
 SUSPECT_COLUMNS = ("path", "label", "suggestion", "reason", "quality", "duplicates")
 HELD_OUT = frozenset({"identity", "source"})  # splits whose probabilities are of identities not trained on
-FILTER, RANKING = "prune_by_noise_rate", "normalized_margin"  # of cleanlab; results/label-review.csv
+FILTER, RANKING = "prune_by_noise_rate", "self_confidence"  # of cleanlab; results/label-review.csv
 
 
 @dataclass(frozen=True)
