@@ -111,9 +111,15 @@ def peers() -> str:
     return table(header, rows)
 
 
+def peers_not_run() -> str:
+    """Peers with an adapter that no row of the results is of, and what they need."""
+    rows = [row for row in read_rows("peers") if row["set"] == "not run here"]
+    return table(["model", "what it needs; its adapter"], [[row["model"], row["note"]] for row in rows])
+
+
 def peers_speed() -> str:
     """Milliseconds of one photo, and the share of crops in which a peer's own detector finds a face."""
-    rows = [row for row in read_rows("peers") if not row["accuracy"]]
+    rows = [row for row in read_rows("peers") if row["ms"] or row["share"]]
     return table(
         ["on", "model", "what", "value", "times threeages", "commit"],
         [
@@ -447,6 +453,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "thresholds": thresholds,
     "conformal": conformal,
     "peers": peers,
+    "peers-not-run": peers_not_run,
     "peers-speed": peers_speed,
     "photos": photos,
     "int8": plain("int8"),
@@ -458,6 +465,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "kills": plain("kills"),
     "label-review": label_review,
     "label-review-worth": label_review_worth,
+    "monitor": plain("monitor"),
     "cross-source": cross_source,
     "cross-source-peers": cross_source_peers,
     "serve": serve,

@@ -11,6 +11,7 @@ from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
 from threeages.cli.hints import find_command, fit_error, list_options
 from threeages.cli.models import models_app
+from threeages.cli.monitor import monitor
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.report import report
 from threeages.cli.signals import stop_on_signals
@@ -32,6 +33,7 @@ COMMANDS = (
     compare,
     report,
     thresholds,
+    monitor,
     card,
     study,
     cross_source,

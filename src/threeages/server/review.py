@@ -18,7 +18,6 @@ from threeages.evaluation.suspects import Suspect
 from threeages.faces.images import Pixels, load_image
 from threeages.inference.occlusion import to_png
 from threeages.labels import AGE_GROUPS
-from threeages.server.address import Address
 from threeages.server.app import PAGE, add_guards
 from threeages.server.metrics import Metrics
 from threeages.server.problems import RequestError
@@ -86,7 +85,6 @@ def create_review_app(review: ReviewSet, settings: Settings | None = None) -> Fa
     _add_images(app, review)
     _add_page(app)
     add_guards(app, settings, Metrics(), PATHS)
-    app.add_middleware(Address)
     return app
 
 

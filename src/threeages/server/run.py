@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from threeages.errors import ConfigError, describe_cause
+from threeages.evaluation.drift import load_reference
 from threeages.inference.brackets import Brackets
 from threeages.server.app import create_app
 from threeages.server.settings import MIB, Settings, count_cores
@@ -39,6 +40,7 @@ def create_settings(
     device: str = AUTO,
     keep_alive: float = Settings.keep_alive,
     root_path: str = "",
+    reference: Path | None = None,
     brackets: str | None = None,
 ) -> Settings:
     """The settings for the options of the command.
@@ -46,7 +48,7 @@ def create_settings(
     On a loopback address only loopback host names are allowed: a foreign page could otherwise point a name
     of its own at 127.0.0.1 and read the answers (DNS rebinding). They stay allowed beside names that are
     given, for health checks. API keys come from `key_file` and from
-    THREEAGES_API_KEYS. Raises ConfigError.
+    THREEAGES_API_KEYS. Raises ConfigError, and DataError where `reference` holds no histogram of answers.
     """
     hosts = (*(allowed_hosts or ()), *LOOPBACK) if allowed_hosts or is_loopback(host) else ("*",)
     return Settings(
@@ -54,6 +56,7 @@ def create_settings(
         api_keys=(*_read_keys(key_file), *_split(os.environ.get("THREEAGES_API_KEYS", ""), ",")),
         max_error=max_error,
         coverage=coverage,
+        reference=load_reference(reference) if reference else None,
         brackets=None if brackets is None else Brackets.create(brackets),
         device=device,
         rate_limit=rate_limit,
