@@ -145,6 +145,22 @@ def photos() -> str:
     return table(["model", "photos", "accuracy", "macro-F1", "ECE", "date", "commit"], rows)
 
 
+def identity_probe() -> str:
+    """How well features name the identity, and the age accuracy that is left without that part."""
+    names = ("identity_images", "identity_films", "accuracy", "balanced_accuracy")
+    header = (
+        "taken out",
+        "directions",
+        "identity: other images",
+        "identity: other films",
+        "age group",
+        "balanced",
+    )
+    rows = read_rows("identity-probe")
+    lines = ([r["erased"], r["removed"], *(_bounded(r, name) for name in names), *_origin(r)] for r in rows)
+    return table([*header, "date", "commit"], lines)
+
+
 def thresholds() -> str:
     """What each target error rate comes to on identities held out of the choice of its threshold."""
     found = read_json("default-identity/thresholds.json")
@@ -456,6 +472,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "peers-not-run": peers_not_run,
     "peers-speed": peers_speed,
     "photos": photos,
+    "identity-probe": identity_probe,
     "int8": plain("int8"),
     "detection": plain("detection"),
     "sharpness": plain("sharpness"),
