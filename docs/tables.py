@@ -425,6 +425,30 @@ def _percent(row: Row) -> str:
     return f"{100 * float(row['value']):.3g}%"
 
 
+def label_review() -> str:
+    """Planted errors among the labels that the review shows first."""
+    names = ("found", "precision", "recall")
+    rows = [
+        [row["kind"], row["method"], row["looked_at"], *(row[name] for name in names)]
+        for row in read_rows("label-review")
+        if row["found"]
+    ]
+    return table(
+        ["a planted error says", "method of cleanlab", "labels looked at", "found", *names[1:]], rows
+    )
+
+
+def label_review_worth() -> str:
+    """Metrics of heads trained on labels with errors, reviewed ones and those as published."""
+    names = ("accuracy", "balanced_accuracy", "nll")
+    rows = [
+        [row["kind"], row["step"], *(_bounded(row, name) for name in names)]
+        for row in read_rows("label-review")
+        if row["accuracy"]
+    ]
+    return table(["a planted error says", "", "accuracy", "balanced accuracy", "log loss"], rows)
+
+
 def age_thresholds() -> str:
     """What a limit of age and its challenge age for 5 % do to each source never met, and to UTKFace."""
     found: dict[tuple[str, str, str], dict[tuple[str, str, bool], Row]] = {}
@@ -506,6 +530,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "surroundings": plain("surroundings"),
     "benchmarks": benchmarks,
     "kills": plain("kills"),
+    "label-review": label_review,
+    "label-review-worth": label_review_worth,
     "monitor": plain("monitor"),
     "cross-source": cross_source,
     "cross-source-peers": cross_source_peers,

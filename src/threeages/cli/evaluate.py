@@ -326,13 +326,15 @@ def compare(
 ) -> None:
     """Compare runs on the images all of them answered: metrics, and paired differences from the first."""
     from threeages.evaluation.compare import METRICS, compare_tables, load_run
+    from threeages.evaluation.corrected import describe_corrections
     from threeages.evaluation.provenance import join_provenance
     from threeages.evaluation.trained_on import describe_trained
 
     tables = [(str(path), load_run(path)) for path in runs]
     found = compare_tables(tables)
     typer.echo(f"{found[0].n:,} images; differences from {found[0].name} with 95 % intervals")
-    print_notes(join_provenance(table.provenance for _, table in tables).notes())
+    notes = join_provenance(table.provenance for _, table in tables).notes()
+    print_notes((*notes, *describe_corrections(tables[0][1])))
     for name, table in tables:
         print_notes(f"{name}: {note}" for note in describe_trained(table))
     rows = []

@@ -92,14 +92,20 @@ def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
     _add_states(app, engine, metrics)
     _add_model(app, model, engine, settings)
     _add_page(app, settings.root_path)
-    _add_middleware(app, settings, metrics)
-    _add_error_handlers(app)
+    add_guards(app, settings, metrics, PATHS)
     app.openapi = lambda: _openapi(app, settings.root_path)  # type: ignore[method-assign]
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    app.add_middleware(Guard, settings=settings, metrics=metrics, paths=PATHS)
+def add_guards(app: FastAPI, settings: Settings, metrics: Metrics, paths: frozenset[str]) -> None:
+    """Put what every request passes around the routes of an app, and translate its errors.
+
+    `paths` are those that the metrics tell apart.
+    """
+    app.add_exception_handler(ThreeAgesError, answer_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, paths=paths)
     if settings.cors_origins:  # added after and so outside: a page must be able to read refusals too
         app.add_middleware(
             CORSMiddleware,
@@ -109,12 +115,6 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
             expose_headers=["Retry-After"],
         )
     app.add_middleware(Address, root_path=settings.root_path)
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(ThreeAgesError, answer_error)
-    app.add_exception_handler(HTTPException, answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
 
 
 def _add_predict(
