@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from threeages.errors import DataError
+
 logger = logging.getLogger(__name__)
 
 ADVICE = "Expect lower metrics on new identities; measure them with: threeages train --split identity."
@@ -82,6 +84,17 @@ def read_provenance(folder: Path) -> Provenance:
         _typed(int, split.get("leaked_near_duplicates")),
         {name: count for name, count in _mapping(split, "sources").items() if isinstance(count, int)},
     )
+
+
+def read_sources(run: Path) -> Mapping[str, int]:
+    """Train images by source of a run folder; DataError where it names none."""
+    sources = read_provenance(run).sources
+    if not sources:
+        raise DataError(
+            f"{run} does not name the sources of its train images.",
+            hint="Give the folder of a run of threeages train on a manifest with the column source.",
+        )
+    return sources
 
 
 def join_provenance(parts: Iterable[Provenance]) -> Provenance:
