@@ -6,7 +6,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from threeages.evaluation.front_matter import format_front_matter
+from threeages.evaluation.front_matter import format_front_matter, remove_front_matter
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 NUMBERS = st.integers(-1000, 1000) | st.integers(0, 999).map(lambda n: n / 1000)
@@ -25,6 +25,17 @@ def test_a_parser_reads_back_what_was_written(data: dict[str, Any]) -> None:
     assert first == last == "---"
     assert "---" not in lines  # which would end the block
     assert yaml.safe_load("\n".join(lines)) == data
+
+
+@given(st.dictionaries(KEYS, TEXT, min_size=1), TEXT.filter(lambda text: not text.startswith("\n")))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_text_behind_the_block_is_left(data: dict[str, str], text: str) -> None:
+    assert remove_front_matter(f"{format_front_matter(data)}\n\n{text}") == text
+
+
+def test_a_text_without_a_block_stays() -> None:
+    for text in ("", "# Card\n\n---\n\nbelow a rule\n---\n", "---\nno end"):
+        assert remove_front_matter(text) == text
 
 
 def test_words_that_yaml_takes_for_values_stay_text() -> None:

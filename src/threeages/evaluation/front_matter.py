@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 FENCE = "---"
+BLOCK = re.compile(r"---\n.*?\n---\n", re.DOTALL)
 PLAIN = re.compile(r"[a-z][a-z0-9_-]*")
 NOT_TEXT = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))  # unless quoted
 
@@ -17,6 +18,12 @@ def format_front_matter(data: Mapping[str, Any]) -> str:
     name. Source: YAML 1.2, of which JSON's scalars are a part.
     """
     return "\n".join((FENCE, *_lines(data), FENCE))
+
+
+def remove_front_matter(text: str) -> str:
+    """The text behind the block, from its first line that is not empty; a text without a block as it is."""
+    block = BLOCK.match(text)
+    return text[block.end() :].lstrip("\n") if block else text
 
 
 def _lines(value: Any) -> Iterator[str]:
