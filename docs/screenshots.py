@@ -1,6 +1,11 @@
-"""Take the pictures of the page in docs/pictures: python docs/screenshots.py [ADDRESS]; needs Chromium."""
+"""Take the pictures in docs/pictures; needs Chromium.
+
+python docs/screenshots.py ADDRESS    # of the page of a running service
+python docs/screenshots.py report     # of a report on drawn faces
+"""
 
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -8,13 +13,36 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from threeages.data.synthetic import write_face_set
 from threeages.demo import find_portraits
 
 OUT = Path(__file__).parent / "pictures"
 FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
 
 
-def main(address: str) -> None:
+def take_report() -> None:
+    """Take the picture of a report on the answers of a model trained on drawn faces for a moment."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        faces = write_face_set(folder / "faces", identities=120, per_identity=5)
+        run = folder / "run"
+        _run("train", faces, "--recipe", "frozen-features", "--head-epochs", 4, "--out", run)
+        _run("data", "audit", faces, "--out", folder / "audit")
+        _run("report", run, "--root", faces.parent, "--audit", folder / "audit" / "audit.json")
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            size = {"width": 1100, "height": 1500}
+            page = browser.new_page(viewport=size, color_scheme="light")  # type: ignore[arg-type]
+            page.goto((run / "report.html").as_uri())
+            page.screenshot(path=OUT / "report.jpg", type="jpeg", quality=86)
+            browser.close()
+
+
+def _run(*arguments: object) -> None:
+    subprocess.run([sys.executable, "-m", "threeages", *map(str, arguments)], check=True)
+
+
+def take_pages(address: str) -> None:
     """Take every picture of the page at the address."""
     portraits = find_portraits()
     gallery = [*portraits, *(p for p in [portraits[-1].with_name("coffee.png")] if p.exists())]
@@ -66,4 +94,7 @@ def _take(
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000")
+    if sys.argv[1:] == ["report"]:
+        take_report()
+    else:
+        take_pages(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000")

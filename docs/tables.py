@@ -353,7 +353,68 @@ def cross_source_peers() -> str:
     return table([*header, "threeages ahead by", "note"], rows)
 
 
+def age_thresholds() -> str:
+    """What a limit of age and its challenge age for 5 % do to each source never met, and to UTKFace."""
+    found: dict[tuple[str, str, str], dict[tuple[str, str, bool], Row]] = {}
+    for row in read_rows("age-thresholds"):
+        near = not row["true_years"].endswith("+") and not row["true_years"].startswith("0-")
+        kind = (f"{row['chosen_on']} {row['target']}".strip(), row["measure"], near)
+        found.setdefault((row["set"], row["source"], row["limit"]), {})[kind] = row
+    rows = []
+    for (group, source, limit), cells in found.items():
+        if limit not in {"18", "21", "25"} or (group, source) == ("unseen", "all"):
+            continue
+        others = "the other sources 0.05" if group == "unseen" else "the same faces 0.05"
+        accepted = cells.get((others, "false_acceptance", True))
+        rows.append(
+            [source if group == "unseen" else "UTKFace, held-out identities", limit,
+             _rate(cells["", "false_acceptance", True]), _rate(cells["", "false_rejection", True]),
+             accepted["challenge_age"] if accepted else "", _rate(accepted),
+             _rate(cells.get((others, "false_rejection", False)))]
+        )  # fmt: skip
+    header = ["source", "limit", "accepted, 4 years below", "rejected, 4 years above"]
+    return table([*header, "challenge age for 5%", "accepted, 4 years below", "rejected, all above"], rows)
+
+
+def accepted_years() -> str:
+    """The share accepted at 18 by true year."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in read_rows("age-thresholds"):
+        if (row["source"], row["limit"], row["measure"]) == ("all", "18", "accepted"):
+            found.setdefault(row["true_years"], {})[row["set"]] = row
+    rows = [
+        [year, *(_rate(sets.get(name)) for name in ("utkface", "unseen"))] for year, sets in found.items()
+    ]
+    return table(["true year", "UTKFace, held-out identities", "sources never met"], rows)
+
+
+def brackets() -> str:
+    """Precision and recall of each bracket of ages, and how often the bracket is right."""
+    names = {"utkface": "UTKFace, held-out identities", "unseen": "sources never met"}
+    rows = [
+        [names[row["set"]], row["bracket"], row["n"], _score(row["precision"]), _score(row["recall"]),
+         _bounded(row, "accuracy")]
+        for row in read_rows("brackets")
+    ]  # fmt: skip
+    return table(["set", "bracket", "images", "precision", "recall", "right"], rows)
+
+
+def _score(cell: str) -> str:
+    return f"{float(cell):.3f}" if cell else ""
+
+
+def _rate(row: Row | None) -> str:
+    if row is None or not row["rate"]:
+        return ""
+    value, low, high = (float(row[name]) if row[name] else None for name in ("rate", "low", "high"))
+    return f"{value:.3f}" + ("" if low is None else f"{SPACE}[{low:.3f},{SPACE}{high:.3f}]")
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "age-thresholds": age_thresholds,
+    "accepted-years": accepted_years,
+    "years-calibration": plain("years-calibration"),
+    "brackets": brackets,
     "shipped": shipped,
     "models-identity": models("identity-disjoint, 5 folds"),
     "models-utkface": models("held-out UTKFace"),

@@ -36,6 +36,7 @@ class Signature:
     error_thresholds: Thresholds = ()  # error rate -> confidence from which on an answer is given
     set_thresholds: Thresholds = ()  # coverage -> probability from which on an age group is in the set
     age_margin: float = 0.0  # years added at both ends of the central 90 % of the distribution over ages
+    years_temperature: float = 1.0  # divides the logits of the distribution over ages, for brackets of ages
 
     def __post_init__(self) -> None:
         if self.class_names != AGE_GROUPS:
@@ -49,6 +50,7 @@ class Signature:
             and self.alignment >= 0
             and 0 <= self.margin < math.inf
             and math.isfinite(self.age_margin)
+            and 0 < self.years_temperature < math.inf
             and all(math.isfinite(v) for v in (*self.mean, *self.std))
             and _are_shares(self.error_thresholds)
             and _are_shares(self.set_thresholds)

@@ -1,6 +1,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,35 @@ def test_a_random_split_is_warned_of_beside_the_metrics(tmp_path: Path) -> None:
         done = _invoke(command, file)
         assert done.exit_code == 0, done.output
         assert f"Warning: {note}" in done.stdout
+
+
+def test_ages_are_asked_for_and_printed_with_what_they_are_not(tmp_path: Path) -> None:
+    table = _table("a", count=400, identities=400)
+    ages = np.arange(400) % 40
+    columns = {"age": tuple(map(str, ages)), "predicted_age": tuple(map(str, ages + 1.0))}
+    path = tmp_path / "p.csv"
+    save_predictions(replace(table, columns=table.columns | columns), path)
+    out = tmp_path / "out"
+    done = _invoke("evaluate", path, "--out", out, "--brackets", "0,13,18", "--at", "18,21")
+    assert done.exit_code == 0, done.output
+    assert "make no age check" in done.stdout
+    assert "Gaps between slices of 30 identities or more" in done.stdout
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["brackets"]["names"] == ["0-12", "13-17", "18+"]
+    assert found["brackets"]["answer"] in done.stdout
+    eighteen, twenty_one = found["age_thresholds"]["limits"]
+    assert (eighteen["limit"], twenty_one["limit"]) == (18, 21)
+    assert eighteen["false_acceptance_near"]["rate"] == 0.25  # those of 17, taken for 18
+    assert found["age_thresholds"]["note"] in done.stdout
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--at", "0"], ["--at", "x"], ["--brackets", "18,13"], ["--challenge-rates", "0.1"]]
+)
+def test_wrong_questions_of_ages_are_refused_before_any_work(wrong: list[str], tmp_path: Path) -> None:
+    done = _invoke("evaluate", tmp_path / "none.csv", "--out", tmp_path / "out", *wrong)
+    assert isinstance(done.exception, ConfigError)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_manifest_and_predictions_do_not_mix(faces_csv: Path, tmp_path: Path) -> None:

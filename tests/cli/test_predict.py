@@ -1,6 +1,8 @@
 import csv
+import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from threeages.cli.main import app
@@ -21,6 +23,25 @@ def test_records_are_written_in_one_form_only() -> None:
     done = CliRunner().invoke(app, ["predict", "a.jpg", "--jsonl", "--csv"])
     assert isinstance(done.exception, ConfigError)
     assert "Give one of them" in str(done.exception)
+
+
+def test_brackets_of_ages_are_answered(faces_csv: Path) -> None:
+    one = str(load_manifest(faces_csv).files()[0])
+    arguments = ["predict", one, "--no-detect", "--brackets", "13,18"]
+    done = CliRunner().invoke(app, [*arguments, "--csv"])
+    assert done.exit_code == 0, done.output
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    shares = [float(row[name]) for name in ("prob_0_12", "prob_13_17", "prob_18_up")]
+    assert sum(shares) == pytest.approx(1, abs=1e-5)
+    (line,) = CliRunner().invoke(app, [*arguments, "--jsonl"]).stdout.splitlines()
+    assert list(json.loads(line)["brackets"].values()) == pytest.approx(shares)
+    shown = CliRunner().invoke(app, arguments).stdout
+    assert all(text in shown for text in ("0-12", "13-17", "18+", f"{shares[2]:.2f}"))
+    plain = CliRunner().invoke(app, ["predict", one, "--no-detect", "--jsonl"]).stdout
+    assert "brackets" not in json.loads(plain)
+    bad = CliRunner().invoke(app, ["predict", one, "--brackets", "18,13"])
+    assert isinstance(bad.exception, ConfigError)
+    assert "rising" in bad.exception.hint
 
 
 def test_the_table_says_why_there_is_no_answer(bad_images: dict[str, Path], tmp_path: Path) -> None:

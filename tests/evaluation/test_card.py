@@ -12,9 +12,10 @@ from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.terms import SHIPPED, find_terms
 from threeages.errors import ConfigError
 from threeages.evaluation.card import CardSet, with_image_columns, write_card
-from threeages.evaluation.evaluate import SLICE_METRICS, evaluate_table
+from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.provenance import Provenance
+from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import format_with_interval
 from threeages.evaluation.thresholds import measure_thresholds
 from threeages.signature import Signature

@@ -79,11 +79,8 @@ def test_slices_by_small_columns_and_age_decade() -> None:
     assert slices["age_decade"]["0-9"]["n"] == 5
     rows = [i for i in range(3, 60) if gender[i] == "MALE"]
     expected = (table.probs[rows].argmax(1) == table.labels[rows]).mean()
-    assert slices["gender"]["MALE"] == {
-        "n": len(rows),
-        "accuracy": expected,
-        **{k: slices["gender"]["MALE"][k] for k in ("balanced_accuracy", "f1_macro")},
-    }
+    male = slices["gender"]["MALE"]
+    assert (male["n"], male["units"], male["accuracy"]) == (len(rows), len(rows), expected)
 
 
 def test_undefined_metrics_are_null() -> None:

@@ -15,10 +15,12 @@ from threeages.data.manifest import InvalidRow, load_manifest
 from threeages.demo import find_portraits
 from threeages.errors import ConfigError, DataError, ModelError, ThreeAgesError
 from threeages.evaluation.collect import predict_table
+from threeages.evaluation.years import read_distributions
 from threeages.faces.crop import Face, crop_box, whole_image
 from threeages.faces.detect import find_faces
 from threeages.faces.images import Pixels, load_image, load_reduced
 from threeages.faces.yunet import YUNET_PATH, YuNet
+from threeages.inference.brackets import Brackets
 from threeages.inference.predictor import Predictor
 from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.labels import AGE_GROUPS
@@ -166,6 +168,29 @@ def test_a_table_keeps_rejected_faces(model: OnnxModel, tmp_path: Path) -> None:
     table = predict_table(Predictor(model, YuNet()), load_manifest(tmp_path / "m.csv"))
     assert table.status == ("ok", "ok")
     assert table.columns["rejection_reason"] == ("face_too_small", "")
+
+
+def test_a_table_keeps_the_distribution_over_years(tmp_path: Path) -> None:
+    Image.fromarray(load_image(find_portraits()[0])).save(tmp_path / "a.png")
+    (tmp_path / "m.csv").write_text("path,label\na.png,OLD\nnone.png,OLD\n")
+    predictor = threeages.load_predictor(brackets="0,13,18,30,50")
+    (record,) = predictor.predict(tmp_path / "a.png")
+    table = predict_table(predictor, load_manifest(tmp_path / "m.csv"))
+    years = read_distributions(table)
+    assert np.isnan(years[1]).all()
+    expected = Brackets((0, 13, 18, 30, 50)).probs(years[0])
+    assert record.brackets is not None
+    assert list(record.brackets.values()) == pytest.approx(expected.tolist(), abs=5e-3)  # it is rounded
+    assert years[0] @ np.arange(101) == pytest.approx(record.age, abs=0.2)
+    again = predict_table(threeages.load_predictor(), load_manifest(tmp_path / "m.csv"))
+    assert again.columns["age_distribution"] == table.columns["age_distribution"]
+
+
+def test_a_model_without_years_answers_no_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = OnnxModel(default_model_path())
+    monkeypatch.setattr(model, "has_years", False)
+    with pytest.raises(ConfigError, match="no distribution over years"):
+        Predictor(model, None, brackets=(0, 18))
 
 
 def test_load_predictor() -> None:

@@ -20,6 +20,7 @@ from threeages.inference.runtime import default_model_path
 from threeages.inference.writers import format_records
 from threeages.labels import AGE_GROUPS
 from threeages.server.app import create_app
+from threeages.server.run import create_settings
 from threeages.server.schemas import PredictResponse, RecordOut
 from threeages.server.settings import Settings
 
@@ -196,11 +197,31 @@ def test_an_error_inside_reveals_nothing(
     assert "Traceback" not in reply.text + caplog.text
 
 
+def test_brackets_are_answered_where_the_service_runs_with_them(client: TestClient, portrait: Path) -> None:
+    settings = create_settings(
+        host="127.0.0.1", workers=1, key_file=None, max_error=None, coverage=None, rate_limit=None,
+        max_body_mb=32, max_images=4, max_megapixels=50, allowed_hosts=["testserver"], cors_origins=None,
+        brackets="18,50",
+    )  # fmt: skip
+    with TestClient(create_app(default_model_path(), settings)) as asked:
+        (record,) = _raw(asked, portrait).json()["records"]
+        assert list(record["brackets"]) == ["0-17", "18-49", "50+"]
+        assert sum(record["brackets"].values()) == pytest.approx(1, abs=1e-5)
+        RecordOut.model_validate(record, strict=True)
+        names = [column["name"] for column in asked.get("/v1/model").json()["records"]["columns"]]
+        assert names[-3:] == ["prob_0_17", "prob_18_49", "prob_50_up"]
+        headers = {"Content-Type": "image/jpeg", "Accept": "text/csv"}
+        text = asked.post("/v1/predict", content=portrait.read_bytes(), headers=headers).text
+        assert text.splitlines()[0].split(",") == names
+    assert "brackets" not in _raw(client, portrait).json()["records"][0]
+
+
 def test_openapi_shows_every_field_of_a_record(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     names = {field.name for field in fields(Record)}
     for name, found in {"RecordOut": names, "Probs": set(AGE_GROUPS)}.items():
-        assert set(schemas[name]["properties"]) == set(schemas[name]["required"]) == found
+        assert set(schemas[name]["properties"]) == found
+        assert set(schemas[name]["required"]) == found - {"brackets"}  # of a service with --brackets
         assert schemas[name]["additionalProperties"] is False
     for example in schemas["RecordOut"]["examples"]:
         RecordOut.model_validate(example, strict=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from threeages.cli.ages import parse_questions
 from threeages.cli.hints import Options, fit_text, list_options
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import (
@@ -46,6 +47,28 @@ def evaluate(
     no_detect: NoDetect = False,
     name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
     table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
+    brackets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="YEARS",
+            help="First years of brackets of ages, such as 0,13,18,30,50, to score against the true ages.",
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="YEARS",
+            help="Limits of age, such as 18,21,25: false acceptance and rejection. They make no age check.",
+        ),
+    ] = None,
+    challenge_rates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATES",
+            help="With --at: target false acceptance of the challenge ages, by default 0.1,0.05,0.02,0.01.",
+        ),
+    ] = None,
 ) -> None:
     """Evaluate a model on a manifest, or predictions on disk; exit code 1 where an image cannot be read.
 
@@ -56,6 +79,7 @@ def evaluate(
     from threeages.evaluation.report import add_result, check_folder, write_report
     from threeages.files.locks import hold_folder
 
+    ages = parse_questions(brackets, at, challenge_rates)
     inputs = [find_predictions(path) for path in inputs]
     check_folder(out, () if only else inputs)
     predicted = all(map(is_predictions, inputs))
@@ -63,7 +87,7 @@ def evaluate(
         _refuse_model_options(model, root, no_detect)
     found = _join(inputs, only) if predicted else _predict(inputs, model, root, only, no_detect)
     with hold_folder(out):
-        result = write_report(found, out)
+        result = write_report(found, out, ages=ages)
     if table:
         add_result(result, table, name or out.name)
     print_evaluation(result, out)
@@ -212,6 +236,12 @@ def thresholds(
     )
     if found.age_margin is not None:
         typer.echo(f"Intervals of years grow by {found.age_margin:+.1f} at both ends")
+    if found.years is not None:
+        typer.echo(
+            f"Temperature of the years {found.years.temperature:g}: log loss of the true year "
+            f"{found.years.nll_before:.4f} before, {found.years.nll:.4f} after on others ({found.years.n:,} "
+            f"images){'' if found.years.adopted != 1 else '; it is of no use there and not stored'}"
+        )
 
 
 def card(

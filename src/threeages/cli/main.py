@@ -12,6 +12,7 @@ from threeages.cli.failures import end_with, flush_output, prepare_streams, tran
 from threeages.cli.hints import find_command, fit_error, list_options
 from threeages.cli.models import models_app
 from threeages.cli.predict import demo, predict, serve, video
+from threeages.cli.report import report
 from threeages.cli.signals import stop_on_signals
 from threeages.cli.studies import cross_source, ensemble, study, tune
 from threeages.cli.train import distill, export, train
@@ -29,6 +30,7 @@ COMMANDS = (
     export,
     evaluate,
     compare,
+    report,
     thresholds,
     card,
     study,
@@ -44,6 +46,7 @@ app.add_typer(data_app, name="data")
 EXTRAS = {  # module that a command needs, and the extra that installs it
     **dict.fromkeys(("torch", "sklearn", "lightning_fabric", "onnx", "safetensors"), "train"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
+    **dict.fromkeys(("jinja2", "markdown_it"), "report"),
 }
 
 

@@ -83,12 +83,18 @@ def open_predictor(
     max_error: float | None = None,
     coverage: float | None = None,
     device: str = "cpu",
+    brackets: str | None = None,
 ) -> "Predictor":
     """Load the predictor of a --model value."""
     from threeages.inference.predictor import load_predictor
 
     return load_predictor(
-        find_model(model), detect=not no_detect, max_error=max_error, coverage=coverage, device=device
+        find_model(model),
+        detect=not no_detect,
+        max_error=max_error,
+        coverage=coverage,
+        device=device,
+        brackets=brackets,
     )
 
 

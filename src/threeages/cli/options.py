@@ -52,6 +52,15 @@ Coverage = Annotated[
     typer.Option(help="Add the set of groups that holds the true one at this rate, such as 0.9."),
 ]
 
+BracketYears = Annotated[
+    str | None,
+    typer.Option(
+        "--brackets",
+        metavar="YEARS",
+        help="First years of brackets of ages, such as 0,13,18,30,50: adds the probability of each.",
+    ),
+]
+
 DeviceName = Annotated[
     str,
     typer.Option(

@@ -69,9 +69,27 @@ def print_records(records: Any) -> None:
         box_cells = [" ".join(map(str, r.box or ()))] if "box" in names else []
         table.add_row(Text(r.path), r.status, group, *probs, *years, *box_cells)
     console.print(table)
+    _print_brackets([r for r in found if r.brackets])
     for r in found:
         if r.message:
             console.print(Text(f"{r.path}: {r.message}"))
+
+
+def _print_brackets(records: "Sequence[Record]") -> None:
+    """A row per face with the probability of each bracket of ages, where brackets were asked for."""
+    from rich import box
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    if not records:
+        return
+    names = list(records[0].brackets or {})
+    columns = [Column(name, justify="right", no_wrap=True) for name in names]
+    path = Column("path", overflow="fold", min_width=12)
+    table = Table(path, *columns, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for r in records:
+        table.add_row(Text(r.path), *(f"{share:.2f}" for share in (r.brackets or {}).values()))
+    _console().print(table)
 
 
 def _years(record: "Record") -> str:
@@ -107,6 +125,8 @@ def _console() -> "Console":
 
 def print_evaluation(result: "Evaluation", out: Path) -> None:
     """Every metric with its interval, the warnings that belong beside them, and where the report is."""
+    from threeages.cli.ages import print_age_thresholds, print_brackets, print_gaps
+
     failed = ", ".join(f"{status} {count:,}" for status, count in result.failed.items())
     typer.echo(
         f"{format_count(result.n, 'image')} scored, {result.n_failed:,} not{f' ({failed})' if failed else ''}"
@@ -116,6 +136,11 @@ def print_evaluation(result: "Evaluation", out: Path) -> None:
         bounds = result.intervals.get(name)
         interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds and math.isfinite(bounds[0]) else ""
         typer.echo(f"  {name:18} {f'{value:.4f}{interval}' if math.isfinite(value) else 'not defined'}")
+    print_gaps(result.slice_audit)
+    if result.brackets:
+        print_brackets(result.brackets)
+    if result.age_thresholds:
+        print_age_thresholds(result.age_thresholds)
     typer.echo(f"Written to {out}")
 
 

@@ -10,7 +10,15 @@ import typer
 
 from threeages.cli.failures import WholeLines
 from threeages.cli.models import find_model, open_predictor
-from threeages.cli.options import Coverage, DeviceName, MaxError, ModelName, NoDetect, OutFolder
+from threeages.cli.options import (
+    BracketYears,
+    Coverage,
+    DeviceName,
+    MaxError,
+    ModelName,
+    NoDetect,
+    OutFolder,
+)
 from threeages.cli.output import (
     print_evaluation,
     print_records,
@@ -34,6 +42,7 @@ def predict(
     no_detect: NoDetect = False,
     max_error: MaxError = None,
     coverage: Coverage = None,
+    brackets: BracketYears = None,
     device: DeviceName = "auto",
     together: Annotated[
         bool,
@@ -65,7 +74,7 @@ def predict(
         raise ConfigError("--jsonl was given with --csv.", hint="Give one of them.")
     if link and sort is None:
         raise ConfigError("--link was given without --sort.", hint="Add --sort FOLDER.")
-    predictor = open_predictor(model, no_detect, max_error, coverage, device)
+    predictor = open_predictor(model, no_detect, max_error, coverage, device, brackets)
     paths = expand_sources(sources, sys.stdin)
     pictures = open_pictures(save, sort, link)
     failed, read, written = 0, len(paths) if isinstance(paths, list) else 0, 0
@@ -88,7 +97,8 @@ def predict(
 
     if jsonl or csv:
         say_when_interrupted(lambda: _count_written(written))
-        write_records(records(), WholeLines(sys.stdout), "jsonl" if jsonl else "csv")
+        kind, wanted = "jsonl" if jsonl else "csv", predictor.classifier.policy.brackets
+        write_records(records(), WholeLines(sys.stdout), kind, wanted)
     else:
         print_records(records())
     for writer in pictures:
@@ -179,6 +189,7 @@ def serve(
     model: ModelName = "default",
     max_error: MaxError = None,
     coverage: Coverage = None,
+    brackets: BracketYears = None,
     device: DeviceName = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Processes that decode images; one for each core by default.")
@@ -221,7 +232,7 @@ def serve(
         host=host, max_error=max_error, coverage=coverage, device=device, workers=workers, key_file=api_keys,
         rate_limit=rate_limit, max_body_mb=max_body_mb, max_images=max_images,
         max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors, keep_alive=keep_alive,
-        root_path=root_path,
+        root_path=root_path, brackets=brackets,
     )  # fmt: skip
     proxies = tuple(trusted_proxy or ())
     run_server(find_model(model), settings, host=host, port=port, trusted_proxies=proxies)

@@ -12,11 +12,12 @@ import numpy as np
 from threeages.data.terms import SHIPPED
 from threeages.errors import ConfigError, ImageError
 from threeages.evaluation.card_terms import write_terms
-from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
+from threeages.evaluation.evaluate import Evaluation, evaluate_table
 from threeages.evaluation.front_matter import format_front_matter
 from threeages.evaluation.model_index import Measured, create_metadata
 from threeages.evaluation.predictions import REJECTION_REASON, PredictionTable
 from threeages.evaluation.provenance import join_sources
+from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import (
     METRIC_TITLES,
     format_number,

@@ -1,6 +1,8 @@
 """Tables of predictions, from records or from the outputs of a model."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ from numpy.typing import NDArray
 from threeages.data.manifest import InvalidRow, Manifest
 from threeages.data.split import Rows
 from threeages.evaluation.predictions import AGE_COLUMNS, REJECTION_REASON, PredictionTable
+from threeages.evaluation.years import describe_years, format_distribution
 from threeages.faces.images import Pixels
 from threeages.inference.answer import apparent_age
-from threeages.inference.classify import BATCH, Output
+from threeages.inference.brackets import EVERY_YEAR
+from threeages.inference.classify import BATCH, FaceClassifier, Output
 from threeages.inference.predictor import Predictor
 from threeages.inference.records import ABSTAINED, OK, Record
 from threeages.labels import UNKNOWN, YEARS
@@ -28,18 +32,23 @@ def predict_table(
 
     A face that was found but rejected (too small, blurred, uncertain) is scored by its probabilities all the
     same, so that rejecting faces improves no metric; the column `rejection_reason` says why. Models
-    with years add the columns `predicted_age`, `predicted_low` and `predicted_high`. `watch` wraps the files,
-    such as in a progress bar.
+    with years add the columns `predicted_age`, `predicted_low`, `predicted_high` and `age_distribution`.
+    `watch` wraps the files, such as in a progress bar.
     """
     files = manifest.files()
     first: dict[str, Record] = {}
-    for record in predictor.predict(watch(files)):
-        first.setdefault(record.path, record)
+    years: dict[str, str] = {}
+    for record in _with_every_year(predictor).predict(watch(files)):
+        if record.path not in first:  # the distribution as text, as 101 numbers of each take much memory
+            years[record.path] = format_distribution([*record.brackets.values()]) if record.brackets else ""
+            first[record.path] = replace(record, brackets=None)
     records = [first[str(file)] for file in files]
     nothing = (np.nan,) * 3
     probs = [tuple(r.probs.values()) if r.probs else nothing for r in records] + [nothing] * len(faults)
     array = np.asarray(probs, dtype=np.float64).reshape(-1, 3)
-    columns = manifest.columns | _record_columns(records)
+    temperature = predictor.classifier.policy.years_temperature
+    distributions = describe_years((years[str(file)] for file in files), temperature)
+    columns = manifest.columns | _record_columns(records) | distributions
     return PredictionTable(
         (*manifest.paths, *(f"{fault.path} (line {fault.line})" for fault in faults)),
         np.concatenate([manifest.labels, np.full(len(faults), UNKNOWN, dtype=np.int64)]),
@@ -60,6 +69,16 @@ def _record_columns(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
     return {column: values for column, values in columns.items() if any(values)}
 
 
+def _with_every_year(predictor: Predictor) -> Predictor:
+    """The predictor whose records hold the model's own distribution over years, where it gives one."""
+    model, policy = predictor.classifier.model, predictor.classifier.policy
+    if not model.has_years:
+        return predictor
+    found = copy(predictor)
+    found.classifier = FaceClassifier(model, replace(policy, brackets=EVERY_YEAR, years_temperature=1.0))
+    return found
+
+
 def answer_table(
     manifest: Manifest, rows: Rows, answers: Mapping[str, NDArray[np.float32]]
 ) -> PredictionTable:
@@ -72,6 +91,7 @@ def answer_table(
         columns |= {
             name: tuple(map(str, v)) for name, v in zip(AGE_COLUMNS, zip(*ages, strict=True), strict=True)
         }
+        columns |= describe_years(map(format_distribution, answers[YEARS]))
     return PredictionTable(held.paths, held.labels, (OK,) * len(held), p, p.max(axis=1), columns)
 
 

@@ -11,22 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.data.checks import describe_ages, find_groups
-from threeages.data.columns import AGE_HIGH, AGE_LOW
 from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import DataError, format_count
 from threeages.evaluation import metrics
+from threeages.evaluation.age_thresholds import TARGET_RATES, AgeThresholds, evaluate_age_thresholds
+from threeages.evaluation.brackets import BracketEvaluation, evaluate_brackets
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.selective import compute_risk_coverage
+from threeages.evaluation.slices import SliceAudit, Slices, audit_slices
+from threeages.inference.brackets import Brackets
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN
 
 NO_LABEL = "no_label"  # counted with the failed rows: the model answered, but no label is known
-NOT_GIVEN = "(not given)"
-MAX_SLICES = 20  # a column with more distinct values holds names or numbers, not categories
-SLICE_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
-
-Slices = dict[str, dict[str, dict[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,8 @@ class Evaluation:
     `metrics.summarize`, and `intervals` their 95 % intervals over `units` units, each a `unit`: 'identity' or
     'image'. `confusion` is int64 `(3, 3)`, row the label, column the prediction. `risk_coverage` is the
     selective risk by coverage. `years` scores apparent ages, None where the table has none. `notes` are
-    warnings that belong beside every metric.
+    warnings that belong beside every metric. `slice_audit` holds the metrics by slice, and the gaps between
+    slices. `brackets` and `age_thresholds` are None where they were not asked for.
     """
 
     n: int
@@ -49,12 +48,19 @@ class Evaluation:
     units: int
     per_class: dict[str, dict[str, float]]
     confusion: NDArray[np.int64]
-    slices: Slices
     reliability: list[dict[str, float]]
     risk_coverage: list[dict[str, float]]
     years: dict[str, float] | None
     provenance: Provenance = field(default_factory=Provenance)
     label_notes: tuple[str, ...] = ()
+    slice_audit: SliceAudit = field(default_factory=SliceAudit)
+    brackets: BracketEvaluation | None = None
+    age_thresholds: AgeThresholds | None = None
+
+    @property
+    def slices(self) -> Slices:
+        """Metrics with their intervals by column and value; `slice_audit` holds pairs of columns and gaps."""
+        return self.slice_audit.slices
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -72,22 +78,38 @@ class Evaluation:
             "confidence_intervals": intervals,
             "failed": self.failed,
             "slices": self.slices,
+            **self.slice_audit.to_dict(),
             "confusion": self.confusion.tolist(),
             "reliability": self.reliability,
             "risk_coverage": self.risk_coverage,
             "years": self.years,
+            **({"brackets": self.brackets.to_dict()} if self.brackets else {}),
+            **({"age_thresholds": self.age_thresholds.to_dict()} if self.age_thresholds else {}),
             **asdict(self.provenance),
             "notes": list(self.notes),
         }
-        return {key: _plain(value) for key, value in raw.items()}
+        return {key: plain_values(value) for key, value in raw.items()}
 
 
-def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int = 0) -> Evaluation:
+@dataclass(frozen=True)
+class AgeQuestions:
+    """What else to evaluate where the rows have ages: brackets, and limits of age with target rates."""
+
+    brackets: Brackets | None = None
+    limits: Sequence[int] = ()
+    target_rates: Sequence[float] = TARGET_RATES
+
+
+def evaluate_table(
+    table: PredictionTable, *, resamples: int = 1000, seed: int = 0, ages: AgeQuestions | None = None
+) -> Evaluation:
     """Score every row that has a label and an answer; DataError where there is none.
 
     Failed rows count in `failed` and in no metric, so report both. The intervals come from `resamples`
-    resamples of identities, seeded by `seed`.
+    resamples of identities, seeded by `seed`. `ages` asks for brackets of ages and age thresholds; DataError
+    where no row has the ages that they need.
     """
+    asked = ages or AgeQuestions()
     rows = np.flatnonzero(table.scored())
     failed = _failed(table)
     if not len(rows):
@@ -109,12 +131,25 @@ def evaluate_table(table: PredictionTable, *, resamples: int = 1000, seed: int =
         units=len(rows) if identities is None else int(metrics.identity_codes(identities).max()) + 1,
         per_class=metrics.per_class(labels, probs),
         confusion=metrics.confusion_matrix(labels, probs),
-        slices=_slices({k: [v[i] for i in rows] for k, v in table.columns.items()}, labels, probs),
         reliability=metrics.reliability_bins(labels, probs),
         risk_coverage=compute_risk_coverage(labels, probs),
         years=_evaluate_years(table, rows, identities, resamples, seed),
         provenance=table.provenance,
         label_notes=tuple(describe_labels(table)),
+        slice_audit=audit_slices(
+            {name: [values[i] for i in rows] for name, values in table.columns.items()},
+            labels,
+            probs,
+            identities,
+            resamples=resamples,
+            seed=seed,
+        ),
+        brackets=evaluate_brackets(table, asked.brackets, resamples=resamples, seed=seed)
+        if asked.brackets
+        else None,
+        age_thresholds=evaluate_age_thresholds(table, asked.limits, target_rates=asked.target_rates)
+        if asked.limits
+        else None,
     )
 
 
@@ -175,48 +210,12 @@ def _failed(table: PredictionTable) -> dict[str, int]:
     return dict(sorted(Counter(reasons).items()))
 
 
-def _slices(columns: dict[str, list[str]], labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Slices:
-    sliced = {
-        k: [v or NOT_GIVEN for v in values]
-        for k, values in columns.items()
-        if k not in {"age", AGE_LOW, AGE_HIGH, IDENTITY, *AGE_COLUMNS}
-    }
-    if "age" in columns:
-        sliced["age_decade"] = [_decade(v) for v in columns["age"]]
-    return {k: _slice(v, labels, probs) for k, v in sliced.items() if 2 <= len(set(v)) <= MAX_SLICES}
-
-
-def _slice(
-    values: Sequence[str], labels: NDArray[np.int64], probs: NDArray[np.float64]
-) -> dict[str, dict[str, float]]:
-    array = np.asarray(values)
-    result: dict[str, dict[str, float]] = {}
-    for value in sorted(set(values), key=_natural):
-        rows = array == value
-        found = metrics.summarize(labels[rows], probs[rows])
-        result[value] = {"n": int(rows.sum()), **{name: found[name] for name in SLICE_METRICS}}
-    return result
-
-
-def _decade(age: str) -> str:
-    try:
-        start = int(float(age)) // 10 * 10
-    except (ValueError, OverflowError):
-        return NOT_GIVEN
-    return f"{start}-{start + 9}"
-
-
-def _natural(value: str) -> tuple[float, str]:
-    """Sort '10-19' after '0-9', and what has no leading number behind what has one."""
-    head = value.split("-")[0]
-    return (float(head) if head.isdecimal() else math.inf, value)
-
-
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """The value for JSON, with None for a number that is not finite and lists for tuples."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,8 +1,13 @@
 """Metrics of ordered class probabilities and their intervals by identity; plain numpy.
 
+The classes are the age groups, or brackets of the user's own (`classes`, the number of columns of probs).
+
 Everything but `per_class` and `reliability_bins` is a function of sums over rows: a confusion matrix, the sum
 of two losses and the calibration gap of each bin. That makes one resample one row of a matrix product.
 """
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,17 +20,16 @@ Floats = NDArray[np.float64]
 CLASSES = len(AGE_GROUPS)
 BINS = 15  # the customary number of bins of the expected calibration error
 CLIP = 1e-7  # a probability of 0 for the true class would make the NLL of a whole set infinite
-_CELLS = CLASSES * CLASSES
 _CHUNK = 2_000_000  # weights held at a time while resampling: 16 MB
 
 
-def summarize(labels: ArrayLike, probs: ArrayLike) -> dict[str, float]:
-    """Every metric by name, of labels `(n,)` and probs `(n, 3)`.
+def summarize(labels: ArrayLike, probs: ArrayLike, *, classes: int = CLASSES) -> dict[str, float]:
+    """Every metric by name, of labels `(n,)` and probs `(n, classes)`.
 
     - `accuracy`: share of rows whose most probable class is the label
     - `balanced_accuracy`, `f1_macro`: mean recall and mean F1 over the classes that occur among the labels;
       NaN where that is one class alone
-    - `mae_bins`: mean distance between prediction and label in age groups, 0 to 2
+    - `mae_bins`: mean distance between prediction and label in age groups, 0 to 2 for three
     - `within_one`: share of rows at most one age group off
     - `qwk`: quadratic weighted kappa (Cohen 1968), -1 to 1; NaN where the labels are all of one class
     - `nll`: mean negative log-likelihood of the labels in nats, probabilities clipped at 1e-7
@@ -33,9 +37,9 @@ def summarize(labels: ArrayLike, probs: ArrayLike) -> dict[str, float]:
     - `ece`: expected calibration error, the mean |confidence - accuracy| over 15 bins of confidence of equal
       width (Guo et al. 2017)
 
-    Raises DataError on no rows, labels other than 0 to 2, or probabilities that are not finite.
+    Raises DataError on no rows, labels of no class, or probabilities that are not finite.
     """
-    sums = _row_stats(*check_rows(labels, probs)).sum(axis=0, keepdims=True)
+    sums = _row_stats(*check_rows(labels, probs, classes)).sum(axis=0, keepdims=True)
     return {name: float(values[0]) for name, values in _from_sums(sums).items()}
 
 
@@ -44,22 +48,24 @@ def nll(labels: ArrayLike, probs: ArrayLike) -> float:
     return summarize(labels, probs)["nll"]
 
 
-def confusion_matrix(labels: ArrayLike, probs: ArrayLike) -> NDArray[np.int64]:
-    """Counts int64 `(3, 3)`: the row is the label, the column the prediction."""
-    truth, p = check_rows(labels, probs)
-    cells = truth * CLASSES + p.argmax(axis=1)
-    return np.bincount(cells, minlength=_CELLS).reshape(CLASSES, CLASSES).astype(np.int64)
+def confusion_matrix(labels: ArrayLike, probs: ArrayLike, *, classes: int = CLASSES) -> NDArray[np.int64]:
+    """Counts int64 `(classes, classes)`: the row is the label, the column the prediction."""
+    truth, p = check_rows(labels, probs, classes)
+    cells = truth * classes + p.argmax(axis=1)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
-def per_class(labels: ArrayLike, probs: ArrayLike) -> dict[str, dict[str, float]]:
+def per_class(
+    labels: ArrayLike, probs: ArrayLike, *, names: Sequence[str] = AGE_GROUPS
+) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and support of each class by name.
 
     NaN where a metric is not defined: recall and F1 of a class without a label, precision of one that is
     never predicted.
     """
-    confusion = confusion_matrix(labels, probs).astype(np.float64)
+    confusion = confusion_matrix(labels, probs, classes=len(names)).astype(np.float64)
     hits, actual, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    nothing = np.full(CLASSES, np.nan)
+    nothing = np.full(len(names), np.nan)
     precision, recall, f1 = (
         np.divide(part, whole, out=nothing.copy(), where=known > 0)
         for part, whole, known in (
@@ -75,13 +81,15 @@ def per_class(labels: ArrayLike, probs: ArrayLike) -> dict[str, dict[str, float]
             "f1": float(f1[i]),
             "support": int(actual[i]),
         }
-        for i, name in enumerate(AGE_GROUPS)
+        for i, name in enumerate(names)
     }
 
 
-def reliability_bins(labels: ArrayLike, probs: ArrayLike) -> list[dict[str, float]]:
+def reliability_bins(
+    labels: ArrayLike, probs: ArrayLike, *, classes: int = CLASSES
+) -> list[dict[str, float]]:
     """The non-empty bins that `ece` averages: low, high, n, mean confidence and accuracy of each."""
-    truth, p = check_rows(labels, probs)
+    truth, p = check_rows(labels, probs, classes)
     confidence, bins, hit = p.max(axis=1), _bin(p), p.argmax(axis=1) == truth
     return [
         {
@@ -96,7 +104,13 @@ def reliability_bins(labels: ArrayLike, probs: ArrayLike) -> list[dict[str, floa
 
 
 def bootstrap_by_identity(
-    labels: ArrayLike, probs: ArrayLike, identities: ArrayLike | None, *, n: int = 1000, seed: int = 0
+    labels: ArrayLike,
+    probs: ArrayLike,
+    identities: ArrayLike | None,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    classes: int = CLASSES,
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile interval (low, high) of every metric by the clustered bootstrap.
 
@@ -105,7 +119,7 @@ def bootstrap_by_identity(
     intervals too narrow. A row whose identity is '' is one of its own. Fewer than two identities allow no
     interval: NaN. Source: Davison and Hinkley, "Bootstrap Methods and their Application" (1997), 3.8.
     """
-    truth, p = check_rows(labels, probs)
+    truth, p = check_rows(labels, probs, classes)
     stats = _identity_sums(_row_stats(truth, p), identities)
     if len(stats) < 2:
         return dict.fromkeys(_from_sums(stats), (np.nan, np.nan))
@@ -163,18 +177,37 @@ def identity_codes(identities: ArrayLike) -> NDArray[np.int64]:
     return np.unique(codes, return_inverse=True)[1].astype(np.int64)
 
 
-def check_rows(labels: ArrayLike, probs: ArrayLike) -> tuple[NDArray[np.int64], Floats]:
-    """Labels int64 `(n,)` and probs float64 `(n, 3)`; raises DataError where a row cannot be scored."""
+def score_confusions(confusions: Floats) -> dict[str, Floats]:
+    """Accuracy, balanced accuracy and macro F1 `(r,)` of confusion matrices `(r, classes, classes)`.
+
+    As in `summarize`; NaN for a matrix without a row.
+    """
+    hits = np.einsum("rii->ri", confusions)
+    actual, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
+    present = actual > 0
+    classes = np.where(present.sum(axis=1) > 1, present.sum(axis=1), np.nan)  # one alone is no mean
+    count = np.where(present.any(axis=1), actual.sum(axis=1), np.nan)
+    return {
+        "accuracy": hits.sum(axis=1) / count,
+        "balanced_accuracy": _ratio(hits, actual).sum(axis=1) / classes,
+        "f1_macro": (_ratio(2 * hits, actual + predicted) * present).sum(axis=1) / classes,
+    }
+
+
+def check_rows(
+    labels: ArrayLike, probs: ArrayLike, classes: int = CLASSES
+) -> tuple[NDArray[np.int64], Floats]:
+    """Labels int64 `(n,)` and probs float64 `(n, classes)`; raises DataError where a row cannot be scored."""
     truth, p = np.asarray(labels, dtype=np.int64), np.asarray(probs, dtype=np.float64)
-    if not len(truth) or p.shape != (len(truth), CLASSES):
+    if not len(truth) or p.shape != (len(truth), classes):
         raise DataError(
             f"Labels of shape {truth.shape} and probabilities of shape {p.shape} cannot be scored.",
-            hint=f"Give at least one row: labels (n,) and probabilities (n, {CLASSES}).",
+            hint=f"Give at least one row: labels (n,) and probabilities (n, {classes}).",
         )
-    if truth.min() < 0 or truth.max() >= CLASSES or not np.isfinite(p).all():
+    if truth.min() < 0 or truth.max() >= classes or not np.isfinite(p).all():
         raise DataError(
             "Some rows have no label or no probabilities.",
-            hint="Score other rows only: labels are 0, 1 or 2 and probabilities finite.",
+            hint=f"Score other rows only: labels are 0 to {classes - 1} and probabilities finite.",
         )
     return truth, p
 
@@ -186,38 +219,40 @@ def _bin(p: Floats) -> NDArray[np.int64]:
 
 
 def _row_stats(truth: NDArray[np.int64], p: Floats) -> Floats:
-    """What each row adds to the sums `(n, 26)`: confusion cell, NLL, Brier and its bin's calibration gap."""
-    rows, predicted = np.arange(len(truth)), p.argmax(axis=1)
-    stats = np.zeros((len(truth), _CELLS + 2 + BINS))
-    stats[rows, truth * CLASSES + predicted] = 1
-    stats[:, _CELLS] = -np.log(np.clip(p[rows, truth], CLIP, 1))
-    stats[:, _CELLS + 1] = ((p - np.eye(CLASSES)[truth]) ** 2).sum(axis=1)
-    stats[rows, _CELLS + 2 + _bin(p)] = p.max(axis=1) - (predicted == truth)
+    """What each row adds to the sums `(n, 26)`: confusion cell, NLL, Brier and its bin's calibration gap.
+
+    It is 26 for three classes: the square of their number, and 17.
+    """
+    rows, predicted, classes = np.arange(len(truth)), p.argmax(axis=1), p.shape[1]
+    cells = classes**2
+    stats = np.zeros((len(truth), cells + 2 + BINS))
+    stats[rows, truth * classes + predicted] = 1
+    stats[:, cells] = -np.log(np.clip(p[rows, truth], CLIP, 1))
+    stats[:, cells + 1] = ((p - np.eye(classes)[truth]) ** 2).sum(axis=1)
+    stats[rows, cells + 2 + _bin(p)] = p.max(axis=1) - (predicted == truth)
     return stats
 
 
 def _from_sums(sums: Floats) -> dict[str, Floats]:
     """Every metric `(r,)` of `r` sets of rows given as sums `(r, 26)`."""
-    confusion = sums[:, :_CELLS].reshape(-1, CLASSES, CLASSES)
+    cells = sums.shape[1] - 2 - BINS
+    width = math.isqrt(cells)
+    confusion = sums[:, :cells].reshape(-1, width, width)
     count = confusion.sum(axis=(1, 2))
-    hits = np.einsum("rii->ri", confusion)
     actual, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
-    distance = np.abs(np.subtract.outer(np.arange(CLASSES), np.arange(CLASSES)))
+    distance = np.abs(np.subtract.outer(np.arange(width), np.arange(width)))
     by_chance = np.einsum("ri,rj,ij->r", actual, predicted, distance**2.0) / count
     observed = (confusion * distance**2).sum(axis=(1, 2))
     kappa = 1 - np.divide(observed, by_chance, out=np.full_like(count, np.nan), where=by_chance > 0)
-    present = actual > 0
-    classes = np.where(present.sum(axis=1) > 1, present.sum(axis=1), np.nan)  # one alone is no mean
+    scores = score_confusions(confusion)
     return {
-        "accuracy": hits.sum(axis=1) / count,
-        "balanced_accuracy": _ratio(hits, actual).sum(axis=1) / classes,
-        "f1_macro": (_ratio(2 * hits, actual + predicted) * present).sum(axis=1) / classes,
+        **scores,
         "mae_bins": (confusion * distance).sum(axis=(1, 2)) / count,
         "within_one": (confusion * (distance <= 1)).sum(axis=(1, 2)) / count,
-        "qwk": np.where(np.isfinite(classes), kappa, np.nan),
-        "nll": sums[:, _CELLS] / count,
-        "brier": sums[:, _CELLS + 1] / count,
-        "ece": np.abs(sums[:, _CELLS + 2 :]).sum(axis=1) / count,
+        "qwk": np.where(np.isfinite(scores["balanced_accuracy"]), kappa, np.nan),
+        "nll": sums[:, cells] / count,
+        "brier": sums[:, cells + 1] / count,
+        "ece": np.abs(sums[:, cells + 2 :]).sum(axis=1) / count,
     }
 
 

@@ -63,6 +63,16 @@ def plot_reliability(bins: Sequence[Mapping[str, float]]) -> "Figure":
     return figure
 
 
+def plot_risk_coverage(points: Sequence[Mapping[str, float]]) -> "Figure":
+    """Share of errors among the most confident answers by coverage, of `selective.compute_risk_coverage`."""
+    figure, (axes,) = _figure(1, *SIDE_BY_SIDE)
+    coverage, risk = [p["coverage"] for p in points], [p["risk"] for p in points]
+    axes.plot(coverage, risk, color=BLUE, marker="o")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.1 * max([0.05, *risk])))
+    _label(axes, "Errors among the most confident answers", "coverage", "selective risk")
+    return figure
+
+
 def plot_curves(history: Sequence[Mapping[str, float]], marks: Mapping[str, float] | None = None) -> "Figure":
     """Accuracy and loss by epoch; `history` has a mapping for each epoch.
 

@@ -18,6 +18,7 @@ from threeages.evaluation.conformal import (
 from threeages.evaluation.metrics import Floats, identity_codes
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.selective import find_confidence_threshold
+from threeages.evaluation.years import YearsCalibration, measure_years_calibration
 from threeages.inference.sets import prediction_sets
 from threeages.signature import Signature
 
@@ -65,7 +66,8 @@ class ThresholdReport:
     """All thresholds of a model; `age_margin` in years is None where the predictions hold no ages.
 
     `ages` holds by stratum the share of ages inside the intervals and their mean width in years, with the
-    margin of the other strata.
+    margin of the other strata. `years` is the temperature of the distribution over years, None where the
+    predictions hold none.
     """
 
     identities: int
@@ -74,6 +76,7 @@ class ThresholdReport:
     sets: tuple[SetMeasure, ...]
     age_margin: float | None
     ages: Parts = field(default_factory=dict)
+    years: YearsCalibration | None = None
 
     def apply(self, signature: Signature) -> Signature:
         """The signature with these thresholds."""
@@ -82,6 +85,7 @@ class ThresholdReport:
             error_thresholds=tuple((m.target_error, m.confidence) for m in self.errors),
             set_thresholds=tuple((m.target_coverage, m.probability) for m in self.sets),
             age_margin=signature.age_margin if self.age_margin is None else self.age_margin,
+            years_temperature=signature.years_temperature if self.years is None else self.years.adopted,
         )
 
 
@@ -160,6 +164,7 @@ def measure_thresholds(
         tuple(m for target in TARGET_COVERAGES if (m := _measure_set(data, folds, target))),
         _age_margin(ages),
         _age_parts(ages),
+        measure_years_calibration(table, by=by, seed=seed),
     )
 
 

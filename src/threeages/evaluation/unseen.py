@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from threeages.evaluation.evaluate import SLICE_METRICS, Evaluation, evaluate_table
+from threeages.evaluation.evaluate import Evaluation, evaluate_table
 from threeages.evaluation.model_index import Measured
 from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import METRIC_TITLES, format_with_interval, markdown_table
 from threeages.evaluation.thresholds import Parts, ThresholdReport, measure_thresholds
 

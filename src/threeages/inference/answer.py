@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.errors import ConfigError
+from threeages.inference.brackets import Brackets
 from threeages.inference.records import MIN_AGE, OK, REJECTION_REASONS, Record
 from threeages.inference.sets import set_names
 from threeages.labels import AGE_GROUPS
@@ -26,15 +27,24 @@ class Policy:
 
     A face is rejected as `uncertain` below the confidence `min_confidence`. An age group is in the
     prediction set from the probability `set_probability` on; None asks for no set. `age_margin` years are
-    added at both ends of the interval of the age.
+    added at both ends of the interval of the age. The probabilities of `brackets` are those of the
+    distribution over years with its logits divided by `years_temperature`.
     """
 
     min_confidence: float = 0.0
     set_probability: float | None = None
     age_margin: float = 0.0
+    brackets: Brackets | None = None
+    years_temperature: float = 1.0
 
     @classmethod
-    def create(cls, signature: Signature, max_error: float | None, coverage: float | None) -> Self:
+    def create(
+        cls,
+        signature: Signature,
+        max_error: float | None,
+        coverage: float | None,
+        brackets: Brackets | None = None,
+    ) -> Self:
         """The policy for a target error rate and a target coverage, by the thresholds of the signature.
 
         Raises ConfigError where one is not between 0 and 1, or the model was not measured for it.
@@ -46,6 +56,8 @@ class Policy:
             0.0 if max_error is None else signature.confidence_for(max_error),
             None if coverage is None else signature.probability_for(coverage),
             signature.age_margin,
+            brackets,
+            signature.years_temperature,
         )
 
 
@@ -79,7 +91,15 @@ def face_record(
         age_high=high,
         age_set=None if policy.set_probability is None else set_names(probs, policy.set_probability),
         message=REJECTION_REASONS.get(status, ""),
+        brackets=_brackets(years, policy),
     )
+
+
+def _brackets(years: NDArray[np.float32] | None, policy: Policy) -> dict[str, float] | None:
+    if policy.brackets is None or years is None:
+        return None
+    probs = policy.brackets.probs(years, policy.years_temperature).tolist()
+    return {name: round(p, 6) for name, p in zip(policy.brackets.names, probs, strict=True)}
 
 
 def log_probs(probs: NDArray[np.floating]) -> NDArray[np.float64]:

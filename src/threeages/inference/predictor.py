@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from threeages.errors import ConfigError
 from threeages.faces.detect import Detector
 from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.faces.yunet import YuNet
 from threeages.inference.answer import Policy
+from threeages.inference.brackets import Brackets
 from threeages.inference.classify import FaceClassifier
 from threeages.inference.named import DEFAULT, find_model_file
 from threeages.inference.pipeline import Batch, held_bytes, run_batches
@@ -33,9 +35,12 @@ class Predictor:
             rejected as `uncertain`. None answers every face.
         coverage: Target coverage of the prediction sets, such as 0.9: the share of faces whose true age
             group is in `Record.age_set`. None asks for no sets.
+        brackets: First years of brackets of ages, such as `(0, 13, 18, 30, 50)`, whose probabilities are in
+            `Record.brackets`. They are an impression of the age and make no age check.
 
     Raises:
-        ConfigError: The model was not measured for the target error rate or the target coverage.
+        ConfigError: The model was not measured for the target error rate or the target coverage, the brackets
+            do not rise, or they were given for a model without a distribution over years.
     """
 
     def __init__(
@@ -45,9 +50,11 @@ class Predictor:
         *,
         max_error: float | None = None,
         coverage: float | None = None,
+        brackets: str | Iterable[int] | Brackets | None = None,
     ) -> None:
         self.preparer = FacePreparer(model.signature, detector)
-        self.classifier = FaceClassifier(model, Policy.create(model.signature, max_error, coverage))
+        wanted = open_brackets(model, brackets)
+        self.classifier = FaceClassifier(model, Policy.create(model.signature, max_error, coverage, wanted))
 
     def predict(self, images: Images, *, bgr: bool = False) -> Iterator[Record]:
         """Yield the records of images, in their order, while later images are still being decoded.
@@ -124,6 +131,7 @@ def load_predictor(
     max_error: float | None = None,
     coverage: float | None = None,
     device: str = AUTO,
+    brackets: str | Iterable[int] | Brackets | None = None,
 ) -> Predictor:
     """Load a model and create its predictor.
 
@@ -136,14 +144,15 @@ def load_predictor(
         device: Where the model runs: `cpu`, `cuda`, `coreml`, `openvino`, or `auto`, which is CUDA where
             ONNX Runtime has it and it works, else the CPU. A device that is missing is replaced by the CPU
             with a logged warning. Faces are found on the CPU, so that every device is given the same crops.
+        brackets: First years of brackets of ages, such as `(0, 13, 18, 30, 50)`; see `Predictor`.
 
     Returns:
         A predictor that uses all cores.
 
     Raises:
         ModelError: The file is missing or not fetched, is not ONNX or was not exported by this package.
-        ConfigError: The model was not measured for the target error rate or the target coverage, or there is
-            no such device.
+        ConfigError: The model was not measured for the target error rate or the target coverage, there is no
+            such device, or the brackets cannot be answered.
 
     Example:
         >>> for record in load_predictor().predict("photo.jpg"):
@@ -154,4 +163,19 @@ def load_predictor(
     detector = YuNet() if detect else None
     # one thread a batch and as many batches as cores give more faces a second than two threads a batch
     onnx = OnnxModel(path, threads=1, device=device)
-    return Predictor(onnx, detector, max_error=max_error, coverage=coverage)
+    return Predictor(onnx, detector, max_error=max_error, coverage=coverage, brackets=brackets)
+
+
+def open_brackets(model: OnnxModel, brackets: str | Iterable[int] | Brackets | None) -> Brackets | None:
+    """The brackets of ages to answer, None without any.
+
+    Raises ConfigError where they do not rise, or the model gives no distribution over years.
+    """
+    if brackets is None:
+        return None
+    if not model.has_years:
+        raise ConfigError(
+            f"The model {model.signature.name} gives no distribution over years, which brackets are made of.",
+            hint="Take the default model, or train one with an extra head for years.",
+        )
+    return Brackets.create(brackets)

@@ -39,6 +39,8 @@ class Record:
         age_high: Upper end of that interval.
         age_set: Prediction set: the age groups that hold the true one at the coverage given to the
             predictor. None where no coverage was given.
+        brackets: Probability of each bracket of ages given to the predictor, by name such as `13-17`. None
+            where no brackets were given; `to_dict` then leaves it out.
         message: What the status means and what to do about it; empty where the status is `ok`.
 
     Example:
@@ -57,6 +59,7 @@ class Record:
     age_high: float | None = None
     age_set: list[str] | None = None
     message: str = ""
+    brackets: dict[str, float] | None = None
 
     @property
     def failed(self) -> bool:
@@ -64,8 +67,9 @@ class Record:
         return self.status != OK and self.status not in ABSTAINED
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, one entry a field, in the order of the fields."""
-        return self.__dict__ | {"box": list(self.box) if self.box else None}
+        """Plain values for JSON, one entry a field in their order; `brackets` only where given."""
+        values = self.__dict__ | {"box": list(self.box) if self.box else None}
+        return values if self.brackets is not None else {k: v for k, v in values.items() if k != "brackets"}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Self:

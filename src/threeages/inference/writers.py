@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from threeages.inference.brackets import Brackets
 from threeages.inference.records import Record
 from threeages.labels import AGE_GROUPS
 
@@ -49,25 +50,42 @@ class LineStream(Protocol):
         """Write out what was taken."""
 
 
-def write_records(records: Iterable[Record], out: LineStream, kind: str) -> None:
-    """Write and flush records as they come: `jsonl` as a JSON object a line, `csv` as rows below a header."""
+def list_columns(brackets: Brackets | None = None) -> tuple[Column, ...]:
+    """The columns of the csv, with one for the probability of each bracket of ages."""
+    names = () if brackets is None else brackets.names
+    return (*COLUMNS, *(Column(bracket_column(name), ("brackets", name), digits=6) for name in names))
+
+
+def bracket_column(name: str) -> str:
+    """The column of a bracket's probability, such as prob_13_17 for 13-17 and prob_50_up for 50+."""
+    return "prob_" + name.replace("-", "_").replace("+", "_up")
+
+
+def write_records(
+    records: Iterable[Record], out: LineStream, kind: str, brackets: Brackets | None = None
+) -> None:
+    """Write and flush records as they come: `jsonl` as a JSON object a line, `csv` as rows below a header.
+
+    The csv has a column for each of the `brackets` that the predictor was given.
+    """
     if kind == "jsonl":
         for record in records:
             out.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
             out.flush()
         return
-    out.write(",".join(column.name for column in COLUMNS) + "\n")
+    columns = list_columns(brackets)
+    out.write(",".join(column.name for column in columns) + "\n")
     out.flush()
     for record in records:
         raw = record.to_dict()
-        out.write(",".join(_cell(raw, column) for column in COLUMNS) + "\n")
+        out.write(",".join(_cell(raw, column) for column in columns) + "\n")
         out.flush()
 
 
-def format_records(records: Iterable[Record], kind: str) -> str:
+def format_records(records: Iterable[Record], kind: str, brackets: Brackets | None = None) -> str:
     """The text that `write_records` writes."""
     out = io.StringIO()
-    write_records(records, out, kind)
+    write_records(records, out, kind, brackets)
     return out.getvalue()
 
 
@@ -83,7 +101,7 @@ def _cell(raw: dict[str, Any], column: Column) -> str:
     """The text of one cell; written by hand, as versions of the csv module differ in what they quote."""
     value: Any = raw
     for key in column.keys:
-        value = None if value is None else value[key]
+        value = None if value is None else value.get(key) if isinstance(value, dict) else value[key]
     if value is None:
         return ""
     if column.digits is not None:

@@ -19,9 +19,10 @@ from starlette.middleware.cors import CORSMiddleware
 from threeages import __version__
 from threeages.errors import ThreeAgesError, format_count
 from threeages.evaluation.front_matter import remove_front_matter
+from threeages.inference.brackets import Brackets
 from threeages.inference.occlusion import to_png
 from threeages.inference.records import REJECTION_REASONS, Record
-from threeages.inference.writers import COLUMNS, SET_SEPARATOR, format_records
+from threeages.inference.writers import SET_SEPARATOR, format_records, list_columns
 from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.server.address import Address
 from threeages.server.engine import Engine
@@ -79,7 +80,7 @@ def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
     )
     app.state.draining = False
     reader = Reader(settings)
-    _add_predict(app, engine, reader)
+    _add_predict(app, engine, reader, settings.brackets)
     _add_occlusion(app, engine, reader)
     _add_states(app, engine, metrics)
     _add_model(app, model, engine, settings)
@@ -109,7 +110,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
 
 
-def _add_predict(app: FastAPI, engine: Engine, reader: Reader) -> None:
+def _add_predict(app: FastAPI, engine: Engine, reader: Reader, brackets: Brackets | None) -> None:
     @app.post(
         "/v1/predict",
         response_model=PredictResponse,
@@ -137,7 +138,7 @@ def _add_predict(app: FastAPI, engine: Engine, reader: Reader) -> None:
         """
         async with reader.images(request) as uploads:
             records = await engine.predict(uploads, detect=detect, together=together)
-        return _format_answer(records, request.headers.get("accept", ""))
+        return _format_answer(records, request.headers.get("accept", ""), brackets)
 
 
 def _add_occlusion(app: FastAPI, engine: Engine, reader: Reader) -> None:
@@ -167,10 +168,10 @@ def _add_occlusion(app: FastAPI, engine: Engine, reader: Reader) -> None:
         )
 
 
-def _format_answer(records: list[Record], accept: str) -> Response:
+def _format_answer(records: list[Record], accept: str, brackets: Brackets | None) -> Response:
     for media_type, kind in FORMATS.items():
         if media_type in accept:
-            return Response(format_records(records, kind), media_type=media_type)
+            return Response(format_records(records, kind, brackets), media_type=media_type)
     return JSONResponse({"records": [record.to_dict() for record in records]})
 
 
@@ -208,7 +209,10 @@ def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> 
         limits={name: getattr(settings, name) for name in ("max_body", "max_images", "max_pixels")},
         features={"age": engine.model.has_years},
         records=RecordFormat(
-            columns=[CsvColumn(name=c.name, keys=list(c.keys), digits=c.digits) for c in COLUMNS],
+            columns=[
+                CsvColumn(name=c.name, keys=list(c.keys), digits=c.digits)
+                for c in list_columns(settings.brackets)
+            ],
             set_separator=SET_SEPARATOR,
             rejection_reasons=REJECTION_REASONS,
         ),

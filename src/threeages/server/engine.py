@@ -17,6 +17,7 @@ from threeages.faces.opencv import warn_of_two_opencv_packages
 from threeages.inference.answer import Policy
 from threeages.inference.classify import FaceClassifier, Output
 from threeages.inference.occlusion import occlude_patches, occlusion_map
+from threeages.inference.predictor import open_brackets
 from threeages.inference.prepare import PreparedFace, PreparedImage
 from threeages.inference.records import Record
 from threeages.inference.runtime import OnnxModel
@@ -125,7 +126,8 @@ class Engine:
         self._settings, self._metrics = settings, metrics
         warn_of_two_opencv_packages()
         self.model = OnnxModel(model, threads=1, device=settings.device)
-        policy = Policy.create(self.model.signature, settings.max_error, settings.coverage)
+        brackets = open_brackets(self.model, settings.brackets)
+        policy = Policy.create(self.model.signature, settings.max_error, settings.coverage, brackets)
         self._classifier = FaceClassifier(self.model, policy)
         self._keys = itertools.count()
         self._in_flight = self._preparing = 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from threeages.errors import ConfigError, describe_cause
+from threeages.inference.brackets import Brackets
 from threeages.server.app import create_app
 from threeages.server.settings import MIB, Settings, count_cores
 from threeages.sessions import AUTO
@@ -37,6 +38,7 @@ def create_settings(
     device: str = AUTO,
     keep_alive: float = Settings.keep_alive,
     root_path: str = "",
+    brackets: str | None = None,
 ) -> Settings:
     """The settings for the options of the command.
 
@@ -51,6 +53,7 @@ def create_settings(
         api_keys=(*_read_keys(key_file), *_split(os.environ.get("THREEAGES_API_KEYS", ""), ",")),
         max_error=max_error,
         coverage=coverage,
+        brackets=None if brackets is None else Brackets.create(brackets),
         device=device,
         rate_limit=rate_limit,
         max_body=max_body_mb * MIB,

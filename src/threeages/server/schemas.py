@@ -72,6 +72,11 @@ class RecordOut(BaseModel):
         min_length=1, description="Prediction set, where the service runs with --coverage."
     )
     message: str = Field(description="What the status means; empty where it is 'ok'.")
+    brackets: dict[str, float] = Field(
+        default_factory=dict,
+        description="Probability of each bracket of ages by name, where the service runs with --brackets; "
+        "absent otherwise.",
+    )
 
 
 class PredictResponse(BaseModel):

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from threeages.errors import ConfigError
+from threeages.inference.brackets import Brackets
 from threeages.sessions import AUTO, check_device
 
 MIB = 2**20
@@ -42,6 +43,7 @@ class Settings:
     drain: float = 1.0  # after a stop signal: answers still come, each with 'Connection: close'
     max_error: float | None = None  # target error rate, as of Predictor
     coverage: float | None = None  # target coverage of prediction sets, as of Predictor
+    brackets: Brackets | None = None  # of ages, as of Predictor
     device: str = AUTO  # of the model; decoders find faces on the CPU
     rate_limit: int | None = None  # requests a minute for each client
     api_keys: tuple[str, ...] = ()

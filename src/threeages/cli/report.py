@@ -1,0 +1,108 @@
+"""The command that writes one report of a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from threeages.cli.ages import parse_questions
+from threeages.cli.models import find_model
+from threeages.cli.output import print_notes
+
+if TYPE_CHECKING:
+    from threeages.evaluation.predictions import PredictionTable
+    from threeages.evaluation.report_parts import ModelSummary
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Folder of a run or of an evaluation, or predictions csv; several are joined.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write to; by default that of the one run.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Adds speed and thresholds: 'default', 'large' or an ONNX file.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The images' folder: shows the faces of the surest mistakes.")
+    ] = None,
+    audit: Annotated[Path | None, typer.Option(help="audit.json of 'threeages data audit'.")] = None,
+    leakage: Annotated[Path | None, typer.Option(help="Json file of 'threeages data leakage'.")] = None,
+    card: Annotated[Path | None, typer.Option(help="Model card in Markdown, to add at the end.")] = None,
+    brackets: Annotated[
+        str | None, typer.Option(metavar="YEARS", help="First years of brackets of ages: 0,13,18,30,50.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="YEARS", help="Limits of age, such as 18,21,25.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+) -> None:
+    """Write one report of a run: report.html, which needs no network, and report.json.
+
+    It holds what was asked, the data, metrics with intervals, calibration, slices and the surest mistakes,
+    and what the options add. With --root it holds faces.
+    """
+    from threeages.evaluation.evaluate import evaluate_table
+    from threeages.evaluation.mistakes import add_pictures, find_mistakes
+    from threeages.evaluation.report import PAGE, write_full_report
+    from threeages.evaluation.report_parts import Report, find_thresholds, read_json
+    from threeages.evaluation.run_summary import read_run_summary
+    from threeages.files.csvfiles import read_text
+
+    ages = parse_questions(brackets, at)
+    folder = _choose_out(runs, out)
+    audited = read_json(audit, "threeages data audit MANIFEST --out FOLDER") if audit else None
+    leaked = read_json(leakage, "threeages data leakage MANIFEST --out FILE") if leakage else None
+    text = read_text(card) if card else ""
+    table = _load(runs)
+    result = evaluate_table(table, ages=ages)
+    mistakes = find_mistakes(table)
+    thresholds, no_thresholds = find_thresholds(table)
+    found = Report(
+        result,
+        read_run_summary(runs[0], table.provenance) if len(runs) == 1 else None,
+        audited,
+        leaked,
+        thresholds,
+        no_thresholds,
+        _summarize(model, table) if model else None,
+        add_pictures(mistakes, root) if root else mistakes,
+        text,
+        title or Report.title,
+    )
+    write_full_report(found, folder)
+    print_notes(result.notes)
+    if root and any(mistake.picture for mistake in found.mistakes):
+        typer.echo("The page holds faces of people: keep it where the images may be.")
+    typer.echo(f"Written to {folder / PAGE}")
+
+
+def _choose_out(runs: list[Path], out: Path | None) -> Path:
+    """The folder to write to; raises ConfigError where several runs leave it open."""
+    from threeages.errors import ConfigError
+
+    if out:
+        return out
+    if len(runs) > 1:
+        raise ConfigError(f"{len(runs)} runs were given without a folder to write to.", hint="Add --out.")
+    return runs[0] if runs[0].is_dir() else runs[0].parent
+
+
+def _load(runs: list[Path]) -> "PredictionTable":
+    from threeages.evaluation.compare import load_run
+    from threeages.evaluation.predictions import join_predictions
+
+    return join_predictions([load_run(run) for run in runs])
+
+
+def _summarize(model: str, table: "PredictionTable") -> "ModelSummary":
+    from threeages.evaluation.report_parts import summarize_model
+    from threeages.inference.runtime import OnnxModel
+
+    path = find_model(model)
+    return summarize_model(OnnxModel(path), path.name if model == str(path) else model, path, table)
