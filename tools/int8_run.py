@@ -63,9 +63,8 @@ def export_run(
     if config.held_out:
         table = name_source(table, config.held_out)
     save_predictions(table, out / "predictions.csv")
-    write_bytes(
-        out / CONFIG_FILE, (run / CONFIG_FILE).read_bytes()
-    )  # how the rows were split, for who evaluates them
+    # how the rows were split, for who evaluates the predictions
+    write_bytes(out / CONFIG_FILE, (run / CONFIG_FILE).read_bytes())
     return table
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.terms import SHIPPED, find_terms
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, DataError
 from threeages.evaluation.card import CardSet, with_image_columns, write_card
 from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable
@@ -18,6 +18,7 @@ from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import format_with_interval
 from threeages.evaluation.thresholds import measure_thresholds
+from threeages.evaluation.trained_on import TRAINED_ON
 from threeages.signature import Signature
 
 SIGNATURE = Signature("tiny", 32, error_thresholds=((0.1, 0.875),), set_thresholds=((0.9, 0.25),))
@@ -104,9 +105,14 @@ def test_product_version_and_terms_come_first_and_lines_are_short(
     assert "UTKFace" not in own
 
 
-def test_a_random_split_is_warned_of(table: PredictionTable, tmp_path: Path) -> None:
+def test_a_set_that_is_not_of_held_out_identities_is_refused(table: PredictionTable, tmp_path: Path) -> None:
     random = replace(table, provenance=Provenance("random"))
-    assert Provenance("random").notes()[0] in _card(random, None, tmp_path / "card.md")
+    with pytest.raises(DataError, match=r"random split.*figures on Synthetic"):
+        _card(random, None, tmp_path / "card.md")
+    trained = replace(table, columns=table.columns | {TRAINED_ON: ("no", *("image",) * (len(table) - 1))})
+    with pytest.raises(DataError, match="119 of 120 scored rows"):
+        _card(trained, None, tmp_path / "card.md")
+    assert not (tmp_path / "card.md").exists()
     assert "Warning" not in _card(table, None, tmp_path / "card.md")
 
 
@@ -187,7 +193,7 @@ def test_the_sources_are_those_of_the_model_and_not_of_who_evaluated_it(
 
 def test_a_hub_reads_every_metric_of_the_card(table: PredictionTable, tmp_path: Path) -> None:
     sets = [CardSet("one", replace(table, columns={**table.columns, "source": ("lfw",) * len(table)}))]
-    sets.append(CardSet('two: "odd"\n\u2028# name', replace(table, provenance=Provenance("random"))))
+    sets.append(CardSet('two: "odd"\n\u2028# name', table))
     out = tmp_path / "card.md"
     write_card(sets, SIGNATURE, out, name="model a: b", megabytes=1.25, has_years=False)
     text = out.read_text(encoding="utf-8")
@@ -195,7 +201,7 @@ def test_a_hub_reads_every_metric_of_the_card(table: PredictionTable, tmp_path: 
     assert data.model_name == f"threeages {version('threeages')} model a: b"
     assert (data.pipeline_tag, data.library_name) == ("image-classification", "threeages")
     found = _scores(text)
-    assert set(found) == {("one", "held-out identities"), (sets[1].name, "random split")}
+    assert set(found) == {("one", "held-out identities"), (sets[1].name, "held-out identities")}
     result = evaluate_table(table)
     for scores in found.values():
         for name, kind in (("accuracy", "accuracy"), ("f1_macro", "f1"), ("ece", "ece")):
@@ -204,7 +210,7 @@ def test_a_hub_reads_every_metric_of_the_card(table: PredictionTable, tmp_path: 
             assert f"interval {low:.3f}-{high:.3f})" in scores[kind].metric_name
     one, two = (scores["accuracy"].dataset_name for scores in found.values())
     assert one == f"{find_terms('lfw').title} (held-out identities)"
-    assert two == f"{sets[1].name} (random split)"
+    assert two == f"{sets[1].name} (held-out identities)"
     # written again by the hub's own library, nothing of the metadata is lost or changed
     assert ModelCard(ModelCard(text).content).data.to_dict() == data.to_dict()
 

@@ -26,6 +26,7 @@ from threeages.evaluation.tables import (
     markdown_table,
 )
 from threeages.evaluation.thresholds import measure_selective_risk
+from threeages.evaluation.trained_on import check_held_out
 from threeages.evaluation.unseen import evaluate_unseen, write_unseen
 from threeages.faces.images import load_image
 from threeages.files.writing import write_text
@@ -74,9 +75,12 @@ def write_card(
     column `held_out`. `name` is the model's in the title. The terms of the training data are those of
     `train_sources`, the train images by source; without it of the sources that the runs of the predictions
     name, or, of the shipped default (`is_default`), of those that it was trained on. That has a text of its
-    own before them. Raises DataError where a set has no scored row, ConfigError where two have one name.
+    own before them. Raises DataError where a set has no scored row, or is not of held-out identities,
+    ConfigError where two sets have one name.
     """
     _check_names([s.name for s in sets])
+    for one in sets:
+        check_held_out(one.table, f"A card's figures on {one.name}")
     evaluated = list(_evaluate(sets))
     found = evaluate_unseen(unseen) if unseen else []
     answers = [s.table.provenance for s in sets] + ([unseen.provenance] if unseen else [])

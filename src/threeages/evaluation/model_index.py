@@ -12,7 +12,6 @@ from threeages.evaluation.tables import METRIC_TITLES, format_interval
 
 HELD_OUT_IDENTITIES = "held-out identities"
 NEVER_MET = "source never met"
-RANDOM = "random split"  # identities may be in training too
 LIBRARY = "threeages"
 TASK = {"type": "image-classification", "name": "age group of a face"}
 TAGS = ("onnx", "face", "age-group", "age-estimation", "calibration")
@@ -67,7 +66,6 @@ def choose_license(sources: Iterable[str]) -> Mapping[str, str]:
 
 def _result(measured: Measured, split: str) -> dict[str, Any]:
     name, table, result = measured
-    split = RANDOM if result.provenance.split == "random" else split
     # programs tell entries apart by type and split, and not by the name
     dataset = {"name": f"{_describe(name, table)} ({split})", "type": name, "split": split}
     return {"task": TASK, "dataset": dataset, "metrics": list(_metrics(result))}
