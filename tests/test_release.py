@@ -152,7 +152,7 @@ def test_a_tiny_release_ends_in_a_model_with_thresholds_and_a_card(tmp_path: Pat
     assert "film" in card
     assert "| Source never met | Images |" in card
     assert ModelCard(card).data.eval_results
-    assert "\n| `film` | 315 |" in card  # every row trains the model
+    assert "\n| `faces` | 315 |" in card  # every row trains the model
     run, int8 = (read_provenance(folder) for folder in (out / "fold-0", out / "int8" / "fold-0"))
     assert int8 == run
     assert int8.split == "identity"
