@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from threeages import __version__
 from threeages.errors import ThreeAgesError, format_count
+from threeages.evaluation.front_matter import remove_front_matter
 from threeages.inference.brackets import Brackets
 from threeages.inference.occlusion import to_png
 from threeages.inference.records import REJECTION_REASONS, Record
@@ -231,7 +232,7 @@ def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> 
         signature=asdict(signature),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         versions=list_versions(LIBRARIES),
-        card=card.read_text(encoding="utf-8") if card.is_file() else None,
+        card=remove_front_matter(card.read_text(encoding="utf-8")) if card.is_file() else None,
         limits={name: getattr(settings, name) for name in ("max_body", "max_images", "max_pixels")},
         features={"age": engine.model.has_years},
         records=RecordFormat(
