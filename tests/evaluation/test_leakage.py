@@ -168,7 +168,8 @@ def test_the_files_hold_every_number_and_no_name(tmp_path: Path) -> None:
     write_leakage(report, manifest, tmp_path)
     text = (tmp_path / JSON).read_text()
     held = json.loads(text)
-    assert held == report.to_dict()
+    assert held == {"verdict": judge_leakage(report), "findings": held["findings"], **report.to_dict()}
+    assert held["findings"] == list(describe_leakage(report))
     assert (held["n_train"], held["n_test"]) == (144, 36)
     assert held["answers"][1]["leaks"] is True
     assert '"p3"' not in text

@@ -22,6 +22,7 @@ from threeages.evaluation.run_summary import RunSummary
 from threeages.evaluation.thresholds import measure_thresholds
 from threeages.inference.brackets import Brackets
 
+GAP = {"name": "colours", "accuracy": 0.75, "interval": [0.7, 0.8], "apart": 0.5, "apart_interval": None}
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -65,7 +66,7 @@ def create_report(table: PredictionTable, root: Path | None = None) -> Report:
         result,
         run,
         {"images": 5, "readable": 4, "counts": {SCRIPT: 1}},
-        {"verdict": f"It leaks. {SCRIPT}", "figures": {"gap": 0.25}},
+        {"verdict": f"It leaks. {SCRIPT}", "findings": ["5 copies."], "answers": [GAP], "split": "random"},
         measure_thresholds(replace(table, provenance=Provenance("identity"))),
         "",
         ModelSummary("tiny", "cnn", 32, 0.5, 1.25, "cpu", "a machine", ((0.1, 0.8, 0.5, 0.09),)),
@@ -128,7 +129,15 @@ def test_metrics_stand_with_their_intervals(table: PredictionTable, page: str) -
 
 
 def test_sections_say_what_was_given(page: str) -> None:
-    for text in ("It leaks.", "900 train, 300 test rows.", "non-commercial research", "1.25 ms", "The card"):
+    for text in (
+        "It leaks.",
+        "5 copies.",
+        "0.700-0.800",
+        "900 train, 300 test rows.",
+        "non-commercial research",
+        "1.25 ms",
+        "The card",
+    ):
         assert text in page
     assert "<table>\n<thead>\n<tr>\n<th>a</th>" in page
     assert "license: other" not in page

@@ -61,7 +61,7 @@ def leakage(
     from threeages.data.leakage.sides import choose_columns, choose_split
     from threeages.data.manifest import load_manifest
     from threeages.evaluation.leakage import audit_leakage
-    from threeages.evaluation.leakage_text import describe_excess, write_leakage
+    from threeages.evaluation.leakage_text import describe_excess, summarize_leakage, write_leakage
 
     show_log()
     rows = load_manifest(manifest, root=root, need_label=False, allow_repeats=True)
@@ -73,7 +73,7 @@ def leakage(
     if out:
         write_leakage(report, rows, out)
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
+        typer.echo(json.dumps(summarize_leakage(report), indent=2))
     else:
         _print_report(report, fail_over)
     if out:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from threeages.data.leakage.sides import Shared
 from threeages.data.manifest import IDENTITY, Manifest
@@ -68,7 +69,14 @@ def write_leakage(report: LeakageReport, manifest: Manifest, out: Path) -> None:
         for copy in report.copies
     )
     content = format_rows(rows, ("kind", "test", "train"))
-    write_together({out / CSV: content.encode(), out / JSON: format_json(report.to_dict()).encode()})
+    found = format_json(summarize_leakage(report))
+    write_together({out / CSV: content.encode(), out / JSON: found.encode()})
+
+
+def summarize_leakage(report: LeakageReport, limit: float = NOTABLE) -> dict[str, Any]:
+    """Plain values for JSON: the verdict, what was found in sentences, and the figures."""
+    words = {"verdict": judge_leakage(report, limit), "findings": list(describe_leakage(report))}
+    return {**words, **report.to_dict()}
 
 
 def _describe_copies(report: LeakageReport) -> str:
