@@ -9,7 +9,7 @@ from threeages.data.manifest import IDENTITY, Manifest
 from threeages.evaluation.gap import AgeBlind
 from threeages.evaluation.identity_estimate import EstimateQuality
 from threeages.evaluation.leakage import Estimate, LeakageReport
-from threeages.evaluation.tables import format_interval, format_number
+from threeages.evaluation.tables import format_number
 from threeages.files.csvfiles import format_rows
 from threeages.files.writing import format_json, write_together
 
@@ -119,4 +119,4 @@ def _quality(quality: EstimateQuality) -> str:
 
 
 def _bounded(value: float | None, bounds: tuple[float, float] | None) -> str:
-    return "" if value is None or bounds is None else f"{value:.3f} [{format_interval(bounds)}]"
+    return "" if value is None or bounds is None else f"{value:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
