@@ -145,6 +145,22 @@ def photos() -> str:
     return table(["model", "photos", "accuracy", "macro-F1", "ECE", "date", "commit"], rows)
 
 
+def identity_probe() -> str:
+    """How well features name the identity, and the age accuracy that is left without that part."""
+    names = ("identity_images", "identity_films", "accuracy", "balanced_accuracy")
+    header = (
+        "taken out",
+        "directions",
+        "identity: other images",
+        "identity: other films",
+        "age group",
+        "balanced",
+    )
+    rows = read_rows("identity-probe")
+    lines = ([r["erased"], r["removed"], *(_bounded(r, name) for name in names), *_origin(r)] for r in rows)
+    return table([*header, "date", "commit"], lines)
+
+
 def thresholds() -> str:
     """What each target error rate comes to on identities held out of the choice of its threshold."""
     found = read_json("default-identity/thresholds.json")
@@ -364,6 +380,80 @@ def cross_source_peers() -> str:
     return table([*header, "threeages ahead by", "note"], rows)
 
 
+def _between(row: Row | None) -> str:
+    return (
+        ""
+        if row is None
+        else f"{_number(row, 'value')}{SPACE}[{_number(row, 'low')},{SPACE}{_number(row, 'high')}]"
+    )
+
+
+def leakage() -> str:
+    """What the random split of the film faces gives away: of each answer the run on the most images."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in sorted(read_rows("leakage"), key=lambda row: int(row["images"])):
+        kind, _, name = row["measure"].partition(": ")
+        if row["set"] == "film" and name and not kind.startswith("estimate"):
+            found.setdefault(name, {})[kind] = row
+    rows = [
+        [name, _count(kinds["accuracy"]["images"]),
+         *(_between(kinds.get(kind)) for kind in ("accuracy", "identities apart", "gap")),
+         _number(kinds.get("accuracy in sample", {"value": ""}), "value")]
+        for name, kinds in found.items()
+    ]  # fmt: skip
+    return table(["answer", "images", "accuracy", "identities apart", "gap", "in sample"], rows)
+
+
+def leakage_estimate() -> str:
+    """The quality of the estimate of identities from faces, by the similarity from which it speaks."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in read_rows("leakage"):
+        kind, _, name = row["measure"].partition(": ")
+        if kind.startswith("estimate at "):
+            found.setdefault(kind.removeprefix("estimate at "), {})[name] = row
+    names = ("purity", "recall", "false_alarms", "pairs_found", "pairs_false")
+    rows = [[limit, _count(rows["purity"]["images"]), *(_percent(rows[name]) for name in names)]
+            for limit, rows in found.items()]  # fmt: skip
+    header = [
+        "similarity",
+        "images",
+        "purity",
+        "recall",
+        "false alarms",
+        "pairs of one person",
+        "other pairs",
+    ]
+    return table(header, rows)
+
+
+def _percent(row: Row) -> str:
+    return f"{100 * float(row['value']):.3g}%"
+
+
+def label_review() -> str:
+    """Planted errors among the labels that the review shows first."""
+    names = ("found", "precision", "recall")
+    rows = [
+        [row["kind"], row["method"], row["looked_at"], *(row[name] for name in names)]
+        for row in read_rows("label-review")
+        if row["found"]
+    ]
+    return table(
+        ["a planted error says", "method of cleanlab", "labels looked at", "found", *names[1:]], rows
+    )
+
+
+def label_review_worth() -> str:
+    """Metrics of heads trained on labels with errors, reviewed ones and those as published."""
+    names = ("accuracy", "balanced_accuracy", "nll")
+    rows = [
+        [row["kind"], row["step"], *(_bounded(row, name) for name in names)]
+        for row in read_rows("label-review")
+        if row["accuracy"]
+    ]
+    return table(["a planted error says", "", "accuracy", "balanced accuracy", "log loss"], rows)
+
+
 def age_thresholds() -> str:
     """What a limit of age and its challenge age for 5 % do to each source never met, and to UTKFace."""
     found: dict[tuple[str, str, str], dict[tuple[str, str, bool], Row]] = {}
@@ -437,6 +527,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "peers-not-run": peers_not_run,
     "peers-speed": peers_speed,
     "photos": photos,
+    "identity-probe": identity_probe,
     "int8": plain("int8"),
     "detection": plain("detection"),
     "sharpness": plain("sharpness"),
@@ -444,6 +535,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "surroundings": plain("surroundings"),
     "benchmarks": benchmarks,
     "kills": plain("kills"),
+    "label-review": label_review,
+    "label-review-worth": label_review_worth,
     "monitor": plain("monitor"),
     "cross-source": cross_source,
     "cross-source-peers": cross_source_peers,
@@ -454,4 +547,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "experiments": experiments,
     "floors": floors,
     "sources": sources,
+    "leakage": leakage,
+    "leakage-estimate": leakage_estimate,
 }

@@ -226,7 +226,8 @@ def _finish(release: Release, temperature: float) -> Iterator[Step]:
     model = str(release.model)
     # an int8 form of the tiny run, which has learnt next to nothing, would not pass the gate
     int8 = () if release.fast else ("--int8", str(release.manifest))
-    export = ("--out", model, *int8, "--temperature", f"{temperature:.3f}")
+    # names of known persons could be guessed from digests of them
+    export = ("--out", model, *int8, "--temperature", f"{temperature:.3f}", "--digests", "images")
     yield _threeages("export", "export", str(release.out / "all"), *export)
     thresholds = ("--by", HELD_OUT, "--model", model, "--out", str(release.out / "thresholds.json"))
     yield _threeages("thresholds", "thresholds", str(release.unseen), *thresholds)
@@ -234,8 +235,9 @@ def _finish(release: Release, temperature: float) -> Iterator[Step]:
     predictions = {name: release.out / name / "predictions.csv" for name in SETS}
     sets = [part for name, path in predictions.items() for part in ("--set", f"{name}={path}")]
     roots = [part for name in predictions for part in ("--root", f"{name}={root}")]
-    out = ("--unseen", str(release.unseen), "--model", model, "--out", str(release.model.with_suffix(".md")))
-    yield _threeages("card", "card", *sets, *roots, *out)
+    trained = ("--unseen", str(release.unseen), "--run", str(release.out / "all"))
+    out = ("--model", model, "--out", str(release.model.with_suffix(".md")))
+    yield _threeages("card", "card", *sets, *roots, *trained, *out)
 
 
 def _threeages(name: str, *arguments: str) -> Step:

@@ -17,11 +17,12 @@ from threeages.evaluation.mistakes import add_pictures, find_mistakes
 from threeages.evaluation.page import render_report
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.provenance import Provenance
-from threeages.evaluation.report_parts import ModelSummary, Report
+from threeages.evaluation.report_parts import ModelSummary, Report, find_thresholds
 from threeages.evaluation.run_summary import RunSummary
 from threeages.evaluation.thresholds import measure_thresholds
 from threeages.inference.brackets import Brackets
 
+GAP = {"name": "colours", "accuracy": 0.75, "interval": [0.7, 0.8], "apart": 0.5, "apart_interval": None}
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -65,8 +66,8 @@ def create_report(table: PredictionTable, root: Path | None = None) -> Report:
         result,
         run,
         {"images": 5, "readable": 4, "counts": {SCRIPT: 1}},
-        {"verdict": f"It leaks. {SCRIPT}", "figures": {"gap": 0.25}},
-        measure_thresholds(table),
+        {"verdict": f"It leaks. {SCRIPT}", "findings": ["5 copies."], "answers": [GAP], "split": "random"},
+        measure_thresholds(replace(table, provenance=Provenance("identity"))),
         "",
         ModelSummary("tiny", "cnn", 32, 0.5, 1.25, "cpu", "a machine", ((0.1, 0.8, 0.5, 0.09),)),
         add_pictures(mistakes, root) if root else mistakes,
@@ -128,7 +129,15 @@ def test_metrics_stand_with_their_intervals(table: PredictionTable, page: str) -
 
 
 def test_sections_say_what_was_given(page: str) -> None:
-    for text in ("It leaks.", "900 train, 300 test rows.", "non-commercial research", "1.25 ms", "The card"):
+    for text in (
+        "It leaks.",
+        "5 copies.",
+        "0.700-0.800",
+        "900 train, 300 test rows.",
+        "non-commercial research",
+        "1.25 ms",
+        "The card",
+    ):
         assert text in page
     assert "<table>\n<thead>\n<tr>\n<th>a</th>" in page
     assert "license: other" not in page
@@ -210,3 +219,20 @@ def _open(browser: Any, path: Path, scheme: str) -> Iterator[Any]:
     yield page
     page.close()
     assert [text for text in seen if not text.startswith(("file:", "data:"))] == []
+
+
+def test_corrected_labels_of_the_run_are_listed(table: PredictionTable) -> None:
+    report = create_report(table)
+    assert report.run is not None
+    assert "corrected by a review" not in render_report(report)
+    corrections = {"train": {"3fa2": 12, "b001": 1}, "test": {"3fa2": 2}}
+    page = render_report(replace(report, run=replace(report.run, corrections=corrections)))
+    listed = "12 train (file 3fa2), 1 train (file b001), 2 test (file 3fa2)."
+    assert f"Labels corrected by a review: {listed}" in page
+
+
+def test_a_random_split_has_no_thresholds_but_the_reason(table: PredictionTable) -> None:
+    found, reason = find_thresholds(table)
+    assert found is None
+    page = render_report(replace(create_report(table), thresholds=None, no_thresholds=reason))
+    assert "No thresholds: These predictions are of a random split" in page

@@ -10,15 +10,18 @@ import torch
 
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.merge import merge_manifests
+from threeages.data.split import Split
 from threeages.data.synthetic import write_face_set
+from threeages.data.train_digests import load_train_digests
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.evaluation.evaluate import evaluate_table
+from threeages.evaluation.trained_on import mark_rows
 from threeages.labels import UNKNOWN
 from threeages.training.build import drop_missing_heads
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.recipes import create_recipe
-from threeages.training.run import run_training
+from threeages.training.run import describe_split, run_training
 from threeages.training.temperature import TEMPERATURES
 
 SMALL = TrainConfig(input_size=64, epochs=3, batch_size=16)
@@ -110,6 +113,16 @@ def test_the_notes_say_what_of_the_test_rows_the_training_saw(faces_csv: Path, t
     assert _split_notes(tmp_path / "last")["selected_on_test"] is False
 
 
+def test_the_notes_count_corrected_labels_by_side_and_file() -> None:
+    columns = {"corrected_from": ("OLD", "", "OLD", "YOUNG"), "corrections": ("aa", "", "aa", "bb")}
+    manifest = Manifest(Path(), tuple("abcd"), np.zeros(4, dtype=np.int64), columns)
+    split = Split(np.asarray([0, 1]), np.asarray([2]), np.asarray([3]), 0)
+    found = describe_split(manifest, split, SMALL)["corrections"]
+    assert found == {"train": {"aa": 1}, "validation": {"aa": 1}, "test": {"bb": 1}}
+    plain = Manifest(Path(), manifest.paths, manifest.labels)
+    assert "corrections" not in describe_split(plain, split, SMALL)
+
+
 def test_without_identities_only_a_random_split_can_be_made(faces_csv: Path, tmp_path: Path) -> None:
     manifest = load_manifest(faces_csv)
     nameless = Manifest(manifest.root, manifest.paths, manifest.labels)
@@ -164,3 +177,27 @@ def test_a_random_split_sets_no_temperature_on_its_test_rows(faces_csv: Path, tm
     config = replace(SMALL, epochs=1, split="random", calibrate=True, temperature=1.3)
     _train(faces_csv, tmp_path / "run", config)
     assert load_checkpoint(tmp_path / "run")[0].signature.temperature == 1.3
+
+
+def test_the_run_tells_its_train_rows_from_all_others(faces_csv: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, epochs=1, input_size=48)
+    manifest = load_manifest(faces_csv)
+    tested = _train(faces_csv, tmp_path / "run", config)
+    digests = load_train_digests(tmp_path / "run")
+    assert digests is not None
+    cells = dict(zip(manifest.paths, mark_rows(manifest, digests).columns["trained_on"], strict=True))
+    notes = _split_notes(tmp_path / "run")
+    assert list(cells.values()).count("image") == notes["train"]
+    assert {cells[path] for path in tested.paths} == {"no"}
+    assert set(cells.values()) == {"image", "no"}  # an identity is on one side
+    before = (tmp_path / "run" / "train_digests.json").read_bytes()
+    _train(faces_csv, tmp_path / "run", config)
+    assert (tmp_path / "run" / "train_digests.json").read_bytes() == before
+
+
+def test_a_random_split_is_warned_of_before_the_first_epoch(
+    faces_csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _train(faces_csv, tmp_path / "run", replace(SMALL, input_size=48, split="random"), log=_stop)
+    assert "identities are in both train and test rows. The accuracy may reward" in caplog.text

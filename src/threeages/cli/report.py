@@ -32,7 +32,7 @@ def report(
         Path | None, typer.Option(help="The images' folder: shows the faces of the surest mistakes.")
     ] = None,
     audit: Annotated[Path | None, typer.Option(help="audit.json of 'threeages data audit'.")] = None,
-    leakage: Annotated[Path | None, typer.Option(help="Json file of 'threeages data leakage'.")] = None,
+    leakage: Annotated[Path | None, typer.Option(help="leakage.json of 'threeages data leakage'.")] = None,
     card: Annotated[Path | None, typer.Option(help="Model card in Markdown, to add at the end.")] = None,
     brackets: Annotated[
         str | None, typer.Option(metavar="YEARS", help="First years of brackets of ages: 0,13,18,30,50.")
@@ -57,7 +57,7 @@ def report(
     ages = parse_questions(brackets, at)
     folder = _choose_out(runs, out)
     audited = read_json(audit, "threeages data audit MANIFEST --out FOLDER") if audit else None
-    leaked = read_json(leakage, "threeages data leakage MANIFEST --out FILE") if leakage else None
+    leaked = read_json(leakage, "threeages data leakage MANIFEST --out FOLDER") if leakage else None
     text = read_text(card) if card else ""
     table = _load(runs)
     result = evaluate_table(table, ages=ages)

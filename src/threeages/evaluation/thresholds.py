@@ -20,6 +20,7 @@ from threeages.evaluation.metrics import Floats, identity_codes
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.replay import create_histogram
 from threeages.evaluation.selective import find_confidence_threshold
+from threeages.evaluation.trained_on import check_held_out
 from threeages.evaluation.years import YearsCalibration, measure_years_calibration
 from threeages.inference.sets import prediction_sets
 from threeages.signature import Signature
@@ -137,7 +138,7 @@ def measure_thresholds(
     The rows must be of held-out identities. Without the column `identity` each image counts as an identity,
     which is only right where no identity has two images. What the report says of a threshold was measured in
     five folds of identities, each with the threshold chosen on the other four. Targets that cannot be reached
-    are absent. DataError below 20 identities.
+    are absent. DataError below 20 identities, and where `check_held_out` refuses the rows.
 
     Rows of sources that their models never met can be told apart by a column `by`, such as `source`. What is
     said of one of its values was measured with the threshold chosen on the others. By the `rule` 'worst' a
@@ -145,6 +146,7 @@ def measure_thresholds(
     the worst of n with probability 1 / (n + 1). By 'mean' it does on average, each weighing the same;
     results/source-thresholds.csv compares both. DataError where the column has fewer than two values.
     """
+    check_held_out(table, "Thresholds")
     rows = table.scored()
     known = table.identities()
     identities = np.arange(rows.sum()) if known is None else identity_codes(known[rows])
