@@ -79,7 +79,7 @@ def write_faces(folder: Path, side: int) -> list[Path]:
 
 
 def write_links(faces: list[Path], folder: Path, count: int) -> Path:
-    """A folder of `count` links, so many in each subfolder."""
+    """A folder of `count` links, PER_FOLDER in each subfolder."""
     for i, face in zip(range(count), itertools.cycle(faces)):
         place = folder / f"{i // PER_FOLDER:05}"
         place.mkdir(parents=True, exist_ok=True)

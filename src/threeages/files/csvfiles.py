@@ -88,7 +88,7 @@ def iterate_csv(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _skip(file: TextIO, length: int) -> int:
-    """Pass over a byte order mark and so many characters; returns the number of their lines."""
+    """Pass over a byte order mark and `length` characters; returns the number of their lines."""
     if file.read(1) != "\ufeff":
         file.seek(0)
     return _line_of(file.read(length), length) - 1

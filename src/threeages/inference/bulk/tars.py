@@ -71,7 +71,8 @@ def _passed_kind(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 
 def _load(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Content:
     if member.size > MAX_BYTES:
-        return ImageError("too_large", f"The member has {member.size:,} bytes; {MAX_BYTES:,} are allowed.")
+        what = f"The member has {member.size:,} bytes; {MAX_BYTES:,} are allowed."
+        return ImageError("too_large", what, hint="Store a smaller copy of the image.")
     content: bytes = _file(tar, member).read()
     return content
 
