@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from threeages.cli.data import data_app
+from threeages.cli.doctor import bundle, doctor
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
 from threeages.cli.hints import find_command, fit_error, list_options
@@ -37,6 +38,8 @@ COMMANDS = (
     cross_source,
     tune,
     ensemble,
+    doctor,
+    bundle,
 )
 for command in COMMANDS:
     app.command()(command)
