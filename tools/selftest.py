@@ -2,9 +2,9 @@
 
     python tools/selftest.py
 
-For each age group it draws faces and keeps the one that the model is surest of, so that no rounding changes its
-answer; beside them stand a picture without a face and a file that is cut off. Run it whenever the shipped model
-changes. Prints the line for CHECKSUMS in src/threeages/bundled.py.
+For each age group it draws faces and keeps the one that the model is surest of, so that no rounding changes
+its answer; beside them stand a picture without a face and a file that is cut off. Run it whenever the shipped
+model changes. Prints the line for CHECKSUMS in src/threeages/bundled.py.
 """
 
 import base64
@@ -33,7 +33,9 @@ def main() -> None:
     contents |= {"no-face.png": encode(np.full((96, 96, 3), 128, np.uint8), "PNG")}
     contents |= {"cut-off.jpg": contents["old.jpg"][: len(contents["old.jpg"]) // 2]}
     photos = []
-    for (name, content), record in zip(contents.items(), predictor.predict([*contents.values()]), strict=True):
+    for (name, content), record in zip(
+        contents.items(), predictor.predict([*contents.values()]), strict=True
+    ):
         kept = {key: value for key, value in record.to_dict().items() if key in KEPT}
         photos.append({"name": name, "content": base64.b64encode(content).decode(), "record": kept})
         print(name, len(content), kept)
@@ -42,7 +44,8 @@ def main() -> None:
 
 
 FORMATS_BY_NAME = tuple(
-    f"{group.lower()}.{'jpg' if kind == 'JPEG' else 'png'}" for group, kind in zip(AGE_GROUPS, FORMATS, strict=True)
+    f"{group.lower()}.{'jpg' if kind == 'JPEG' else 'png'}"
+    for group, kind in zip(AGE_GROUPS, FORMATS, strict=True)
 )
 
 

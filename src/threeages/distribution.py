@@ -1,6 +1,6 @@
 """What the metadata of this installation says: the extras, what each requires, and what of it is there."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib import metadata
 from typing import NamedTuple
 
@@ -66,25 +66,8 @@ def find_version(name: str) -> str:
         return ""
 
 
-def list_pins(name: str = NAME, extras: Iterable[str] = ()) -> dict[str, str]:
-    """Versions of all that a distribution needs with some extras, directly or not, as far as installed."""
-    pins: dict[str, str] = {}
-    own = canonicalize_name(name)
-    waiting = [*list_requirements(name), *(r for extra in extras for r in list_extra_requirements(extra, name))]
-    seen: set[tuple[str, frozenset[str]]] = set()
-    while waiting:
-        requirement = waiting.pop()
-        key = canonicalize_name(requirement.name)
-        if key == own or (key, frozenset(requirement.extras)) in seen:
-            continue
-        seen.add((key, frozenset(requirement.extras)))
-        if version := find_version(key):
-            pins[key] = version
-            waiting += list(_requirements_of(key, requirement.extras))
-    return dict(sorted(pins.items()))
-
-
-def _requirements_of(name: str, extras: Iterable[str]) -> Iterator[Requirement]:
-    yield from list_requirements(name)
-    for extra in extras:
-        yield from list_requirements(name, [extra])
+def list_installed() -> dict[str, str]:
+    """The versions of all distributions of this environment by their names, in the order of these."""
+    names = {each.metadata["Name"]: each.version for each in reversed(list(metadata.distributions()))}
+    found = {canonicalize_name(name): version for name, version in names.items() if name and version}
+    return dict(sorted(found.items()))

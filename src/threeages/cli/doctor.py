@@ -1,7 +1,9 @@
 """The doctor: its table and its json, and the bundle for machines without network."""
 
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +20,14 @@ def doctor(
 ) -> None:
     """Check this installation: versions, devices, memory, files, extras, and answers to known photos.
 
-    A line for each check says ok, warning or fault, and what to do; exit code 1 where there is a fault. Nothing
-    is sent or written, and the output names no user: it can be pasted into an issue.
+    A line for each check says ok, warning or fault, and what to do; exit code 1 where there is a fault.
+    Nothing is sent or written, and the output can be pasted into an issue.
     """
     from threeages.doctor.checks import diagnose
     from threeages.doctor.findings import worst_verdict
 
-    findings = list(diagnose())
+    with _show_work():
+        findings = list(diagnose())
     verdict = worst_verdict(findings)
     if as_json:
         content = {"verdict": verdict, "findings": [finding.to_dict() for finding in findings]}
@@ -33,6 +36,17 @@ def doctor(
         _print_findings(findings)
     if verdict == "fault":
         raise typer.Exit(1)
+
+
+def _show_work() -> "AbstractContextManager[object]":
+    """A line on stderr while the checks run, where that is a terminal."""
+    from rich.console import Console
+
+    return (
+        Console(stderr=True).status("Checking this installation ...")
+        if sys.stderr.isatty()
+        else nullcontext()
+    )
 
 
 def _print_findings(findings: "Sequence[Finding]") -> None:
@@ -60,7 +74,9 @@ def bundle(
     extra: Annotated[
         list[str] | None, typer.Option(help="An extra to bundle too, such as serve; repeatable.")
     ] = None,
-    large: Annotated[bool, typer.Option("--large", help="Add the large model, which was fetched before.")] = False,
+    large: Annotated[
+        bool, typer.Option("--large", help="Add the large model, which was fetched before.")
+    ] = False,
     verify: Annotated[
         bool, typer.Option(help="Install the bundle into a fresh environment without an index, and test it.")
     ] = True,

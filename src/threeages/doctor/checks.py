@@ -25,11 +25,6 @@ CHECKS = (
 )
 
 
-def find_check(name: str) -> Listed:
-    """The check of that name."""
-    return next(listed for listed in CHECKS if listed.name == name)
-
-
 def diagnose() -> Iterator[Finding]:
     """The findings of every check, one after another as they are done. Raises nothing.
 

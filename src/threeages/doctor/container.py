@@ -44,7 +44,7 @@ def _list_folders(root: Path, own: Path, kind: str) -> Iterator[Path]:
     In a container the path is often that outside of it: what does not exist is left out.
     """
     for line in _read(own).splitlines():
-        _, kinds, path = (line.split(":", 2) + ["", ""])[:3]
+        _, kinds, path = [*line.split(":", 2), "", ""][:3]
         if kinds and kind not in kinds.split(","):
             continue
         top = root / kinds if kinds and (root / kinds).is_dir() else root / kind if kinds else root

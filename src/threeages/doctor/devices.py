@@ -24,7 +24,7 @@ def check_opencv() -> Iterator[Finding]:
 
 
 def check_onnxruntime() -> Iterator[Finding]:
-    """The providers of this build of ONNX Runtime, and the device that a session of the shipped model uses."""
+    """The providers of this build of ONNX Runtime, and the device that the shipped model runs on."""
     from threeages.inference.runtime import OnnxModel, default_model_path
     from threeages.sessions import AUTO, list_providers
 
@@ -64,20 +64,30 @@ def check_torch() -> Iterator[Finding]:
         return
     import torch
 
-    details = {"version": str(torch.__version__), "threads": torch.get_num_threads(), "devices": ["cpu"]}
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    tried = {name: _try_device(name) for name in ("cpu", *(name for name in there if there[name]))}
+    working = [name for name, fault in tried.items() if not fault]
+    details = {"version": str(torch.__version__), "threads": torch.get_num_threads(), "devices": working}
     found = f"{torch.__version__}, {format_count(torch.get_num_threads(), 'thread')}"
-    names = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    for name in (name for name, there in names.items() if there):
-        try:
-            torch.ones(2, device=name).sum().item()
-        except RuntimeError as error:
-            cause = hide_home(str(error).partition("\n")[0])
-            advice = "Repair its driver, or hide the device: CUDA_VISIBLE_DEVICES= in the environment."
-            yield Finding("torch", "warning", f"{found}; {name} does not work: {cause}", advice, details)
-            return
-        details["devices"] = [*details["devices"], name]
-    if names["cuda"]:
+    if there["cuda"]:
         cards = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
         details |= {"cuda": torch.version.cuda, "cards": cards}
         found = f"{found}, CUDA {torch.version.cuda} with {', '.join(cards)}"
-    yield Finding("torch", "ok", f"{found}; devices: {', '.join(details['devices'])}", details=details)
+    found = f"{found}; devices that work: {', '.join(working)}"
+    faults = "; ".join(f"{name} does not work: {fault}" for name, fault in tried.items() if fault)
+    if faults:
+        advice = "Repair its driver, or hide the device: CUDA_VISIBLE_DEVICES= in the environment."
+        yield Finding("torch", "warning", f"{found}; {faults}", advice, details)
+        return
+    yield Finding("torch", "ok", found, details=details)
+
+
+def _try_device(name: str) -> str:
+    """Why torch cannot compute on a device; '' where it can."""
+    import torch
+
+    try:
+        torch.ones(2, device=name).sum().item()
+    except RuntimeError as error:
+        return hide_home(str(error).partition("\n")[0])
+    return ""

@@ -75,7 +75,9 @@ def check_builds() -> Iterator[Finding]:
             continue
         both = " and ".join(f"{name} {version}" for name, version in found.items())
         advice = f"Run: {describe_repair(list(found))}"
-        yield Finding(folder, "warning", f"{both} are both installed and write the same folder.", advice, found)
+        yield Finding(
+            folder, "warning", f"{both} are both installed and write the same folder.", advice, found
+        )
 
 
 def _describe(lack: Lack) -> str:

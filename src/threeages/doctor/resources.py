@@ -8,7 +8,7 @@ from threeages.doctor.findings import Finding
 from threeages.doctor.memory import read_memory
 from threeages.files.disk import format_bytes
 
-VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOW_MEMORY = 512 * 10**6  # bytes; the model, its libraries and a batch of large photos
 
 
@@ -42,7 +42,9 @@ def check_memory() -> Iterator[Finding]:
     if container.limit is not None and (memory.total is None or container.limit < memory.total):
         left = container.limit - (container.used or 0)
         free.append(left)
-        texts.append(f"the container is limited to {format_bytes(container.limit)}, {format_bytes(left)} free")
+        texts.append(
+            f"the container is limited to {format_bytes(container.limit)}, {format_bytes(left)} free"
+        )
     found = "; ".join(texts)
     if free and min(free) < LOW_MEMORY:
         advice = "Close other programs, or give the container more memory (--memory)."

@@ -39,7 +39,8 @@ class Listed:
 
 def run_check(listed: Listed) -> list[Finding]:
     """The findings of a check; one that says so where it failed itself. Raises nothing."""
-    return _run_apart(listed) if listed.apart else run_here(listed)
+    can_start = sys.executable and not hasattr(sys, "frozen")  # a program that was packed would start itself
+    return _run_apart(listed) if listed.apart and can_start else run_here(listed)
 
 
 def run_here(listed: Listed) -> list[Finding]:
@@ -59,10 +60,15 @@ def run_here(listed: Listed) -> list[Finding]:
 def _run_apart(listed: Listed) -> list[Finding]:
     """The findings of a check in a process of its own, which may end in any way."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-P", "-B", "-m", CHILD, listed.name]
+    command = [sys.executable, "-P", "-B", "-m", CHILD, listed.name, listed.module, listed.function]
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=False
+            command,
+            env=environment,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return [Finding(listed.name, "fault", f"It gave no answer within {TIMEOUT} seconds.")]

@@ -10,8 +10,8 @@ from threeages.doctor.findings import Finding
 
 FILE = ASSETS / "selftest.json"  # tools/selftest.py writes it
 # Between processors and releases of the libraries the sums of int8 are the same, but decoding, detection and
-# resampling round differently. Pixels that differ by one and an answer computed in float stay well within these;
-# swapped channels are far outside (tests/doctor/test_selftest.py).
+# resampling round differently. Pixels that differ by one and an answer computed in float stay well within
+# these; swapped channels are far outside (tests/doctor/test_selftest.py).
 PROBABILITY, PIXELS, YEARS = 0.08, 6.0, 5.0
 
 

@@ -46,7 +46,9 @@ def check_caches() -> Iterator[Finding]:
     states = _check_entries(sizes)
     details = {
         "folder": hide_home(str(folder)),
-        "entries": [{"path": hide_home(str(path)), "size": sizes[path], "state": states[path]} for path in sizes],
+        "entries": [
+            {"path": hide_home(str(path)), "size": sizes[path], "state": states[path]} for path in sizes
+        ],
     }
     count = format_count(sizes, "cached set", "cached sets")
     found = f"{hide_home(str(folder))}: {count}, {format_bytes(sum(sizes.values()))}"

@@ -51,6 +51,6 @@ def check_python() -> Iterator[Finding]:
 
 def _required_python() -> str:
     try:
-        return metadata.metadata(NAME).get("Requires-Python") or ""
+        return metadata.metadata(NAME)["Requires-Python"] or ""
     except metadata.PackageNotFoundError:
         return ""

@@ -1,0 +1,29 @@
+"""Prove that a bundle installs and answers without an index, in a fresh environment that is removed again."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from threeages.errors import DataError
+from threeages.offline.bundle import INSTALLER
+
+LINES = 8  # of what the installer said that a message quotes
+
+
+def verify_bundle(folder: Path) -> None:
+    """Run the bundle's own installer, whose last step is the doctor's self-test.
+
+    Raises DataError, which quotes it, where it fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="threeages-bundle-") as name:
+        command = [sys.executable, "-I", str(folder.absolute() / INSTALLER.name), str(Path(name) / "env")]
+        done = subprocess.run(
+            command, cwd=name, capture_output=True, text=True, errors="replace", check=False
+        )
+    if done.returncode:
+        said = [line for line in (done.stdout + done.stderr).splitlines() if "  ok  " not in line]
+        raise DataError(
+            f"The bundle {folder} does not install or does not answer:\n" + "\n".join(said[-LINES:]),
+            hint="It is kept for a look; its README says how to install it by hand.",
+        )
