@@ -35,7 +35,7 @@ def check_large_model() -> Iterator[Finding]:
         return
     path = LARGE_MODEL.find()
     value = checksum(path)
-    details = {"path": str(path), "checksum": value}
+    details = {"path": hide_home(str(path)), "checksum": value}
     yield Finding("large model", "ok", f"{hide_home(str(path))} ({value})", details=details)
 
 
