@@ -1,13 +1,15 @@
-"""Take the pictures in docs/pictures; needs Chromium.
+"""Take the pictures in docs/pictures; all but the maps need Chromium.
 
 python docs/screenshots.py ADDRESS    # of the page of a running service
 python docs/screenshots.py report     # of a report on drawn faces
+python docs/screenshots.py maps       # of two portraits with their occlusion maps
 """
 
 import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -15,6 +17,13 @@ from playwright.sync_api import Browser, sync_playwright
 
 from threeages.data.synthetic import write_face_set
 from threeages.demo import find_portraits
+from threeages.faces.yunet import YuNet
+from threeages.inference.explain import explain_images
+from threeages.inference.explanations import draw_explanation
+from threeages.inference.heatmap import stack_tiles
+from threeages.inference.occlusion import map_occlusion
+from threeages.inference.prepare import FacePreparer
+from threeages.inference.runtime import OnnxModel, default_model_path
 
 OUT = Path(__file__).parent / "pictures"
 FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
@@ -58,6 +67,17 @@ def take_pages(address: str) -> None:
         browser.close()
 
 
+def draw_maps(portraits: list[Path], out: Path) -> None:
+    """Draw the portraits with their occlusion maps, side by side."""
+    model = OnnxModel(default_model_path())
+    preparer = FacePreparer(model.signature, YuNet())
+    found = explain_images(
+        portraits, preparer, partial(map_occlusion, model.predict), predict=model.predict, largest=True
+    )
+    tiles = [tile for one in found for tile in draw_explanation(one)]
+    Image.fromarray(stack_tiles(tiles)).save(out, quality=88)
+
+
 def _make_variants(portrait: Path, folder: Path) -> list[Path]:
     """The portrait in grey and mirrored, and a part of it, as further photos of the same person."""
     paths = [folder / "mirrored.jpg", folder / "close.jpg"]
@@ -96,5 +116,7 @@ def _take(
 if __name__ == "__main__":
     if sys.argv[1:] == ["report"]:
         take_report()
+    elif sys.argv[1:] == ["maps"]:
+        draw_maps(find_portraits(), OUT / "maps.jpg")
     else:
         take_pages(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000")

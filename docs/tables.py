@@ -111,9 +111,15 @@ def peers() -> str:
     return table(header, rows)
 
 
+def peers_not_run() -> str:
+    """Peers with an adapter that no row of the results is of, and what they need."""
+    rows = [row for row in read_rows("peers") if row["set"] == "not run here"]
+    return table(["model", "what it needs; its adapter"], [[row["model"], row["note"]] for row in rows])
+
+
 def peers_speed() -> str:
     """Milliseconds of one photo, and the share of crops in which a peer's own detector finds a face."""
-    rows = [row for row in read_rows("peers") if not row["accuracy"]]
+    rows = [row for row in read_rows("peers") if row["ms"] or row["share"]]
     return table(
         ["on", "model", "what", "value", "times threeages", "commit"],
         [
@@ -137,6 +143,22 @@ def photos() -> str:
         metrics = (_bounded(row, metric) for metric in ("accuracy", "f1_macro"))
         rows.append([row["model"], row["photos"], *metrics, _number(row, "ece"), *_origin(row)])
     return table(["model", "photos", "accuracy", "macro-F1", "ECE", "date", "commit"], rows)
+
+
+def identity_probe() -> str:
+    """How well features name the identity, and the age accuracy that is left without that part."""
+    names = ("identity_images", "identity_films", "accuracy", "balanced_accuracy")
+    header = (
+        "taken out",
+        "directions",
+        "identity: other images",
+        "identity: other films",
+        "age group",
+        "balanced",
+    )
+    rows = read_rows("identity-probe")
+    lines = ([r["erased"], r["removed"], *(_bounded(r, name) for name in names), *_origin(r)] for r in rows)
+    return table([*header, "date", "commit"], lines)
 
 
 def thresholds() -> str:
@@ -423,8 +445,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "thresholds": thresholds,
     "conformal": conformal,
     "peers": peers,
+    "peers-not-run": peers_not_run,
     "peers-speed": peers_speed,
     "photos": photos,
+    "identity-probe": identity_probe,
     "int8": plain("int8"),
     "detection": plain("detection"),
     "sharpness": plain("sharpness"),
@@ -432,6 +456,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "surroundings": plain("surroundings"),
     "benchmarks": benchmarks,
     "kills": plain("kills"),
+    "monitor": plain("monitor"),
     "cross-source": cross_source,
     "cross-source-peers": cross_source_peers,
     "serve": serve,

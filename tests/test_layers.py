@@ -29,6 +29,9 @@ def test_starting_up_loads_nothing_heavy(module: str) -> None:
     "module",
     [
         "inference.predictor",
+        "inference.explain",
+        "inference.faithfulness",
+        "evaluation.sheet",
         "evaluation.evaluate",
         "faces.crop",
         "evaluation.report",

@@ -226,7 +226,8 @@ def _finish(release: Release, temperature: float) -> Iterator[Step]:
     model = str(release.model)
     # an int8 form of the tiny run, which has learnt next to nothing, would not pass the gate
     int8 = () if release.fast else ("--int8", str(release.manifest))
-    export = ("--out", model, *int8, "--temperature", f"{temperature:.3f}")
+    # names of known persons could be guessed from digests of them
+    export = ("--out", model, *int8, "--temperature", f"{temperature:.3f}", "--digests", "images")
     yield _threeages("export", "export", str(release.out / "all"), *export)
     thresholds = ("--by", HELD_OUT, "--model", model, "--out", str(release.out / "thresholds.json"))
     yield _threeages("thresholds", "thresholds", str(release.unseen), *thresholds)

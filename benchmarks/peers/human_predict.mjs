@@ -1,6 +1,7 @@
-// The answers of @vladmandic/human on a list of images; runs on Node beside packages installed in FOLDER.
+// Adapter of @vladmandic/human, whose models are in its package; runs on Node beside packages installed in
+// FOLDER, by the interface of adapter.py.
 //
-//   node benchmarks/peers/human_predict.mjs FOLDER LIST.csv OUT.csv      (LIST.csv: file)
+//   node benchmarks/peers/human_predict.mjs FOLDER LIST.csv OUT.csv      (LIST.csv: path)
 //   node benchmarks/peers/human_predict.mjs FOLDER --photo PHOTO.jpg     (milliseconds, decode to answer)
 //
 // The package detects first, with the models it ships and its own settings but for what no age needs. An
@@ -78,16 +79,20 @@ async function timePhoto(file) {
   return times.slice(WARM_UP).sort((a, b) => a - b)[ROUNDS / 2];
 }
 
+// a path is the only cell that can hold a comma or a quote
+const unquote = (cell) => (cell.startsWith('"') ? cell.slice(1, -1).replaceAll('""', '"') : cell);
+const quote = (text) => (/[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
 await human.load();
 if (args[0] === '--photo') {
   console.log(await timePhoto(args[1]));
 } else {
   const [listed, out] = args;
-  const files = fs.readFileSync(listed, 'utf8').trim().split(/\r?\n/).slice(1);
+  const files = fs.readFileSync(listed, 'utf8').trim().split(/\r?\n/).slice(1).map(unquote);
   const rows = [];
   for (const file of files) {
     const [years, found] = await answer(file);
-    rows.push(`${file},${years},${found ? 'True' : 'False'}`);
+    rows.push(`${quote(file)},${found ? 'True' : 'False'},${years}`);
   }
-  fs.writeFileSync(out, ['file,years,found', ...rows, ''].join('\n'));
+  fs.writeFileSync(out, ['path,found,predicted_age', ...rows, ''].join('\n'));
 }

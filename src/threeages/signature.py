@@ -10,6 +10,7 @@ from threeages.labels import AGE_GROUPS
 
 FORMAT = 1
 METADATA_KEY = "threeages.signature"
+DIGESTS_KEY = "threeages.train_digests"  # of the images and identities that it was trained on
 
 Thresholds = tuple[tuple[float, float], ...]  # pairs of a target rate and the threshold that reaches it
 

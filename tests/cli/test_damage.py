@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from threeages.cli.main import list_commands
 from threeages.data.manifest import load_manifest, save_manifest
+from threeages.evaluation.drift import AnswerHistogram
+from threeages.evaluation.predictions import load_predictions
 from threeages.inference.runtime import default_model_path
 from threeages.signature import METADATA_KEY
 
@@ -103,6 +106,8 @@ KINDS: dict[str, dict[str, Damage]] = {
     "manifest.parquet": BINARY,
     "manifest.json": {name: damage for name, damage in WHOLE.items() if name != "another file"},
     "recipe.json": JSON,
+    "audit.json": WHOLE | {"a list": lambda _: b"[1, 2]"},
+    "thresholds.json": JSON,
     "weights.safetensors": BINARY,
     "identities.csv": TEXT,
     "faces.zip": WHOLE,
@@ -110,6 +115,7 @@ KINDS: dict[str, dict[str, Damage]] = {
 }
 OUT = ("--out", "{out}")
 TRAINED = (*OUT, "--cache-dir", "{cache}")
+MONITORED = ("--target-error", "0.9", "--min-confidence", "0.5")
 # What each command reads: FILE stands for the damaged one. {run} holds a checkpoint.
 READS: dict[str, dict[str, tuple[str, ...]]] = {
     "threeages predict": {"model.onnx": ("{photo}", "--no-detect", "--model", "FILE", "--csv")},
@@ -135,6 +141,16 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
         "model.onnx": ("{manifest}", "--no-detect", "--model", "FILE", *OUT),
     },
     "threeages compare": {"predictions.csv": ("{predictions}", "FILE")},
+    "threeages report": {
+        "predictions.csv": ("FILE", *OUT),
+        "model.onnx": ("{predictions}", "--model", "FILE", *OUT),
+        "audit.json": ("{predictions}", "--audit", "FILE", *OUT),
+    },
+    "threeages monitor": {
+        "predictions.csv": ("FILE", *MONITORED, *OUT),
+        "model.onnx": ("{predictions}", "--target-error", "0.2", "--model", "FILE", *OUT),
+        "thresholds.json": ("{predictions}", *MONITORED, "--reference", "FILE", *OUT),
+    },
     "threeages thresholds": {
         "predictions.csv": ("FILE", *OUT),
         "model.onnx": ("{predictions}", "--model", "FILE", *OUT),
@@ -186,6 +202,9 @@ def whole(
     shutil.copy(default_model_path(), folder / "model.onnx")
     shutil.copy(predictions_csv, folder / "predictions.csv")
     (folder / "recipe.json").write_text(json.dumps(TrainConfig(input_size=48).to_dict()))
+    (folder / "audit.json").write_text(json.dumps({"images": 120, "counts": {"tiny": 2}}))
+    histogram = AnswerHistogram.from_probs(load_predictions(predictions_csv).probs)
+    (folder / "thresholds.json").write_text(json.dumps({"reference": asdict(histogram)}))
     model = create_classifier(create_signature("mobilenet_v1_face", 48))
     save_weights(folder / "weights.safetensors", model.net.features.state_dict(), {})
     lines = [f"{path},{who}" for path, who in zip(rows.paths, rows.columns["identity"], strict=True)]

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,26 @@ def test_split_prints_results_on_stdout_and_progress_on_stderr(faces_csv: Path, 
 def test_a_random_split_says_what_it_shares(faces_csv: Path, tmp_path: Path) -> None:
     stdout, _ = _run("split", str(faces_csv), "--mode", "random", "--cache-dir", str(tmp_path))
     assert "The validation rows are the test rows" in stdout
+    assert "identities are in both train and test rows. The accuracy may reward" in stdout
+
+
+def test_rows_that_were_oversampled_before_a_random_split_are_warned_of(
+    faces_csv: Path, tmp_path: Path
+) -> None:
+    header, *rows = faces_csv.read_text().splitlines()
+    copies = []
+    for row in rows[:60]:
+        name, _, rest = row.partition(",")
+        shutil.copy(faces_csv.parent / name, tmp_path / f"{name}-again.jpg")
+        shutil.copy(faces_csv.parent / name, tmp_path / name)
+        copies += [row, f"{name}-again.jpg,{rest}"]
+    manifest = tmp_path / "faces.csv"
+    manifest.write_text("\n".join([header, *copies]))
+    stdout, _ = _run("split", str(manifest), "--mode", "random", "--cache-dir", str(tmp_path / "c"))
+    assert "of 24 test rows are in the train rows, as where rows were oversampled" in stdout
+    stdout, _ = _run("split", str(manifest), "--folds", "3", "--cache-dir", str(tmp_path / "c"))
+    assert "0 test images are exact duplicates" in stdout
+    assert "oversampled" not in stdout
 
 
 def test_import_joins_identities_and_counts_exclusions(tmp_path: Path) -> None:

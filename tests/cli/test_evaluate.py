@@ -99,10 +99,61 @@ def test_a_random_split_is_warned_of_beside_the_metrics(tmp_path: Path) -> None:
     (note,) = Provenance("random").notes()
     assert f"Warning: {note}" in _invoke("evaluate", file, "--out", tmp_path / "out").stdout
     assert note in (tmp_path / "out" / "report.html").read_text()
-    for command in ("compare", "thresholds"):
-        done = _invoke(command, file)
-        assert done.exit_code == 0, done.output
-        assert f"Warning: {note}" in done.stdout
+    done = _invoke("compare", file)
+    assert done.exit_code == 0, done.output
+    assert f"Warning: {note}" in done.stdout
+
+
+def test_thresholds_and_card_of_a_random_split_are_refused_also_from_its_report(tmp_path: Path) -> None:
+    file = _save_run(tmp_path / "run", _table("a"), "random")
+    assert _invoke("evaluate", file, "--out", tmp_path / "report").exit_code == 0
+    model = tmp_path / "model.onnx"
+    model.write_bytes(default_model_path().read_bytes())
+    for path in (file, tmp_path / "report" / "predictions.csv"):
+        for command in (
+            ("thresholds", path, "--model", model),
+            ("card", "--set", f"Mine={path}", "--model", model, "--out", tmp_path / "card.md"),
+        ):
+            done = _invoke(*command)
+            assert isinstance(done.exception, DataError)
+            assert "random split" in done.exception.message
+            assert "--split identity" in done.exception.hint
+    assert model.read_bytes() == default_model_path().read_bytes()
+    assert not (tmp_path / "card.md").exists()
+
+
+def test_thresholds_of_unknown_rows_say_what_they_rest_on(tmp_path: Path) -> None:
+    save_predictions(_table("a"), tmp_path / "p.csv")
+    assert "do not say how their rows were split" in _invoke("thresholds", tmp_path / "p.csv").stdout
+    known = _save_run(tmp_path / "run", _table("a"), "identity")
+    assert "Warning" not in _invoke("thresholds", known).stdout
+
+
+def test_the_gap_to_an_identity_disjoint_run_takes_the_place_of_the_advice(tmp_path: Path) -> None:
+    table = _table("a", 400)
+    order = (np.arange(3) - table.labels[:, None]) % 3  # 0 at the label
+    right = np.take_along_axis(np.sort(table.probs)[:, ::-1], order, axis=1)
+    random = _save_run(tmp_path / "random", replace(table, probs=right), "random")
+    folds = [_save_run(tmp_path / name, _table(name, 400), "identity") for name in "bc"]
+    options = [part for fold in folds for part in ("--disjoint", fold.parent)]
+    done = _invoke("evaluate", random.parent, *options, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    gap = found["gap"]
+    assert gap["random"] == found["accuracy"] == 1
+    assert gap["difference"] == pytest.approx(1 - gap["disjoint"])
+    assert gap["low"] < gap["difference"] < gap["high"]
+    assert f"[{gap['low']:.3f}, {gap['high']:.3f}]" in done.stdout
+    assert "may reward" not in done.stdout
+    again = _invoke("evaluate", tmp_path / "out", "--out", tmp_path / "again")
+    assert f"the gap of {gap['difference']:.3f}" in again.stdout
+    (tmp_path / "faces.csv").write_text("path,label\na.jpg,OLD\n")
+    refused = _invoke("evaluate", tmp_path / "faces.csv", *options, "--out", tmp_path / "refused")
+    assert refused.exit_code == 2
+    assert "not a manifest" in refused.stderr
+    swapped = _invoke("evaluate", folds[0], "--disjoint", random, "--out", tmp_path / "swapped")
+    assert isinstance(swapped.exception, DataError)
+    assert "instead of random one is identity" in swapped.exception.message
 
 
 def test_ages_are_asked_for_and_printed_with_what_they_are_not(tmp_path: Path) -> None:

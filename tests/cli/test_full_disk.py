@@ -37,6 +37,10 @@ WRITES: dict[str, list[tuple[str, ...]] | str] = {
         ("{predictions}", "--out", "{elsewhere}", "--table", "DISK/out.csv"),
     ],
     "threeages compare": "it prints: below, with those that print",
+    "threeages report": [("{predictions}", "--out", "DISK/out")],
+    "threeages monitor": [
+        ("{predictions}", "--target-error", "0.9", "--min-confidence", "0.5", "--out", "DISK/out.json")
+    ],
     "threeages thresholds": [("{predictions}", "--out", "DISK/out.json")],
     "threeages card": [("--set", "drawn={predictions}", "--out", "DISK/out.md")],
     "threeages study": TRAINS,

@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 
 from threeages.cli.main import app, main
 from threeages.data.manifest import load_manifest
+from threeages.data.synthetic import write_face_set
 from threeages.errors import ConfigError, DataError, ModelError, ThreeAgesError
+from threeages.evaluation.predictions import load_predictions
 from threeages.training.checkpoint import load_checkpoint
 
 SMALL = ("--recipe", "reference-cnn", "--input-size", "48", "--epochs", "1")
@@ -344,3 +346,64 @@ def test_ranges_of_ages_and_rows_without_labels_are_trained_on(faces_csv: Path, 
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["failed"]["no_label"] > 0
     assert metrics["years"]["n"] < metrics["n"]
+
+
+@pytest.mark.slow  # three exports
+def test_what_a_model_was_trained_on_is_recognised_when_it_is_evaluated(
+    faces_csv: Path, tmp_path: Path
+) -> None:
+    run, own = tmp_path / "run", ("--no-detect", "--model")
+    _train(
+        faces_csv,
+        run,
+        "--recipe",
+        "reference-cnn",
+        "--input-size",
+        "48",
+        "--epochs",
+        "1",
+        "--split",
+        "identity",
+    )
+    _invoke("export", run, "--out", tmp_path / "all.onnx")
+    _invoke("export", run, "--out", tmp_path / "images.onnx", "--digests", "images")
+    _invoke("export", run, "--out", tmp_path / "none.onnx", "--digests", "none")
+    counts = {}
+    for model in (run, tmp_path / "all.onnx", tmp_path / "images.onnx", tmp_path / "none.onnx"):
+        done = _invoke("evaluate", faces_csv, "--out", tmp_path / "out" / model.stem, *own, model)
+        counts[model.stem] = "train images of this model" in done.stdout
+    assert counts == {"run": True, "all": True, "images": True, "none": False}
+    other = write_face_set(tmp_path / "other", identities=24, per_identity=2, seed=9)
+    found = {}
+    for name in ("all", "images"):
+        report = tmp_path / "out" / f"other-{name}"
+        _invoke("evaluate", other, "--out", report, *own, tmp_path / f"{name}.onnx")
+        found[name] = set(load_predictions(report / "predictions.csv").columns["trained_on"])
+    assert found == {"all": {"identity", "no"}, "images": {"no"}}  # the same names, of other people
+    predictions = tmp_path / "out" / "all" / "predictions.csv"
+    with pytest.raises(DataError, match="was trained on the image or the identity of"):
+        _invoke("thresholds", predictions)
+    kept = tmp_path / "kept"
+    done = _invoke("evaluate", predictions, "--only", "trained_on=no", "--out", kept)
+    assert "train images" not in done.stdout
+    with pytest.raises(DataError, match="identities with a label"):  # held out, but too few
+        _invoke("thresholds", kept / "predictions.csv")
+    with pytest.raises(ConfigError, match="Allowed: all, images, none"):
+        _invoke("export", run, "--out", tmp_path / "x.onnx", "--digests", "some")
+
+
+def test_train_rows_are_recognised_unless_the_run_has_no_digests_of_them(
+    faces_csv: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    _train(faces_csv, run, "--recipe", "reference-cnn", "--input-size", "48", "--epochs", "1")
+    done = _invoke("evaluate", faces_csv, "--no-detect", "--model", run, "--out", tmp_path / "warned")
+    assert "train images of this model" in done.stdout
+    (run / "train_digests.json").unlink()
+    done = _invoke("export", run, "--out", tmp_path / "m.onnx")
+    assert "no digests of its train rows" in done.stderr
+    done = _invoke(
+        "evaluate", faces_csv, "--no-detect", "--model", tmp_path / "m.onnx", "--out", tmp_path / "o"
+    )
+    assert done.exit_code == 0
+    assert "trained_on" not in (tmp_path / "o" / "predictions.csv").read_text()

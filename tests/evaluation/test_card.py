@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from threeages.data.manifest import Manifest, load_manifest
+from threeages.errors import DataError
 from threeages.evaluation.card import CardSet, with_image_columns, write_card
 from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable
@@ -14,6 +15,7 @@ from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import format_with_interval
 from threeages.evaluation.thresholds import measure_thresholds
+from threeages.evaluation.trained_on import TRAINED_ON
 from threeages.signature import Signature
 
 SIGNATURE = Signature("tiny", 32, error_thresholds=((0.1, 0.875),), set_thresholds=((0.9, 0.25),))
@@ -86,9 +88,14 @@ def test_product_version_and_terms_come_first_and_lines_are_short(
     assert "UTKFace" not in own
 
 
-def test_a_random_split_is_warned_of(table: PredictionTable, tmp_path: Path) -> None:
+def test_a_set_that_is_not_of_held_out_identities_is_refused(table: PredictionTable, tmp_path: Path) -> None:
     random = replace(table, provenance=Provenance("random"))
-    assert Provenance("random").notes()[0] in _card(random, None, tmp_path / "card.md")
+    with pytest.raises(DataError, match=r"random split.*figures on Synthetic"):
+        _card(random, None, tmp_path / "card.md")
+    trained = replace(table, columns=table.columns | {TRAINED_ON: ("no", *("image",) * (len(table) - 1))})
+    with pytest.raises(DataError, match="119 of 120 scored rows"):
+        _card(trained, None, tmp_path / "card.md")
+    assert not (tmp_path / "card.md").exists()
     assert "Warning" not in _card(table, None, tmp_path / "card.md")
 
 

@@ -17,7 +17,7 @@ from threeages.evaluation.mistakes import add_pictures, find_mistakes
 from threeages.evaluation.page import render_report
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.provenance import Provenance
-from threeages.evaluation.report_parts import ModelSummary, Report
+from threeages.evaluation.report_parts import ModelSummary, Report, find_thresholds
 from threeages.evaluation.run_summary import RunSummary
 from threeages.evaluation.thresholds import measure_thresholds
 from threeages.inference.brackets import Brackets
@@ -66,7 +66,7 @@ def create_report(table: PredictionTable, root: Path | None = None) -> Report:
         run,
         {"images": 5, "readable": 4, "counts": {SCRIPT: 1}},
         {"verdict": f"It leaks. {SCRIPT}", "figures": {"gap": 0.25}},
-        measure_thresholds(table),
+        measure_thresholds(replace(table, provenance=Provenance("identity"))),
         "",
         ModelSummary("tiny", "cnn", 32, 0.5, 1.25, "cpu", "a machine", ((0.1, 0.8, 0.5, 0.09),)),
         add_pictures(mistakes, root) if root else mistakes,
@@ -210,3 +210,10 @@ def _open(browser: Any, path: Path, scheme: str) -> Iterator[Any]:
     yield page
     page.close()
     assert [text for text in seen if not text.startswith(("file:", "data:"))] == []
+
+
+def test_a_random_split_has_no_thresholds_but_the_reason(table: PredictionTable) -> None:
+    found, reason = find_thresholds(table)
+    assert found is None
+    page = render_report(replace(create_report(table), thresholds=None, no_thresholds=reason))
+    assert "No thresholds: These predictions are of a random split" in page

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,14 @@ def test_the_split_of_the_run_beside_the_file_stays_with_its_rows(tmp_path: Path
     )
     assert run.take([0]).provenance == Provenance("random", 3)
     assert peer.provenance == Provenance()
+    (tmp_path / "run" / "config.json").rename(tmp_path / "config.json")
+    report = {"split": "random", "seed": 3, "sources": {"faces": 5}, "gap": {"random": 0.9}}
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(report))
+    shutil.copy(tmp_path / "peer.csv", tmp_path / "run")
+    assert load_predictions(tmp_path / "run" / "predictions.csv").provenance == Provenance(
+        "random", 3, sources={"faces": 5}
+    )
+    assert load_predictions(tmp_path / "run" / "peer.csv").provenance == Provenance()  # not the report's
     renamed = replace(peer, paths=tuple(f"x{path}" for path in peer.paths))
     assert join_predictions([renamed, run]).provenance == Provenance("random", None)
 

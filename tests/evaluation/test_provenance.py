@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from threeages.evaluation.provenance import Provenance, join_provenance, read_provenance
+from threeages.evaluation.split_gap import SplitGap
 
 SPLIT = {"mode": "random", "leaked_duplicates": 3, "shared_identities": 2, "selected_on_test": False}
 
@@ -43,12 +44,17 @@ def test_only_a_random_split_is_warned_of_and_only_by_what_is_true() -> None:
     assert Provenance().notes() == ()
     (unknown,) = Provenance("random").notes()
     assert "same identities may be in training" in unknown
+    assert "may reward recognising people, not their age" in unknown
     assert "epoch was chosen on the rows evaluated" in unknown
     (known,) = Provenance("random", 1, 1200, 9, False).notes()
     assert "9 identities are in training" in known
     assert "1,200 of them are exact duplicates" in known
     assert "epoch" not in known
-    assert Provenance("random", 1, 0, 0, False).notes() == ()
+    assert Provenance("random", 1, 0, 0, False).notes() == ()  # every row is named, and none is shared
+    (measured,) = Provenance("random", gap=SplitGap(0.9, 0.6, 0.3, 0.2, 0.4)).notes()
+    assert "0.900 on the random split, 0.600 on an identity-disjoint one" in measured
+    assert "gap of 0.300 [0.200, 0.400]" in measured
+    assert "may reward" not in measured
 
 
 def test_one_random_part_makes_the_whole_random() -> None:

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from threeages.data.train_digests import create_train_digests, parse_train_digests
 from threeages.errors import ModelError
 from threeages.export import to_onnx as export
 from threeages.export.to_onnx import trace
-from threeages.inference.runtime import OnnxModel
+from threeages.inference.runtime import OnnxModel, replace_signature
 from threeages.models import vit
 from threeages.models.classifier import SIGNATURES, Architecture, Classifier, create_classifier
 from threeages.models.heads import DEFAULT_HEADS, years_spec
@@ -90,3 +91,22 @@ def test_every_model_answers_as_torch_does(
     expected = model.probs(torch.from_numpy(pixels)).detach().numpy()
     found = OnnxModel(tmp_path / "m.onnx").predict(pixels)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_file_carries_digests_of_what_was_trained_on_and_keeps_them(
+    model: Classifier, tmp_path: Path
+) -> None:
+    own = np.random.default_rng(0).integers(0, 256, (50, 16), dtype=np.uint8)
+    path, plain = tmp_path / "m.onnx", tmp_path / "plain.onnx"
+    export.export_onnx(model, plain)
+    export.export_onnx(model, path, digests=create_train_digests(own, ["p1"]))
+    assert OnnxModel(plain).read_train_digests() is None
+    replace_signature(path, replace(model.signature, age_margin=1.0))
+    loaded = OnnxModel(path)  # and its checksum holds
+    assert loaded.signature.age_margin == 1
+    found = parse_train_digests(loaded.read_train_digests() or "", path)
+    assert found is not None
+    assert found.find_images(own).all()
+    assert found.find_identities(["p1", "p2"]).tolist() == [True, False]
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(loaded.predict(pixels), OnnxModel(plain).predict(pixels))

@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import logging
 from collections.abc import Callable
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
+from PIL import Image
 from pydantic import ValidationError
 
 import threeages
-from threeages.inference.occlusion import CELLS
+from threeages.inference.occlusion import CELLS, map_occlusion
 from threeages.inference.predictor import Predictor
 from threeages.inference.records import REJECTION_REASONS, Record
-from threeages.inference.runtime import default_model_path
+from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.inference.writers import format_records
 from threeages.labels import AGE_GROUPS
 from threeages.server.app import create_app
@@ -255,7 +257,12 @@ def test_occlusion_map_of_a_face(client: TestClient, portrait: Path) -> None:
     drops = np.asarray(body["drops"])
     assert drops.shape == (CELLS, CELLS)
     assert 0 <= drops.min() < drops.max() <= 1
-    assert base64.b64decode(body["crop"]).startswith(b"\x89PNG")
+    png = base64.b64decode(body["crop"])
+    assert png.startswith(b"\x89PNG")
+    crop = np.asarray(Image.open(io.BytesIO(png)))
+    found = map_occlusion(OnnxModel(default_model_path()).predict, crop)  # as `threeages explain` does
+    assert AGE_GROUPS[found.group] == body["age_group"]
+    np.testing.assert_allclose(found.values, drops, atol=1e-5)
     many = client.post("/v1/occlusion", files=[("images", ("a", b"x"))] * 2)
     beyond = client.post(
         "/v1/occlusion?face=9", content=portrait.read_bytes(), headers={"Content-Type": "image/jpeg"}

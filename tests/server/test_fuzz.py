@@ -22,6 +22,7 @@ CHECKS = [
 OPERATIONS = {
     "/v1/predict": "POST",
     "/v1/occlusion": "POST",
+    "/v1/labels": "POST",
     "/v1/model": "GET",
     "/healthz": "GET",
     "/readyz": "GET",

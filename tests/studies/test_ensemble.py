@@ -52,6 +52,7 @@ def test_the_output_is_the_mean_over_runs_and_augmentations(
     found = predict(manifest, runs, ["first", "smaller"], tta)
     np.testing.assert_allclose(found.probs, np.mean([part.probs for part in parts], axis=0), atol=1e-6)
     assert found.paths == parts[0].paths
+    assert found.provenance.split == "identity"
     assert all(found.columns["predicted_age"])  # of the one that has years
     assert np.abs(parts[0].probs - parts[1].probs).max() > 1e-4  # a mirrored face is another image
 

@@ -16,7 +16,7 @@ from threeages.files.locks import BusyError, hold_folder
 from threeages.studies import finished
 from threeages.studies import reference as studying
 from threeages.studies.recipes import RECIPES, create_recipe
-from threeages.studies.reference import Study, add_rows, run_study, summarize
+from threeages.studies.reference import Study, add_rows, describe_gaps, run_study, summarize
 from threeages.training.config import TrainConfig
 
 
@@ -65,13 +65,30 @@ def test_it_evaluates_every_recipe_on_both_splits_and_resumes(
     assert rows[0]["published"] == "0.770"
     assert float(rows[1]["accuracy_low"]) <= float(rows[1]["accuracy"]) <= float(rows[1]["accuracy_high"])
     header, lines = summarize(rows)
-    assert lines[0][header.index("gap")] == f"{float(rows[0]['accuracy']) - float(rows[1]['accuracy']):.3f}"
+    gap = float(rows[0]["accuracy"]) - float(rows[1]["accuracy"])
+    assert lines[0][header.index("gap")].startswith(f"{gap:.3f} [")
+    assert list(describe_gaps(rows)) == []
     report = (plan.out / "study.md").read_text()
     for line in report.splitlines():
         if line.startswith("!["):
             assert (plan.out / line.partition("](")[2].rstrip(")")).exists()
     assert run_study(plan) == rows
     assert {"machine", "date", "commit"} <= rows[0].keys()
+
+
+def test_an_accuracy_on_the_random_split_has_the_gap_or_a_warning_beside_it(tmp_path: Path) -> None:
+    cells = dict.fromkeys(("published", "balanced_accuracy", "f1_macro"), "") | {"parameters": "1"}
+    cells |= {"seconds": "1", "recipe": "tiny"}
+    random = {**cells, "split": "random", "accuracy": "0.90", "accuracy_low": "0.86", "accuracy_high": "0.93"}
+    disjoint = {**cells, "split": "identity", "accuracy": "0.60", "accuracy_low": "0.57"}
+    disjoint["accuracy_high"] = "0.64"
+    header, lines = summarize([random, disjoint])
+    assert lines[0][header.index("gap")] == "0.300 [0.243, 0.342]"  # 0.3 - hypot(.04, .04), + hypot(.03, .03)
+    assert list(describe_gaps([random, disjoint])) == []
+    (note,) = describe_gaps([random, {**disjoint, "recipe": "other"}])
+    assert note.startswith("tiny: of a random split alone. The accuracy may reward recognising people")
+    studying._write_markdown([random], tmp_path)
+    assert f"**Warning.** {note}" in (tmp_path / "study.md").read_text()
 
 
 @pytest.mark.slow

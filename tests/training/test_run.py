@@ -11,8 +11,10 @@ import torch
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.merge import merge_manifests
 from threeages.data.synthetic import write_face_set
+from threeages.data.train_digests import load_train_digests
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.evaluation.evaluate import evaluate_table
+from threeages.evaluation.trained_on import mark_rows
 from threeages.labels import UNKNOWN
 from threeages.training.build import drop_missing_heads
 from threeages.training.checkpoint import load_checkpoint
@@ -164,3 +166,27 @@ def test_a_random_split_sets_no_temperature_on_its_test_rows(faces_csv: Path, tm
     config = replace(SMALL, epochs=1, split="random", calibrate=True, temperature=1.3)
     _train(faces_csv, tmp_path / "run", config)
     assert load_checkpoint(tmp_path / "run")[0].signature.temperature == 1.3
+
+
+def test_the_run_tells_its_train_rows_from_all_others(faces_csv: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, epochs=1, input_size=48)
+    manifest = load_manifest(faces_csv)
+    tested = _train(faces_csv, tmp_path / "run", config)
+    digests = load_train_digests(tmp_path / "run")
+    assert digests is not None
+    cells = dict(zip(manifest.paths, mark_rows(manifest, digests).columns["trained_on"], strict=True))
+    notes = _split_notes(tmp_path / "run")
+    assert list(cells.values()).count("image") == notes["train"]
+    assert {cells[path] for path in tested.paths} == {"no"}
+    assert set(cells.values()) == {"image", "no"}  # an identity is on one side
+    before = (tmp_path / "run" / "train_digests.json").read_bytes()
+    _train(faces_csv, tmp_path / "run", config)
+    assert (tmp_path / "run" / "train_digests.json").read_bytes() == before
+
+
+def test_a_random_split_is_warned_of_before_the_first_epoch(
+    faces_csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _train(faces_csv, tmp_path / "run", replace(SMALL, input_size=48, split="random"), log=_stop)
+    assert "identities are in both train and test rows. The accuracy may reward" in caplog.text

@@ -35,7 +35,10 @@ SMALL = TrainConfig(
     calibrate=True,
     precision="32-true",
 )
-DERIVED = ("best.ckpt", "metrics.csv", "config.json", "environment.json", "curves.png", "test_metrics.json")
+DERIVED = (
+    *("best.ckpt", "metrics.csv", "config.json", "train_digests.json", "environment.json"),
+    *("curves.png", "test_metrics.json"),
+)
 STATES = ("last.ckpt", "previous.ckpt")
 
 

@@ -176,6 +176,7 @@ def split(
     from threeages.data.checks import check_split, describe_ages, describe_groups
     from threeages.data.manifest import load_manifest
     from threeages.data.split import create_split
+    from threeages.data.split_notes import describe_leakage
     from threeages.labels import AGE_GROUPS
 
     rows = load_manifest(manifest, root=root, allow_empty=True)
@@ -198,7 +199,8 @@ def split(
     typer.echo(f"{parts.leaked_duplicates:,} test images are exact duplicates of train images (leakage)")
     typer.echo(f"{parts.leaked_near_duplicates:,} more are near duplicates of train images")
     if mode == "random":
-        typer.echo("The validation rows are the test rows, and identities are on both sides.")
+        typer.echo("The validation rows are the test rows.")
+    print_notes(describe_leakage(rows, parts, mode))
 
 
 @data_app.command("cache")

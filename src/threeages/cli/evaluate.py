@@ -24,6 +24,7 @@ from threeages.cli.output import print_evaluation, print_notes, print_rows, watc
 if TYPE_CHECKING:
     from threeages.data.manifest import InvalidRow, Manifest
     from threeages.evaluation.predictions import PredictionTable
+    from threeages.inference.predictor import Predictor
 
 Predictions = Annotated[
     list[Path], typer.Argument(help="Predictions csv on held-out identities; several are joined.")
@@ -45,6 +46,14 @@ def evaluate(
     root: RootFolder = None,
     only: Only = None,
     no_detect: NoDetect = False,
+    disjoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            help="With a run on a random split: one of the same recipe that held out identities, for the gap "
+            "between both; repeatable for its folds.",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the model in --table.")] = "",
     table: Annotated[Path | None, typer.Option(help="Csv of results to add a row to.")] = None,
     brackets: Annotated[
@@ -77,6 +86,7 @@ def evaluate(
     from threeages.errors import format_count
     from threeages.evaluation.predictions import ANSWERED, find_predictions, is_predictions
     from threeages.evaluation.report import add_result, check_folder, write_report
+    from threeages.evaluation.run_gap import measure_split_gap
     from threeages.files.locks import hold_folder
 
     ages = parse_questions(brackets, at, challenge_rates)
@@ -85,7 +95,12 @@ def evaluate(
     predicted = all(map(is_predictions, inputs))
     if predicted:
         _refuse_model_options(model, root, no_detect)
+    elif disjoint:
+        raise typer.BadParameter("It takes the predictions of a run on a random split, not a manifest.",
+                                 param_hint="--disjoint")  # fmt: skip
     found = _join(inputs, only) if predicted else _predict(inputs, model, root, only, no_detect)
+    if disjoint:
+        found = measure_split_gap(found, _join([find_predictions(path) for path in disjoint], only))
     with hold_folder(out):
         result = write_report(found, out, ages=ages)
     if table:
@@ -143,7 +158,22 @@ def _predict(
         )
     check_age_groups(rows, np.arange(len(rows)), least=1)
     _show_missing(rows)
-    return predict_table(open_predictor(model, no_detect), rows, faults, watch=watch)
+    predictor = open_predictor(model, no_detect)
+    return predict_table(predictor, _mark_trained(rows, predictor, model), faults, watch=watch)
+
+
+def _mark_trained(rows: "Manifest", predictor: "Predictor", model: str) -> "Manifest":
+    """The rows with what of them the model was trained on, where its file or its run's folder says so."""
+    from threeages.data.train_digests import load_train_digests, parse_train_digests
+    from threeages.evaluation.trained_on import mark_rows
+    from threeages.inference.named import find_model_file
+
+    content = predictor.classifier.model.read_train_digests()
+    if content is not None:
+        digests = parse_train_digests(content, Path(model))
+    else:  # exported by an earlier release, or not to tell
+        digests = load_train_digests(find_model_file(model))
+    return rows if digests is None else mark_rows(rows, digests)
 
 
 def _read_labelled(folder: Path) -> "tuple[Manifest, list[InvalidRow]]":
@@ -206,6 +236,7 @@ def thresholds(
 
     from threeages.evaluation.evaluate import describe_labels
     from threeages.evaluation.thresholds import measure_thresholds
+    from threeages.evaluation.trained_on import describe_unknown
     from threeages.files.writing import write_json
     from threeages.inference.runtime import OnnxModel, replace_signature
 
@@ -219,7 +250,7 @@ def thresholds(
     typer.echo(
         f"{found.n:,} images of {found.identities:,} identities; measures are cross-fitted over {over}"
     )
-    print_notes((*table.provenance.notes(), *describe_labels(table)))
+    print_notes((*describe_unknown(table), *describe_labels(table)))
     print_rows(
         ["target error rate", "confidence threshold", "coverage", "selective risk"],
         [
@@ -286,17 +317,24 @@ def card(
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders or predictions csv; the first is the baseline.")
+        list[Path],
+        typer.Argument(
+            help="Run folders, predictions csv or any program's answers: a csv with path and probabilities, "
+            "age_group or predicted_age; the first is the baseline and has labels."
+        ),
     ],
 ) -> None:
     """Compare runs on the images all of them answered: metrics, and paired differences from the first."""
     from threeages.evaluation.compare import METRICS, compare_tables, load_run
     from threeages.evaluation.provenance import join_provenance
+    from threeages.evaluation.trained_on import describe_trained
 
     tables = [(str(path), load_run(path)) for path in runs]
     found = compare_tables(tables)
     typer.echo(f"{found[0].n:,} images; differences from {found[0].name} with 95 % intervals")
     print_notes(join_provenance(table.provenance for _, table in tables).notes())
+    for name, table in tables:
+        print_notes(f"{name}: {note}" for note in describe_trained(table))
     rows = []
     for item in found:
         cells = [_format_difference(item.metrics[name], *item.differences[name]) for name in METRICS]

@@ -9,9 +9,11 @@ import typer
 from threeages.cli.data import data_app
 from threeages.cli.doctor import bundle, doctor
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
+from threeages.cli.explain import explain, identity_probe, sheet
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
 from threeages.cli.hints import find_command, fit_error, list_options
 from threeages.cli.models import models_app
+from threeages.cli.monitor import monitor
 from threeages.cli.predict import demo, predict, serve, video
 from threeages.cli.report import report
 from threeages.cli.signals import stop_on_signals
@@ -33,7 +35,11 @@ COMMANDS = (
     compare,
     report,
     thresholds,
+    monitor,
     card,
+    explain,
+    sheet,
+    identity_probe,
     study,
     cross_source,
     tune,
@@ -49,6 +55,7 @@ app.add_typer(data_app, name="data")
 EXTRAS = {  # module that a command needs, and the extra that installs it
     **dict.fromkeys(("torch", "sklearn", "lightning_fabric", "onnx", "safetensors"), "train"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
+    **dict.fromkeys(("captum", "concept_erasure"), "explain"),
     **dict.fromkeys(("jinja2", "markdown_it"), "report"),
 }
 

@@ -108,12 +108,13 @@ def find_model(model: str) -> Path:
 
 def _exported(run: Path) -> Path:
     """The ONNX file of a run folder, exported from its best checkpoint where it is older or damaged."""
+    from threeages.data.train_digests import load_train_digests
     from threeages.export.to_onnx import export_onnx
     from threeages.training.checkpoint import BEST, load_checkpoint
 
     path, best = run / "model.onnx", run / BEST
     if not path.exists() or (best.exists() and _is_old(path, best)):
-        export_onnx(load_checkpoint(run)[0], path)
+        export_onnx(load_checkpoint(run)[0], path, digests=load_train_digests(run))
     return path
 
 

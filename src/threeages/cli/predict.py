@@ -223,6 +223,10 @@ def serve(
     keep_alive: Annotated[
         float, typer.Option(help="Seconds that an idle connection stays open; give more than the proxy's.")
     ] = 75,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Json file of 'threeages thresholds --out': answers to watch for drift from."),
+    ] = None,
 ) -> None:
     """Serve the model and a page over HTTP; Ctrl-C or SIGTERM stops it after the last answer."""
     from threeages.server.run import create_settings
@@ -232,7 +236,7 @@ def serve(
         host=host, max_error=max_error, coverage=coverage, device=device, workers=workers, key_file=api_keys,
         rate_limit=rate_limit, max_body_mb=max_body_mb, max_images=max_images,
         max_megapixels=max_megapixels, allowed_hosts=allow_host, cors_origins=cors, keep_alive=keep_alive,
-        root_path=root_path, brackets=brackets,
+        root_path=root_path, brackets=brackets, reference=reference,
     )  # fmt: skip
     proxies = tuple(trusted_proxy or ())
     run_server(find_model(model), settings, host=host, port=port, trusted_proxies=proxies)

@@ -16,7 +16,7 @@ from threeages.cli.options import (
     RootFolder,
     name_value_option,
 )
-from threeages.cli.output import print_evaluation, print_rows, start_training
+from threeages.cli.output import print_evaluation, print_notes, print_rows, start_training
 
 
 def ensemble(
@@ -69,6 +69,7 @@ def study(
         RECIPES,
         Study,
         add_rows,
+        describe_gaps,
         parse_splits,
         run_study,
         summarize,
@@ -90,6 +91,7 @@ def study(
     rows = run_study(plan)
     if table:
         add_rows(rows, table)
+    print_notes(describe_gaps(rows))
     print_rows(*summarize(rows))
     typer.echo(f"Written to {out / 'study.md'}")
 

@@ -24,6 +24,7 @@ from threeages.training.config import DistillConfig, TrainConfig
 
 if TYPE_CHECKING:
     from threeages.data.manifest import Manifest
+    from threeages.data.train_digests import TrainDigests
 
 RUNS = Path("runs")
 # what a distillation takes of a recipe beside its own settings
@@ -147,6 +148,12 @@ def export(
     temperature: Annotated[
         float | None, typer.Option(help="Of the probabilities, where it was fitted on several folds.")
     ] = None,
+    digests: Annotated[
+        str,
+        typer.Option(
+            help="Of its train rows, which 'evaluate' recognises: all, images (no identities) or none."
+        ),
+    ] = "all",
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
@@ -158,6 +165,8 @@ def export(
 
     if temperature is not None and not 0 < temperature < math.inf:
         raise ConfigError(f"--temperature was {temperature}.", hint="Give a number above 0, such as 1.2.")
+    if digests not in ("all", "images", "none"):
+        raise ConfigError(f"--digests was '{digests}'.", hint="Allowed: all, images, none.")
     model = load_checkpoint(run)[0]
     if temperature is not None:
         model.signature = replace(model.signature, temperature=temperature)
@@ -166,7 +175,7 @@ def export(
         show_log()
         rows = load_manifest(int8, root=root, need_label=False)
         faces = collect_faces(rows, model.signature, cache_dir)
-    parity = export_onnx(model, out, faces)
+    parity = export_onnx(model, out, faces, digests=_read_digests(run, digests))
     typer.echo(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB, largest difference from torch {parity.difference:.1e}"
     )
@@ -175,3 +184,20 @@ def export(
         if parity.accuracy_loss is not None:
             lost = f"{parity.accuracy_loss:.2%} (error {parity.loss_error:.2%})"
         typer.echo(f"In int8 {parity.agreement:.2%} of the predictions are torch's; accuracy lost: {lost}.")
+
+
+def _read_digests(run: Path, kept: str) -> "TrainDigests | None":
+    """What the run of a folder or a checkpoint was trained on, as far as it is to be told."""
+    from threeages.data.train_digests import load_train_digests
+
+    if kept == "none":
+        return None
+    found = load_train_digests(run if run.is_dir() else run.parent)
+    if found is None:
+        typer.echo(
+            "The run has no digests of its train rows, so that 'threeages evaluate' will not recognise them "
+            "for this file.",
+            err=True,
+        )
+        return None
+    return found if kept == "all" else found.without_identities()

@@ -23,6 +23,7 @@ from threeages.evaluation.tables import (
     markdown_table,
 )
 from threeages.evaluation.thresholds import measure_selective_risk
+from threeages.evaluation.trained_on import check_held_out
 from threeages.evaluation.unseen import write_unseen
 from threeages.faces.images import load_image
 from threeages.files.writing import write_text
@@ -64,13 +65,15 @@ def write_card(
     is_default: bool = False,
     unseen: PredictionTable | None = None,
 ) -> None:
-    """Write the card of the model with that signature; DataError where a set has no scored row.
+    """Write the card of the model with that signature.
 
     `unseen` holds answers to sources by models of the same recipe that never met them, each named in the
     column `held_out`. `name` is the model's in the title. The terms of the training data are those of the
     sources that the runs of the predictions name; the shipped default (`is_default`) has a text of its own
-    before them.
+    before them. Raises DataError where a set has no scored row, or is not of held-out identities.
     """
+    for one in sets:
+        check_held_out(one.table, f"A card's figures on {one.name}")
     tables = [with_image_columns(s.table, s.root) if s.root else s.table for s in sets]
     evaluated = [(s.name, evaluate_table(table)) for s, table in zip(sets, tables, strict=True)]
     answers = [*(s.table for s in sets), *([unseen] if unseen else [])]

@@ -20,6 +20,7 @@ from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.selective import compute_risk_coverage
 from threeages.evaluation.slices import SliceAudit, Slices, audit_slices
+from threeages.evaluation.trained_on import describe_trained
 from threeages.inference.brackets import Brackets
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS, UNKNOWN
@@ -154,7 +155,8 @@ def evaluate_table(
 
 
 def describe_labels(table: PredictionTable) -> Iterator[str]:
-    """What the labels of a table leave open, a sentence each: absent classes, images twice, odd ages."""
+    """What belongs beside metrics, a sentence each: rows trained on, absent classes, images twice, ages."""
+    yield from describe_trained(table)
     rows = np.flatnonzero(table.scored())
     groups = find_groups(table.labels[rows])
     if len(groups) == 1:

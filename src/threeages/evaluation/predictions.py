@@ -14,7 +14,13 @@ from threeages.data.ages import parse_years
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW, LABEL_NAMES, PATH_NAMES, pick_column
 from threeages.data.manifest import IDENTITY, find_rows, name_identity, rename_columns
 from threeages.errors import DataError
-from threeages.evaluation.provenance import Provenance, is_run, join_provenance, read_provenance
+from threeages.evaluation.provenance import (
+    Provenance,
+    find_provenance,
+    is_run,
+    join_provenance,
+    read_provenance,
+)
 from threeages.files.csvfiles import CsvTable, read_csv
 from threeages.files.writing import write_text
 from threeages.inference.records import ABSTAINED, OK
@@ -132,10 +138,14 @@ def load_predictions(path: Path) -> PredictionTable:
     """Read a csv with the columns path, label, prob_young, prob_middle and prob_old; the rest is optional.
 
     Without a column `status` a row is 'ok' where it has probabilities, else 'no_answer'. A config.json beside
-    the file says which split the rows were held out by. DataError, which names the line, on a path given
-    twice, an unknown label, or values that are no probabilities.
+    the file, or a report's metrics.json, says which split the rows were held out by. DataError, which names
+    the line, on a path given twice, an unknown label, or values that are no probabilities.
     """
-    table = _read_table(path)
+    return parse_predictions(path, _read_table(path))
+
+
+def parse_predictions(path: Path, table: CsvTable) -> PredictionTable:
+    """The predictions in a csv whose columns are named as in OWN_COLUMNS; raises as `load_predictions`."""
     rows = table.rows
     seen: dict[str, int] = {}
     labels, status, probs = [], [], []
@@ -158,7 +168,7 @@ def load_predictions(path: Path) -> PredictionTable:
         array,
         array.max(axis=1),
         name_identity(columns),
-        read_provenance(path.parent),
+        find_provenance(path.parent) if path.name == PREDICTIONS else read_provenance(path.parent),
     )
 
 

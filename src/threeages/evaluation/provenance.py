@@ -3,13 +3,19 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from threeages.evaluation.split_gap import SplitGap
+
 logger = logging.getLogger(__name__)
 
-ADVICE = "Expect lower metrics on new identities; measure them with: threeages train --split identity."
+ADVICE = (
+    "The accuracy may reward recognising people, not their age: expect lower metrics on new identities, "
+    "and measure them with: threeages train --split identity."
+)
+METRICS_FILE = "metrics.json"  # of a report: holds the provenance of the predictions beside it
 T = TypeVar("T")
 
 
@@ -20,7 +26,8 @@ class Provenance:
     `split` is 'random', 'identity', 'source' or 'none'. `leaked_duplicates` counts the test rows that are
     exact duplicates of a training row, `leaked_near_duplicates` those with a near duplicate alone, and
     `shared_identities` the identities on both sides. `selected_on_test` says whether the epoch was chosen on
-    the test rows. `sources` counts the train rows by source, where the manifest named them.
+    the test rows. `sources` counts the train rows by source, where the manifest named them. `gap` is that to
+    an identity-disjoint split, where it was measured.
     """
 
     split: str = ""
@@ -30,6 +37,7 @@ class Provenance:
     selected_on_test: bool | None = None
     leaked_near_duplicates: int | None = None
     sources: Mapping[str, int] = field(default_factory=dict)
+    gap: SplitGap | None = None
 
     def notes(self) -> tuple[str, ...]:
         """Warnings to show beside every metric of these predictions; none unless the split is random."""
@@ -45,7 +53,8 @@ class Provenance:
             if self.leaked_near_duplicates
             else "",
         ]
-        return (f"Random split: {'; '.join(filter(None, reasons))}. {ADVICE}",) if any(reasons) else ()
+        advice = self.gap.describe() if self.gap else ADVICE
+        return (f"Random split: {'; '.join(filter(None, reasons))}. {advice}",) if any(reasons) else ()
 
 
 def _identities_note(shared: int | None) -> str:
@@ -71,6 +80,38 @@ def read_provenance(folder: Path) -> Provenance:
     except ValueError:
         logger.warning("%s is damaged: how its rows were split is not known.", folder / "config.json")
         return Provenance()
+    return _parse_run(content)
+
+
+def find_provenance(folder: Path) -> Provenance:
+    """That of the predictions.csv in a run's folder, or in a report's, whose metrics.json repeats it."""
+    found = read_provenance(folder)
+    if found != Provenance():
+        return found
+    try:
+        content = json.loads((folder / METRICS_FILE).read_bytes())
+    except (OSError, ValueError):
+        return found
+    return _parse_report(content)
+
+
+def _parse_report(content: Any) -> Provenance:
+    """What a metrics.json says."""
+    found = content if isinstance(content, dict) else {}
+    return Provenance(
+        _typed(str, found.get("split")) or "",
+        _typed(int, found.get("seed")),
+        _typed(int, found.get("leaked_duplicates")),
+        _typed(int, found.get("shared_identities")),
+        _typed(bool, found.get("selected_on_test")),
+        _typed(int, found.get("leaked_near_duplicates")),
+        _read_counts(found),
+        _read_gap(found),
+    )
+
+
+def _parse_run(content: Any) -> Provenance:
+    """What a run's config.json says."""
     config, split = _mapping(content, "config"), _mapping(content, "split")
     last = False if config.get("keep_last") is True else None  # the last epoch was not chosen on anything
     return Provenance(
@@ -80,7 +121,7 @@ def read_provenance(folder: Path) -> Provenance:
         _typed(int, split.get("shared_identities")),
         _typed(bool, split.get("selected_on_test", last)),
         _typed(int, split.get("leaked_near_duplicates")),
-        {name: count for name, count in _mapping(split, "sources").items() if isinstance(count, int)},
+        _read_counts(split),
     )
 
 
@@ -98,6 +139,7 @@ def join_provenance(parts: Iterable[Provenance]) -> Provenance:
         _common(part.selected_on_test for part in found),
         _sum(part.leaked_near_duplicates for part in found),
         join_sources(found),
+        _common(part.gap for part in found),
     )
 
 
@@ -108,6 +150,17 @@ def join_sources(parts: Iterable[Provenance]) -> dict[str, int]:
         for name, count in part.sources.items():
             counts[name] = max(count, counts.get(name, 0))
     return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
+
+
+def _read_gap(content: Mapping[str, Any]) -> SplitGap | None:
+    found = _mapping(content, "gap")
+    values = [_typed(float, found.get(f.name)) for f in fields(SplitGap)]
+    known = [value for value in values if value is not None]
+    return SplitGap(*known) if len(known) == len(values) else None
+
+
+def _read_counts(content: Mapping[str, Any]) -> dict[str, int]:
+    return {name: count for name, count in _mapping(content, "sources").items() if isinstance(count, int)}
 
 
 def _mapping(content: Any, name: str) -> Mapping[str, Any]:

@@ -15,9 +15,12 @@ from threeages.evaluation.conformal import (
     find_set_threshold,
     measure_coverage_by_identity,
 )
+from threeages.evaluation.drift import AnswerHistogram
 from threeages.evaluation.metrics import Floats, identity_codes
 from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.replay import create_histogram
 from threeages.evaluation.selective import find_confidence_threshold
+from threeages.evaluation.trained_on import check_held_out
 from threeages.evaluation.years import YearsCalibration, measure_years_calibration
 from threeages.inference.sets import prediction_sets
 from threeages.signature import Signature
@@ -67,7 +70,7 @@ class ThresholdReport:
 
     `ages` holds by stratum the share of ages inside the intervals and their mean width in years, with the
     margin of the other strata. `years` is the temperature of the distribution over years, None where the
-    predictions hold none.
+    predictions hold none. `reference` are the answers themselves, to find drift by.
     """
 
     identities: int
@@ -77,6 +80,7 @@ class ThresholdReport:
     age_margin: float | None
     ages: Parts = field(default_factory=dict)
     years: YearsCalibration | None = None
+    reference: AnswerHistogram | None = None
 
     def apply(self, signature: Signature) -> Signature:
         """The signature with these thresholds."""
@@ -134,7 +138,7 @@ def measure_thresholds(
     The rows must be of held-out identities. Without the column `identity` each image counts as an identity,
     which is only right where no identity has two images. What the report says of a threshold was measured in
     five folds of identities, each with the threshold chosen on the other four. Targets that cannot be reached
-    are absent. DataError below 20 identities.
+    are absent. DataError below 20 identities, and where `check_held_out` refuses the rows.
 
     Rows of sources that their models never met can be told apart by a column `by`, such as `source`. What is
     said of one of its values was measured with the threshold chosen on the others. By the `rule` 'worst' a
@@ -142,6 +146,7 @@ def measure_thresholds(
     the worst of n with probability 1 / (n + 1). By 'mean' it does on average, each weighing the same;
     results/source-thresholds.csv compares both. DataError where the column has fewer than two values.
     """
+    check_held_out(table, "Thresholds")
     rows = table.scored()
     known = table.identities()
     identities = np.arange(rows.sum()) if known is None else identity_codes(known[rows])
@@ -165,6 +170,7 @@ def measure_thresholds(
         _age_margin(ages),
         _age_parts(ages),
         measure_years_calibration(table, by=by, seed=seed),
+        create_histogram(table),
     )
 
 

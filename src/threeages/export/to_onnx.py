@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from threeages.data.cache import open_faces
 from threeages.data.checks import describe_groups
 from threeages.data.manifest import Manifest
+from threeages.data.train_digests import TrainDigests, format_train_digests
 from threeages.errors import DataError, ModelError, format_count
 from threeages.export.int8 import equalize, quantize
 from threeages.export.quiet import quiet_torch_onnx
@@ -25,7 +26,7 @@ from threeages.inference.model_checksum import add_checksum
 from threeages.labels import UNKNOWN, YEARS
 from threeages.models.classifier import Classifier
 from threeages.sessions import Session, create_session
-from threeages.signature import METADATA_KEY, Signature
+from threeages.signature import DIGESTS_KEY, METADATA_KEY, Signature
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +78,13 @@ class Parity:
     loss_error: float | None = None
 
 
-def export_onnx(model: Classifier, path: Path, int8: Faces | None = None) -> Parity:
+def export_onnx(
+    model: Classifier, path: Path, int8: Faces | None = None, *, digests: TrainDigests | None = None
+) -> Parity:
     """Write the model as ONNX: uint8 `pixels` `(n, size, size, 3)` to float32 `probs` `(n, 3)`.
 
     A model with a head of years has the output `years` `(n, 101)` too. With faces given it is the int8 form.
+    The file carries `digests` of what the model was trained on, where they are given.
     Raises ModelError, and writes nothing, where a probability of ONNX Runtime differs from torch's by more
     than TOLERANCE, or the int8 form's predictions from those in float32 by more than MIN_AGREEMENT and
     MAX_LOSS allow.
@@ -94,7 +98,7 @@ def export_onnx(model: Classifier, path: Path, int8: Faces | None = None) -> Par
         data = create_int8(model, int8.pixels[:CALIBRATION])
         parity = _compare_int8(parity, exact, data, int8)
     _check_parity(parity)
-    write_bytes(path, data)
+    write_bytes(path, data if digests is None else add_digests(data, digests))
     return parity
 
 
@@ -104,6 +108,14 @@ def create_int8(model: Classifier, pixels: Pixels) -> bytes:
     equalize(outputs.model, pixels)
     data = quantize(trace(outputs, model.signature.input_size, *outputs.names), pixels)
     return add_checksum(_sign(onnx.load_from_string(data), model).SerializeToString())
+
+
+def add_digests(data: bytes, digests: TrainDigests) -> bytes:
+    """The bytes of an exported model that carries digests of what it was trained on."""
+    content = onnx.load_from_string(data)
+    props = {METADATA_KEY: next(p.value for p in content.metadata_props if p.key == METADATA_KEY)}
+    onnx.helper.set_model_props(content, {**props, DIGESTS_KEY: format_train_digests(digests)})
+    return add_checksum(content.SerializeToString())
 
 
 def collect_faces(manifest: Manifest, signature: Signature, cache_dir: Path | None = None) -> Faces:

@@ -6,13 +6,14 @@ but the probabilities of the model, so it serves every exported model and needs 
 
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from threeages.faces.images import Pixels
+from threeages.inference.explanation import FaceMap, find_answer, run_in_batches
 
 CELLS = 8  # rows and columns of the map
 
@@ -47,6 +48,20 @@ def occlusion_map(prob: float, occluded_probs: Sequence[float]) -> NDArray[np.fl
     """
     drops = np.clip(prob - np.asarray(occluded_probs, dtype=np.float64), 0, None)
     return np.round(drops.reshape(CELLS, CELLS), 6)
+
+
+def map_occlusion(predict: Callable[[Pixels], NDArray[np.float32]], pixels: Pixels) -> FaceMap:
+    """The occlusion map of the most probable age group of a face crop, uint8 RGB `(size, size, 3)`.
+
+    `predict` gives probabilities `(n, 3)` of crops `(n, size, size, 3)`, such as `OnnxModel.predict`.
+
+    Example:
+        >>> model = OnnxModel(default_model_path())
+        >>> map_occlusion(model.predict, crop).values
+    """
+    group, prob = find_answer(predict, pixels)
+    occluded = run_in_batches(predict, occlude_patches(pixels))[:, group]
+    return FaceMap(group, prob, occlusion_map(prob, occluded.tolist()))
 
 
 def to_png(pixels: Pixels) -> bytes:

@@ -13,7 +13,7 @@ from threeages.faces.images import Pixels
 from threeages.files.writing import write_bytes
 from threeages.inference.model_checksum import HINT, add_checksum, check_model
 from threeages.sessions import create_session, session_device
-from threeages.signature import METADATA_KEY, Signature
+from threeages.signature import DIGESTS_KEY, METADATA_KEY, Signature
 
 
 class OnnxModel:
@@ -66,6 +66,11 @@ class OnnxModel:
         """Probabilities `(n, 3)` of the age groups for face crops, uint8 RGB `(n, size, size, 3)`."""
         return self.predict_all(pixels)[0]
 
+    def read_train_digests(self) -> str | None:
+        """The digests of what the model was trained on, as its file carries them; None without any."""
+        metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return metadata.get(DIGESTS_KEY)
+
     def predict_all(self, pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Every output for face crops, uint8 RGB `(n, size, size, 3)`.
 
@@ -84,9 +89,13 @@ def default_model_path() -> Path:
 
 
 def replace_signature(path: Path, signature: Signature) -> None:
-    """Give the ONNX file at `path` another signature and keep its graph. Needs the package onnx."""
+    """Give the ONNX file at `path` another signature; its graph and its digests of train images stay.
+
+    Needs the package onnx.
+    """
     import onnx
 
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {METADATA_KEY: signature.to_json()})
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key == DIGESTS_KEY}
+    onnx.helper.set_model_props(model, {METADATA_KEY: signature.to_json(), **kept})
     write_bytes(path, add_checksum(model.SerializeToString()))

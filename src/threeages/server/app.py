@@ -27,6 +27,7 @@ from threeages.server.address import Address
 from threeages.server.engine import Engine
 from threeages.server.guard import Guard
 from threeages.server.metrics import Metrics
+from threeages.server.monitoring import Monitoring
 from threeages.server.problems import RequestError, answer_error, answer_http_error, problem
 from threeages.server.reading import Reader
 from threeages.server.schemas import (
@@ -36,8 +37,10 @@ from threeages.server.schemas import (
     OcclusionResponse,
     PredictResponse,
     RecordFormat,
+    RiskResponse,
     State,
     extra_schemas,
+    labels_body,
     predict_body,
     problems,
 )
@@ -47,7 +50,10 @@ PAGE = Path(__file__).parent / "page"
 FORMATS = {"application/x-ndjson": "jsonl", "text/csv": "csv"}  # of records, by the Accept header
 LIBRARIES = (*ONNX_RUNTIME, *OPENCV, "pillow", "numpy", "fastapi", "uvicorn")
 PATHS = frozenset(
-    {"/", "/v1/predict", "/v1/occlusion", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+    {
+        *("/", "/v1/predict", "/v1/occlusion", "/v1/labels", "/v1/model"),
+        *("/healthz", "/readyz", "/metrics", "/openapi.json"),
+    }
 )
 
 
@@ -79,8 +85,10 @@ def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
     )
     app.state.draining = False
     reader = Reader(settings)
-    _add_predict(app, engine, reader, settings.brackets)
+    monitoring = Monitoring(settings, metrics.registry)
+    _add_predict(app, engine, reader, monitoring, settings.brackets)
     _add_occlusion(app, engine, reader)
+    _add_labels(app, reader, monitoring)
     _add_states(app, engine, metrics)
     _add_model(app, model, engine, settings)
     _add_page(app, settings.root_path)
@@ -109,7 +117,9 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
 
 
-def _add_predict(app: FastAPI, engine: Engine, reader: Reader, brackets: Brackets | None) -> None:
+def _add_predict(
+    app: FastAPI, engine: Engine, reader: Reader, monitoring: Monitoring, brackets: Brackets | None
+) -> None:
     @app.post(
         "/v1/predict",
         response_model=PredictResponse,
@@ -137,6 +147,7 @@ def _add_predict(app: FastAPI, engine: Engine, reader: Reader, brackets: Bracket
         """
         async with reader.images(request) as uploads:
             records = await engine.predict(uploads, detect=detect, together=together)
+        monitoring.watch_records(records[:-1] if together else records)
         return _format_answer(records, request.headers.get("accept", ""), brackets)
 
 
@@ -165,6 +176,22 @@ def _add_occlusion(app: FastAPI, engine: Engine, reader: Reader) -> None:
             size=len(found.crop),
             drops=found.drops,
         )
+
+
+def _add_labels(app: FastAPI, reader: Reader, monitoring: Monitoring) -> None:
+    @app.post(
+        "/v1/labels",
+        responses=problems(400, 401, 408, 409, 413, 415, 421, 422, 429, 500, 503),
+        openapi_extra=labels_body(),
+        summary="Labels of earlier answers: does the threshold still hold?",
+    )
+    async def labels(request: Request) -> RiskResponse:
+        """Counts errors against the target error rate; keeps numbers only, no answer, image or name.
+
+        Send the answers of status `ok` for which the true age group became known, in the order of time,
+        however it was found: a choice by the answer would bias the risk. Of one person send one answer.
+        """
+        return monitoring.add_labels(await reader.labels(request))
 
 
 def _format_answer(records: list[Record], accept: str, brackets: Brackets | None) -> Response:

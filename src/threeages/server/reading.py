@@ -5,9 +5,10 @@ import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 from urllib.parse import unquote
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -15,10 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 from threeages.errors import describe_cause
 from threeages.server.engine import Upload
 from threeages.server.problems import BusyError, RequestError
-from threeages.server.schemas import MAX_NAME, PredictRequest
+from threeages.server.schemas import MAX_NAME, LabelledAnswer, LabelsRequest, PredictRequest
 from threeages.server.settings import Settings
 
 FIELD_BYTES = 4096  # of a text field of a form
+JSON = "application/json"
+Parsed = TypeVar("Parsed", bound=BaseModel)
 KINDS = "multipart/form-data, application/json, image/* or application/octet-stream"
 DATA_URL = re.compile(r"\s*data:[^,]*;\s*base64\s*,", re.IGNORECASE)  # RFC 2397
 DATA_URL_HEAD = 1000  # characters in which the data of a data URL begins
@@ -41,14 +44,38 @@ class Reader:
         Raises RequestError 400 (malformed), 408 (too slow), 413 (too large), 415 (content type) and 422
         (no images, or values that are not allowed), and BusyError where too many bytes wait already.
         """
+        async with self._waiting_for(request):
+            async with self._within_time():
+                uploads = await self._read(request)
+            yield uploads
+
+    async def labels(self, request: Request) -> list[LabelledAnswer]:
+        """The labelled answers of one request; raises RequestError as `images` does, and BusyError."""
+        async with self._waiting_for(request), self._within_time():
+            kind = _content_type(request)
+            if kind != JSON:
+                raise RequestError(415, f"The content type was '{kind[:80]}'.", hint=f"Allowed: {JSON}.")
+            hint = 'Send {"answers": [{"age_group": "MIDDLE", "label": "YOUNG"}]}, at most 1,000 of them.'
+            return _parse_json(LabelsRequest, await self._body(request), hint).answers
+
+    @asynccontextmanager
+    async def _waiting_for(self, request: Request) -> AsyncIterator[None]:
+        """Count the bytes of the request as waiting until the block ends."""
         size = self._announced_size(request)
         if self._waiting + size > self._settings.max_waiting:
             raise BusyError("Too many bytes wait for an answer already.")
         self._waiting += size
         try:
+            yield
+        finally:
+            self._waiting -= size
+
+    @asynccontextmanager
+    async def _within_time(self) -> AsyncIterator[None]:
+        """Refuse a body that does not arrive in time, or not whole."""
+        try:
             async with asyncio.timeout(self._settings.upload_timeout):
-                uploads = await self._read(request)
-            yield uploads
+                yield
         except TimeoutError:
             message = f"The body did not arrive within {self._settings.upload_timeout:g} s."
             raise RequestError(
@@ -56,8 +83,6 @@ class Reader:
             ) from None
         except ClientDisconnect:
             raise RequestError(400, "The connection ended before the body did.") from None
-        finally:
-            self._waiting -= size
 
     def _announced_size(self, request: Request) -> int:
         """Bytes to count for the request: its Content-Length, or the largest body where it has none."""
@@ -74,10 +99,10 @@ class Reader:
         return RequestError(413, "The body is too large.", hint=hint, headers={"Connection": "close"})
 
     async def _read(self, request: Request) -> list[Upload]:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = _content_type(request)
         if kind == "multipart/form-data":
             uploads = await self._read_form(request)
-        elif kind == "application/json":
+        elif kind == JSON:
             uploads = self._read_json(await self._body(request))
         elif kind.startswith("image/") or kind == "application/octet-stream":
             body = await self._body(request)
@@ -128,16 +153,24 @@ class Reader:
         return uploads
 
     def _read_json(self, body: bytes) -> list[Upload]:
-        try:
-            items = PredictRequest.model_validate_json(body.removeprefix(BOM)).images
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(map(str, first["loc"])) or "body"
-            hint = 'Send {"images": [{"name": "a.jpg", "data": "<base64>"}]}.'
-            raise RequestError(
-                422, f"The JSON cannot be used: {where}: {describe_cause(first['msg'])}.", hint=hint
-            ) from None
+        hint = 'Send {"images": [{"name": "a.jpg", "data": "<base64>"}]}.'
+        items = _parse_json(PredictRequest, body, hint).images
         return [Upload(_clean(item.name, i), _decoded(item.data, i)) for i, item in enumerate(items)]
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _parse_json(schema: type[Parsed], body: bytes, hint: str) -> Parsed:
+    """The body as its schema; raises RequestError 422, which names the first fault and no value."""
+    try:
+        return schema.model_validate_json(body.removeprefix(BOM))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        message = f"The JSON cannot be used: {where}: {describe_cause(first['msg'])}."
+        raise RequestError(422, message, hint=hint) from None
 
 
 def decode_base64(text: str) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from threeages.errors import ConfigError, describe_cause
+from threeages.evaluation.drift import load_reference
 from threeages.inference.brackets import Brackets
 from threeages.server.app import create_app
 from threeages.server.settings import MIB, Settings, count_cores
@@ -38,6 +39,7 @@ def create_settings(
     device: str = AUTO,
     keep_alive: float = Settings.keep_alive,
     root_path: str = "",
+    reference: Path | None = None,
     brackets: str | None = None,
 ) -> Settings:
     """The settings for the options of the command.
@@ -45,7 +47,7 @@ def create_settings(
     On a loopback address only loopback host names are allowed: a foreign page could otherwise point a name
     of its own at 127.0.0.1 and read the answers (DNS rebinding). They stay allowed beside names that are
     given, for health checks. API keys come from `key_file` and from
-    THREEAGES_API_KEYS. Raises ConfigError.
+    THREEAGES_API_KEYS. Raises ConfigError, and DataError where `reference` holds no histogram of answers.
     """
     hosts = (*(allowed_hosts or ()), *LOOPBACK) if allowed_hosts or _is_loopback(host) else ("*",)
     return Settings(
@@ -53,6 +55,7 @@ def create_settings(
         api_keys=(*_read_keys(key_file), *_split(os.environ.get("THREEAGES_API_KEYS", ""), ",")),
         max_error=max_error,
         coverage=coverage,
+        reference=load_reference(reference) if reference else None,
         brackets=None if brackets is None else Brackets.create(brackets),
         device=device,
         rate_limit=rate_limit,

@@ -8,6 +8,7 @@ from threeages.inference.records import OK, REJECTION_REASONS, Record
 from threeages.server.problems import MEDIA_TYPE
 
 MAX_NAME = 255
+MAX_LABELS = 1000  # in a request
 AgeGroup = Literal["YOUNG", "MIDDLE", "OLD"]
 
 RECORD_EXAMPLES = [
@@ -97,6 +98,32 @@ class OcclusionResponse(BaseModel):
     )
 
 
+class LabelledAnswer(BaseModel):
+    """An answer that the service gave, with the true age group."""
+
+    model_config = ConfigDict(extra="forbid")
+    age_group: AgeGroup = Field(description="As in the record, of status 'ok'.")
+    label: AgeGroup = Field(description="The true age group.")
+
+
+class LabelsRequest(BaseModel):
+    """Labels of earlier answers; send each answer once, and of one person one answer."""
+
+    model_config = ConfigDict(extra="forbid")
+    answers: list[LabelledAnswer] = Field(min_length=1, max_length=MAX_LABELS)
+
+
+class RiskResponse(BaseModel):
+    """The risk of all answers with a label since the service started."""
+
+    n: int = Field(description="Labels so far.")
+    risk: float = Field(description="Share of errors among them.")
+    target_error: float = Field(description="The target error rate, of --max-error.")
+    level: float = Field(description="Probability of a false alarm over the whole stream.")
+    e_value: float = Field(description="Evidence that the risk exceeds the target; an alarm from 1 / level.")
+    alarm_at: int | None = Field(description="Number of labels after which the alarm came; null without.")
+
+
 class CsvColumn(BaseModel):
     """One column of the csv of records."""
 
@@ -181,6 +208,20 @@ def predict_body() -> dict[str, Any]:
     }
 
 
+def labels_body() -> dict[str, Any]:
+    """OpenAPI's request body of /v1/labels."""
+    example = {"answers": [{"age_group": "MIDDLE", "label": "YOUNG"}]}
+    schema = {"$ref": "#/components/schemas/LabelsRequest"}
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def extra_schemas() -> dict[str, Any]:
     """Schemas that only the entries above name."""
-    return {"Problem": Problem.model_json_schema(), "ImageItem": ImageItem.model_json_schema()}
+    labels = LabelsRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {
+        **labels.pop("$defs"),
+        "Problem": Problem.model_json_schema(),
+        "ImageItem": ImageItem.model_json_schema(),
+        "LabelsRequest": labels,
+    }

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 
 from threeages.errors import ConfigError
+from threeages.evaluation.betting import LEVEL, check_level
+from threeages.evaluation.drift import AnswerHistogram
 from threeages.inference.brackets import Brackets
 from threeages.sessions import AUTO, check_device
 
@@ -43,6 +45,8 @@ class Settings:
     drain: float = 1.0  # after a stop signal: answers still come, each with 'Connection: close'
     max_error: float | None = None  # target error rate, as of Predictor
     coverage: float | None = None  # target coverage of prediction sets, as of Predictor
+    reference: AnswerHistogram | None = None  # answers to the calibration set, to find drift by
+    alarm_level: float = LEVEL  # probability of a false alarm of each monitor
     brackets: Brackets | None = None  # of ages, as of Predictor
     device: str = AUTO  # of the model; decoders find faces on the CPU
     rate_limit: int | None = None  # requests a minute for each client
@@ -60,6 +64,7 @@ class Settings:
         errors = [f"{name} was {value}; it must be above 0" for name, value in numbers.items() if value <= 0]
         errors += [f"{n} was negative" for n in ("batch_wait", "drain") if getattr(self, n) < 0]
         check_device(self.device)
+        check_level(self.alarm_level)
         if not re.fullmatch(r"(/[\w.~-]+)*", self.root_path):
             errors.append(f"root_path was '{self.root_path}'; it must be a path such as /faces")
         if any(len(key) < 16 for key in self.api_keys):

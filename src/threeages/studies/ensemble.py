@@ -17,6 +17,7 @@ from threeages.data.split import Rows, Split
 from threeages.errors import ConfigError
 from threeages.evaluation.collect import answer_table, predict_rows
 from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.provenance import read_provenance
 from threeages.export.to_onnx import export_onnx
 from threeages.faces.images import Pixels
 from threeages.inference.classify import Output
@@ -65,7 +66,8 @@ def predict_ensemble(
     for member, cache in zip(members, caches, strict=True):
         for name, values in _predict_run(manifest, member.model, cache, tta, rows, cache_dir).items():
             by_output.setdefault(name, []).append(values)
-    return answer_table(manifest, rows, {name: np.mean(v, axis=0) for name, v in by_output.items()})
+    table = answer_table(manifest, rows, {name: np.mean(v, axis=0) for name, v in by_output.items()})
+    return replace(table, provenance=read_provenance(runs[0]))  # of one fold, and so of one split
 
 
 @dataclass(frozen=True)

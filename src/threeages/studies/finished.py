@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from threeages.data.manifest import Manifest
+from threeages.data.train_digests import DIGESTS_FILE
 from threeages.evaluation.predictions import PREDICTIONS
 from threeages.evaluation.report import write_report
 from threeages.files.checksums import checksum, matches_checksum
@@ -20,7 +21,10 @@ from threeages.training.run_folder import METRICS_FILE, check_config
 logger = logging.getLogger(__name__)
 
 MARK = "finished.json"
-FILES = (BEST, CONFIG_FILE, METRICS_FILE, PREDICTIONS, "metrics.json", "test_metrics.json", "report.html")
+FILES = (
+    *(BEST, CONFIG_FILE, METRICS_FILE, PREDICTIONS, DIGESTS_FILE),
+    *("metrics.json", "test_metrics.json", "report.html"),
+)
 
 
 def finish_run(run: Path, manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> None:

@@ -2,7 +2,8 @@
 
 import csv
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import numpy as np
 from threeages.data.checks import check_age_groups
 from threeages.data.manifest import IDENTITY, Manifest, find_rows
 from threeages.data.split import Split, SplitMode
+from threeages.data.split_notes import RECOGNITION
 from threeages.errors import ConfigError, DataError
 from threeages.evaluation.compare import METRICS
 from threeages.evaluation.evaluate import Evaluation
 from threeages.evaluation.predictions import PREDICTIONS, join_predictions, load_predictions
 from threeages.evaluation.report import write_report
+from threeages.evaluation.split_gap import compute_split_gap
 from threeages.files.csvfiles import replace_rows, write_rows
 from threeages.files.locks import hold_folder
 from threeages.files.writing import read_checked_json, write_checked_json, write_text
@@ -126,14 +129,13 @@ def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         found = {row["split"]: row for row in rows if row["recipe"] == recipe}
         hard = found.get("identity") or found["random"]
-        accuracies = [float(found[split]["accuracy"]) for split in ("random", "identity") if split in found]
         seconds = sum(float(row["seconds"]) for row in found.values())
         lines.append(
             [
                 recipe,
                 hard["published"],
                 *(_accuracy(found.get(split)) for split in ("random", "identity")),
-                f"{accuracies[0] - accuracies[1]:.3f}" if len(accuracies) == 2 else "",
+                _gap(found),
                 hard["balanced_accuracy"],
                 hard["f1_macro"],
                 f"{int(hard['parameters']):,}",
@@ -141,6 +143,25 @@ def summarize(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return header, lines
+
+
+def describe_gaps(rows: Sequence[Row]) -> Iterator[str]:
+    """A warning for every accuracy on the random split that has no identity-disjoint one beside it."""
+    measured = {row["recipe"] for row in rows if row["split"] == "identity"}
+    for row in rows:
+        if row["split"] == "random" and row["recipe"] not in measured:
+            yield f"{row['recipe']}: of a random split alone. {RECOGNITION} Add --splits random,identity."
+
+
+def _gap(found: Mapping[str, Row]) -> str:
+    """The gap between the two splits of a recipe with its 95 % interval; '' where one is not there."""
+    if len(found) < 2:
+        return ""
+    names = ("accuracy", "accuracy_low", "accuracy_high")
+    random, disjoint = ([float(found[s][name] or "nan") for name in names] for s in ("random", "identity"))
+    gap = compute_split_gap((random[0], random[1], random[2]), (disjoint[0], disjoint[1], disjoint[2]))
+    interval = f" [{gap.low:.3f}, {gap.high:.3f}]" if math.isfinite(gap.low) else ""
+    return f"{gap.difference:.3f}{interval}"
 
 
 def _config(study: Study, name: str, split: SplitMode) -> TrainConfig:
@@ -277,8 +298,9 @@ def _accuracy(row: Row | None) -> str:
 
 
 def _write_markdown(rows: Sequence[Row], out: Path) -> None:
-    intro = "Accuracy with its 95 % interval; seconds are those of all epochs."
+    intro = "Accuracy and gap with their 95 % intervals; seconds are those of all epochs."
     text = ["# The study", "", intro, "", *format_markdown(*summarize(rows))]
+    text += [line for note in describe_gaps(rows) for line in ("", f"**Warning.** {note}")]
     for row in rows:
         curves = f"{row['recipe']}/{row['split']}-0/curves.png"
         if (out / curves).exists():  # the csv may hold rows of runs that were removed

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from threeages.data.cache import PixelCache
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
+from threeages.data.split_notes import describe_leakage
 from threeages.errors import ConfigError, DataError, ThreeAgesError
 from threeages.evaluation.plots import Trial, plot_search, save_figure
 from threeages.files.csvfiles import write_rows
@@ -84,6 +85,8 @@ def run_search(search: Search) -> TrainConfig:
         _check_folders(search)
         # the pixel cache is built here once; otherwise every process would build it
         cache, split = images = open_data(search.manifest, search.base, search.cache_dir)
+        for sentence in describe_leakage(search.manifest, split, search.base.split):
+            logger.warning("%s", sentence)
         identity = {
             "data": describe_data(search.manifest, split, cache),
             "config": search.base.to_dict(),

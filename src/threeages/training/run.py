@@ -1,5 +1,6 @@
 """One training from manifest to an evaluated run folder."""
 
+import logging
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from threeages.data.cache import PixelCache
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
+from threeages.data.split_notes import count_shared_identities, describe_leakage
 from threeages.data.terms import count_sources
+from threeages.data.train_digests import TrainDigests, create_train_digests, save_train_digests
 from threeages.evaluation.collect import answer_table
 from threeages.evaluation.plots import plot_curves, save_figure
 from threeages.evaluation.predictions import PredictionTable
@@ -32,6 +35,8 @@ from threeages.training.memory import explain_memory
 from threeages.training.run_folder import check_config, read_run, write_config
 from threeages.training.tasks import ClassificationTask, select_targets
 from threeages.training.teachers import ENCODER
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("threeages", "torch", "numpy", "pillow", *OPENCV, *ONNX_RUNTIME)
 
@@ -62,6 +67,8 @@ def run_training(
         cache, split = open_data(manifest, config, cache_dir)
         check_sides(manifest, split, config, said)  # duplicates may have moved identities
         check_rows(model, split.train)
+        for sentence in describe_leakage(manifest, split, config.split):
+            logger.warning("%s", sentence)
         notes = {
             "data": describe_run_data(manifest, config, split, cache),
             "split": describe_split(manifest, split, config),
@@ -71,6 +78,7 @@ def run_training(
         data = create_data(manifest, model, cache, cache_dir)
         task, data = create_task(model, manifest, config, split, data, cache_dir)
         _start_run(run, config, notes["split"])
+        save_train_digests(collect_train_digests(manifest, split, cache), run)
         with explain_memory(config.batch_size, config.input_size):
             task = fit_model(task, data, split, config, run, log, notes)
             _plot_history(run, config)
@@ -88,14 +96,19 @@ def describe_run_data(
     return describe_data(manifest, split, images, columns) | describe_files(files)
 
 
+def collect_train_digests(manifest: Manifest, split: Split, images: PixelCache) -> TrainDigests:
+    """Digests of the images and identities of the train rows, which tell later what was trained on."""
+    names = manifest.identities()
+    known = None if names is None else names[split.train].tolist()
+    return create_train_digests(images.digests[split.train], known)
+
+
 def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dict[str, Any]:
     """What `config.json` says of a split: its rows, and what of the test rows the training saw.
 
-    `shared_identities` are those with rows on both sides, None where the manifest has no identities;
+    `shared_identities` are those with rows on both sides, None where it is not known (data.split_notes);
     `sources` counts the train rows by source.
     """
-    names = manifest.identities()
-    shared = None if names is None else len(set(names[split.train]) & set(names[split.test]) - {""})
     return {
         "mode": config.split,
         "train": len(split.train),
@@ -104,7 +117,7 @@ def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dic
         "sources": count_sources(manifest, split.train),
         "leaked_duplicates": split.leaked_duplicates,
         "leaked_near_duplicates": split.leaked_near_duplicates,
-        "shared_identities": shared,
+        "shared_identities": count_shared_identities(manifest, split),
         "selected_on_test": config.split == "random" and not config.keep_last,
     }
 

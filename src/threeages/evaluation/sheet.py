@@ -1,0 +1,95 @@
+"""A sheet of the predictions that are worth a look: one HTML file with small pictures of their images."""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from threeages.data.split import Rows
+from threeages.errors import ImageError, format_count
+from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.tables import load_template
+from threeages.faces.images import load_reduced
+from threeages.files.writing import write_text
+from threeages.labels import AGE_GROUPS
+
+SIDE = 160  # pixels of the longer side of a picture
+QUALITY = 85  # of its JPEG
+
+
+@dataclass(frozen=True)
+class WrittenSheet:
+    """How many rows a sheet shows, and the messages about images that cannot be read, by path."""
+
+    shown: int
+    unreadable: dict[str, str]
+
+
+def write_sheet(table: PredictionTable, kinds: Mapping[str, Rows], root: Path, out: Path) -> WrittenSheet:
+    """Write the rows of every kind, as `find_extremes` gives them, with their images below `root`.
+
+    An image that cannot be read leaves an empty frame with the reason. The file holds faces: it belongs
+    where the images belong. Raises DataError where `out` cannot be written.
+    """
+    pictures: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    for row in dict.fromkeys(int(row) for rows in kinds.values() for row in rows):
+        path = table.paths[row]
+        try:
+            pictures[path] = _encode_picture(root / path)
+        except ImageError as error:
+            unreadable[path] = error.message
+    sections = "\n".join(_section(table, kind, rows, pictures, unreadable) for kind, rows in kinds.items())
+    scored = int(table.scored().sum())
+    page = load_template("sheet.html").substitute(
+        summary=f"Of {format_count(scored, 'prediction')} with a label.", sections=sections
+    )
+    write_text(out, page)
+    return WrittenSheet(sum(len(rows) for rows in kinds.values()), unreadable)
+
+
+def _encode_picture(path: Path) -> str:
+    """The image as a small JPEG in a data address; raises ImageError."""
+    pixels, _ = load_reduced(path, SIDE)
+    image = Image.fromarray(pixels)
+    image.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _section(
+    table: PredictionTable,
+    kind: str,
+    rows: Rows,
+    pictures: Mapping[str, str],
+    unreadable: Mapping[str, str],
+) -> str:
+    figures = "\n".join(_figures(table, rows, pictures, unreadable)) or "<p>There are none.</p>"
+    return f'<h2>{escape(kind.capitalize())}</h2>\n<div class="faces">\n{figures}\n</div>'
+
+
+def _figures(
+    table: PredictionTable, rows: Rows, pictures: Mapping[str, str], unreadable: Mapping[str, str]
+) -> Iterator[str]:
+    for row in rows:
+        path = table.paths[row]
+        answer = int(np.argmax(table.probs[row]))
+        label = int(table.labels[row])
+        said = f"<b>{AGE_GROUPS[answer]}</b> {table.confidence[row]:.0%}"
+        truth = "" if answer == label else f" <span>label {AGE_GROUPS[label]}</span>"
+        picture = (
+            f'<img alt="" src="{pictures[path]}">'
+            if path in pictures
+            else f'<p class="none">{escape(unreadable[path])}</p>'
+        )
+        mark = "hit" if answer == label else "mistake"
+        yield (
+            f'<figure class="{mark}">{picture}<figcaption>{said}{truth}'
+            f"<small>{escape(path)}</small></figcaption></figure>"
+        )

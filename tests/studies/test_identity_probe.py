@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("concept_erasure", reason="concept-erasure is not installed (extra 'explain')")
+
+from threeages.data.manifest import Manifest
+from threeages.data.split import Split
+from threeages.errors import DataError
+from threeages.files.csvfiles import read_csv
+from threeages.studies.identity_probe import collect_data, run_probe, save_probe, summarize_probe
+from threeages.studies.probing import ERASED
+from threeages.training.features import POOLED, ManifestFeatures
+
+NUM_IDENTITIES, EACH = 15, 20
+NONE = np.empty(0, dtype=np.int64)
+
+
+def _manifest(**columns: tuple[str, ...]) -> Manifest:
+    n = NUM_IDENTITIES * EACH
+    names = tuple(f"p{i // EACH}" for i in range(n))
+    labels = np.arange(n) // EACH % 3
+    return Manifest(Path(), tuple(f"{i}.jpg" for i in range(n)), labels, {"identity": names, **columns})
+
+
+def _features(manifest: Manifest) -> ManifestFeatures:
+    rng = np.random.default_rng(0)
+    who = np.arange(len(manifest)) // EACH
+    values = rng.normal(size=(len(manifest), 16)).astype(np.float32)
+    values += 3 * rng.normal(size=(NUM_IDENTITIES, 16)).astype(np.float32)[who]
+    folds = [np.isin(who, np.arange(NUM_IDENTITIES) // 3 * 3 + fold) for fold in range(3)]
+    splits = [Split(np.flatnonzero(~test), NONE, np.flatnonzero(test), 0) for test in folds]
+    return ManifestFeatures(values, POOLED, tuple(splits))
+
+
+def test_accuracies_fall_where_the_identity_is_erased(tmp_path: Path) -> None:
+    manifest = _manifest(film=tuple(f"f{i % 4}" for i in range(NUM_IDENTITIES * EACH)))
+    rows = run_probe(collect_data(manifest, _features(manifest)))
+    before, after, within, control = rows
+    assert [row["erased"] for row in rows] == list(ERASED)
+    assert control["removed"] == after["removed"]
+    for name in ("identity_images", "identity_films"):
+        assert float(before[name]) > 0.9
+        assert float(after[name]) < 0.35
+        assert float(after[name]) <= float(within[name]) < float(before[name])
+    assert float(before["chance"]) < 0.2
+    assert int(before["removed"]) == 0 < int(within["removed"]) < int(after["removed"])
+    assert before["n"] == str(len(manifest))
+    assert float(before["accuracy_low"]) <= float(before["accuracy"]) <= float(before["accuracy_high"])
+    out = tmp_path / "probe.csv"
+    for _ in range(2):
+        save_probe(rows, "recipe", POOLED, out)
+    found = read_csv(out)
+    assert len(found.rows) == len(ERASED)
+    assert {"machine", "date", "commit"} <= set(found.columns)
+    assert "p1" not in out.read_text()  # no identity is named
+    header, lines = summarize_probe(rows)
+    assert len(header) == len(lines[0])
+
+
+def test_without_films_their_columns_are_empty() -> None:
+    manifest = _manifest()
+    rows = run_probe(collect_data(manifest, _features(manifest)))
+    assert {row["identity_films"] for row in rows} == {""}
+
+
+def test_rows_without_identity_or_label_and_of_other_sources_are_left_out() -> None:
+    n = NUM_IDENTITIES * EACH
+    manifest = _manifest(source=tuple("a" if i < n - EACH else "b" for i in range(n)))
+    manifest.labels[0] = -1
+    data = collect_data(manifest, _features(manifest), ("source", "a"))
+    assert len(data.identities) == n - EACH - 1
+    assert max(map(np.max, (part for fold in data.folds for part in fold))) == n - EACH - 2
+
+
+def test_a_manifest_without_identities_is_refused() -> None:
+    manifest = _manifest()
+    found = _features(manifest)
+    bare = Manifest(manifest.root, manifest.paths, manifest.labels)
+    with pytest.raises(DataError, match="names no identities"):
+        collect_data(bare, found)
+    single = Manifest(manifest.root, manifest.paths, manifest.labels, {"identity": manifest.paths})
+    with pytest.raises(DataError, match="No two identities"):
+        collect_data(single, found)
