@@ -1,5 +1,6 @@
 """A bundle holds what it should, is whole or not there, and installs without any index."""
 
+import errno
 import hashlib
 import json
 import os
@@ -36,7 +37,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_bundle_has_wheels_installer_checksums_and_a_readme(asked: list[str], tmp_path: Path) -> None:
-    bundle.create_bundle(tmp_path / "deep" / "out", extras=["serve", "heif"])
+    bundle.create_bundle(tmp_path / "deep" / "out", extras=["serve", "heif"], verify=False)
     out = tmp_path / "deep" / "out"
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     wheels = {"wheels/threeages-0.9-py3-none-any.whl", "wheels/leaf-1.0-py3-none-any.whl"}
@@ -56,7 +57,7 @@ def test_a_bundle_has_wheels_installer_checksums_and_a_readme(asked: list[str], 
 
 
 def test_pip_is_asked_for_the_versions_that_are_installed(asked: list[str], tmp_path: Path) -> None:
-    bundle.create_bundle(tmp_path / "out", extras=["serve"])
+    bundle.create_bundle(tmp_path / "out", extras=["serve"], verify=False)
     requirement, constraints = asked
     assert requirement.startswith("threeages[serve] @ file:///")
     assert f"numpy=={list_installed()['numpy']}\n" in constraints
@@ -67,10 +68,10 @@ def test_the_large_model_is_added_where_it_was_fetched(
     asked: list[str], large_model: LargeModel, encoder_file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="not fetched"):
-        bundle.create_bundle(tmp_path / "out", large=True)
+        bundle.create_bundle(tmp_path / "out", large=True, verify=False)
     assert not (tmp_path / "out").exists()
     path = large_model.fetch(encoder_file)
-    bundle.create_bundle(tmp_path / "out", large=True)
+    bundle.create_bundle(tmp_path / "out", large=True, verify=False)
     assert (tmp_path / "out" / "models" / path.name).read_bytes() == path.read_bytes()
     assert path.name in (tmp_path / "out" / "SHA256SUMS").read_text(encoding="utf-8")
 
@@ -84,8 +85,17 @@ def test_a_bundle_that_fails_leaves_nothing(
     monkeypatch.setattr(bundle, "build_wheels", fail)
     (tmp_path / "out").mkdir()
     with pytest.raises(DataError, match="pip cannot"):
-        bundle.create_bundle(tmp_path / "out")
+        bundle.create_bundle(tmp_path / "out", verify=False)
     assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+
+def test_a_bundle_that_does_not_install_takes_no_name(asked: list[str], tmp_path: Path) -> None:
+    """The wheels of the stand-in are empty; the installer's own words are quoted."""
+    with pytest.raises(DataError, match="does not install") as raised:
+        bundle.create_bundle(tmp_path / "out")
+    assert "pip could not install the bundle" in raised.value.message
+    assert "--no-verify" in raised.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_pip_says_is_quoted_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +107,21 @@ def test_what_pip_says_is_quoted_with_what_to_do(tmp_path: Path, monkeypatch: py
     with pytest.raises(DataError, match="has no pip") as raised:
         pip.build_wheels(["numpy"], tmp_path)
     assert "ensurepip" in raised.value.hint
+
+
+@pytest.mark.parametrize("full", ["bundle", "temporary"])
+def test_a_disk_that_is_full_is_named(full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {name: tmp_path / name for name in ("bundle", "temporary")}
+    for folder in folders.values():
+        folder.mkdir()
+    said = f"ERROR: Could not build wheels: [Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}\n"
+    ended = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(pip.subprocess, "run", lambda *_, **__: ended)
+    monkeypatch.setattr(pip.tempfile, "gettempdir", lambda: str(folders["temporary"]))
+    monkeypatch.setattr(pip, "_measure_room", lambda path: 0 if path.parent == folders[full] else 10**9)
+    with pytest.raises(DataError, match="the disk is full") as raised:
+        pip.build_wheels(["numpy"], folders["bundle"])
+    assert str(folders[full]) in raised.value.message
 
 
 def _list_needed() -> set[str]:
@@ -121,7 +146,6 @@ def test_a_bundle_from_a_folder_of_wheels_installs_and_answers(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     bundle.create_bundle(tmp_path / "out")
-    verify_bundle(tmp_path / "out")
     wheel = next((tmp_path / "out" / "wheels").glob("onnxruntime-*.whl"))
     content = wheel.read_bytes()
     wheel.write_bytes(content[:1000] + b"damage" + content[1006:])
@@ -140,7 +164,7 @@ def test_a_bundle_from_a_folder_of_wheels_installs_and_answers(
 def test_an_installer_that_cannot_work_says_why(
     change: dict[str, str], said: str, asked: list[str], tmp_path: Path
 ) -> None:
-    bundle.create_bundle(tmp_path / "out")
+    bundle.create_bundle(tmp_path / "out", verify=False)
     about = json.loads((tmp_path / "out" / "bundle.json").read_text(encoding="utf-8"))
     text = json.dumps(about | change)
     if change:

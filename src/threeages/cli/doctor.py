@@ -89,12 +89,9 @@ def bundle(
     from threeages.cli.output import show_log
     from threeages.files.disk import format_bytes
     from threeages.offline.bundle import create_bundle
-    from threeages.offline.verify import verify_bundle
 
     show_log()
-    create_bundle(folder, extras=extra or (), large=large)
-    if verify:
-        verify_bundle(folder)
+    create_bundle(folder, extras=extra or (), large=large, verify=verify)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     state = "installed and tested without an index" if verify else "not tested"
     typer.echo(f"{folder}: {format_bytes(size)}, {state}. On the other machine: python3 install.py")

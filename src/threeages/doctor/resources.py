@@ -21,7 +21,7 @@ def check_threads() -> Iterator[Finding]:
     given = "".join(f", {name}={value}" for name, value in variables.items())
     found = f"{cores} of {os.cpu_count()} cores{given}"
     if limit is not None and limit < cores:
-        advice = "ONNX Runtime starts a thread for each core: give the container whole cores (--cpuset-cpus)."
+        advice = "ONNX Runtime starts a thread for each core: give the container whole cores (its cpuset)."
         text = f"{found}; the container may use the time of {limit:g}"
         yield Finding("threads", "warning", text, advice, details)
         return
@@ -47,7 +47,7 @@ def check_memory() -> Iterator[Finding]:
         )
     found = "; ".join(texts)
     if free and min(free) < LOW_MEMORY:
-        advice = "Close other programs, or give the container more memory (--memory)."
+        advice = "Close other programs, or give the container more memory."
         yield Finding("memory", "warning", found, advice, details)
         return
     yield Finding("memory", "ok", found, details=details)

@@ -14,17 +14,21 @@ from threeages.files.writing import write_json, write_text
 from threeages.offline import install
 from threeages.offline.own_wheel import write_own_wheel
 from threeages.offline.pip import build_wheels
+from threeages.offline.verify import verify_bundle
 
 logger = logging.getLogger(__name__)
 INSTALLER, README = Path(install.__file__), "README.md"
 
 
-def create_bundle(folder: Path, *, extras: Sequence[str] = (), large: bool = False) -> None:
-    """Write a bundle of this installation into a new or empty folder, which takes its name when it is whole.
+def create_bundle(
+    folder: Path, *, extras: Sequence[str] = (), large: bool = False, verify: bool = True
+) -> None:
+    """Write a bundle of this installation into a new or empty folder.
 
     What is installed here is bundled in its version; what an extra needs and is missing comes in the version
-    that pip chooses. Raises ConfigError for an unknown extra, DataError where the folder holds files or pip
-    cannot get a wheel, and ModelError where the large model was not fetched.
+    that pip chooses. The folder takes its name when it is whole and, with `verify`, was installed and tested.
+    Raises ConfigError for an unknown extra, DataError where the folder holds files, pip cannot get a wheel or
+    the bundle does not install, and ModelError where the large model was not fetched.
     """
     check_extras(extras)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -35,6 +39,9 @@ def create_bundle(folder: Path, *, extras: Sequence[str] = (), large: bool = Fal
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
             part = Path(name) / folder.name
             _fill(part, extras, model)
+            if verify:
+                logger.info("Installing it into a fresh environment without an index, and testing it")
+                verify_bundle(part)
             if folder.is_dir():
                 folder.rmdir()  # empty, as checked above; Windows renames onto no folder
             part.replace(folder)

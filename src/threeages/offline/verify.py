@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from threeages.errors import DataError
-from threeages.offline.bundle import INSTALLER
+from threeages.offline import install
 
 LINES = 8  # of what the installer said that a message quotes
 
@@ -17,13 +17,18 @@ def verify_bundle(folder: Path) -> None:
     Raises DataError, which quotes it, where it fails.
     """
     with tempfile.TemporaryDirectory(prefix="threeages-bundle-") as name:
-        command = [sys.executable, "-I", str(folder.absolute() / INSTALLER.name), str(Path(name) / "env")]
+        command = [
+            sys.executable,
+            "-I",
+            str(folder.absolute() / Path(install.__file__).name),
+            str(Path(name) / "env"),
+        ]
         done = subprocess.run(
             command, cwd=name, capture_output=True, text=True, errors="replace", check=False
         )
     if done.returncode:
         said = [line for line in (done.stdout + done.stderr).splitlines() if "  ok  " not in line]
         raise DataError(
-            f"The bundle {folder} does not install or does not answer:\n" + "\n".join(said[-LINES:]),
-            hint="It is kept for a look; its README says how to install it by hand.",
+            "The bundle does not install or does not answer:\n" + "\n".join(said[-LINES:]),
+            hint="threeages bundle --no-verify keeps it for a look.",
         )
