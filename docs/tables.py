@@ -375,6 +375,80 @@ def cross_source_peers() -> str:
     return table([*header, "threeages ahead by", "note"], rows)
 
 
+def _between(row: Row | None) -> str:
+    return (
+        ""
+        if row is None
+        else f"{_number(row, 'value')}{SPACE}[{_number(row, 'low')},{SPACE}{_number(row, 'high')}]"
+    )
+
+
+def leakage() -> str:
+    """What the random split of the film faces gives away: of each answer the run on the most images."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in sorted(read_rows("leakage"), key=lambda row: int(row["images"])):
+        kind, _, name = row["measure"].partition(": ")
+        if row["set"] == "film" and name and not kind.startswith("estimate"):
+            found.setdefault(name, {})[kind] = row
+    rows = [
+        [name, _count(kinds["accuracy"]["images"]),
+         *(_between(kinds.get(kind)) for kind in ("accuracy", "identities apart", "gap")),
+         _number(kinds.get("accuracy in sample", {"value": ""}), "value")]
+        for name, kinds in found.items()
+    ]  # fmt: skip
+    return table(["answer", "images", "accuracy", "identities apart", "gap", "in sample"], rows)
+
+
+def leakage_estimate() -> str:
+    """The quality of the estimate of identities from faces, by the similarity from which it speaks."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in read_rows("leakage"):
+        kind, _, name = row["measure"].partition(": ")
+        if kind.startswith("estimate at "):
+            found.setdefault(kind.removeprefix("estimate at "), {})[name] = row
+    names = ("purity", "recall", "false_alarms", "pairs_found", "pairs_false")
+    rows = [[limit, _count(rows["purity"]["images"]), *(_percent(rows[name]) for name in names)]
+            for limit, rows in found.items()]  # fmt: skip
+    header = [
+        "similarity",
+        "images",
+        "purity",
+        "recall",
+        "false alarms",
+        "pairs of one person",
+        "other pairs",
+    ]
+    return table(header, rows)
+
+
+def _percent(row: Row) -> str:
+    return f"{100 * float(row['value']):.3g}%"
+
+
+def label_review() -> str:
+    """Planted errors among the labels that the review shows first."""
+    names = ("found", "precision", "recall")
+    rows = [
+        [row["kind"], row["method"], row["looked_at"], *(row[name] for name in names)]
+        for row in read_rows("label-review")
+        if row["found"]
+    ]
+    return table(
+        ["a planted error says", "method of cleanlab", "labels looked at", "found", *names[1:]], rows
+    )
+
+
+def label_review_worth() -> str:
+    """Metrics of heads trained on labels with errors, reviewed ones and those as published."""
+    names = ("accuracy", "balanced_accuracy", "nll")
+    rows = [
+        [row["kind"], row["step"], *(_bounded(row, name) for name in names)]
+        for row in read_rows("label-review")
+        if row["accuracy"]
+    ]
+    return table(["a planted error says", "", "accuracy", "balanced accuracy", "log loss"], rows)
+
+
 def age_thresholds() -> str:
     """What a limit of age and its challenge age for 5 % do to each source never met, and to UTKFace."""
     found: dict[tuple[str, str, str], dict[tuple[str, str, bool], Row]] = {}
@@ -456,6 +530,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "surroundings": plain("surroundings"),
     "benchmarks": benchmarks,
     "kills": plain("kills"),
+    "label-review": label_review,
+    "label-review-worth": label_review_worth,
     "monitor": plain("monitor"),
     "cross-source": cross_source,
     "cross-source-peers": cross_source_peers,
@@ -465,4 +541,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "experiments": experiments,
     "floors": floors,
     "sources": sources,
+    "leakage": leakage,
+    "leakage-estimate": leakage_estimate,
 }

@@ -66,6 +66,13 @@ def test_every_command_is_documented(name: str, command: Any) -> None:
 
 
 @pytest.mark.slow  # builds it
+def test_the_card_is_shown_without_its_metadata(site: Path) -> None:
+    page = (site / "model-card.html").read_text(encoding="utf-8")
+    assert "<h1>Model card: threeages" in page
+    assert "pipeline_tag" not in page
+
+
+@pytest.mark.slow  # builds it
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     pages = [path for path in site.rglob("*") if path.suffix in {".html", ".css"}]
     assert len(pages) > 10

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import release
+from huggingface_hub import ModelCard
 from release import Release, Step
 
 from threeages.evaluation.predictions import PredictionTable, save_predictions
+from threeages.evaluation.provenance import read_provenance
 from threeages.inference.predictor import load_predictor
 from threeages.inference.runtime import OnnxModel
 from threeages.signature import Signature
@@ -66,7 +68,7 @@ def test_thresholds_and_card_are_of_sources_never_met(plan: Release) -> None:
     commands = _commands(plan)
     unseen = str(plan.out / "unseen" / "predictions.csv")
     assert f"{unseen} --by held_out" in commands["thresholds"]
-    assert f"--unseen {unseen}" in commands["card"]
+    assert f"--unseen {unseen} --run {plan.out / 'all'}" in commands["card"]
     folds = [str(plan.out / "int8" / f"without-{name}" / "predictions.csv") for name in ("a+b", "utkface")]
     assert commands["evaluate-unseen"].startswith(f"evaluate {shlex.join(folds)} --out")
 
@@ -149,6 +151,11 @@ def test_a_tiny_release_ends_in_a_model_with_thresholds_and_a_card(tmp_path: Pat
     card = (out / "default.md").read_text(encoding="utf-8")
     assert "film" in card
     assert "| Source never met | Images |" in card
+    assert ModelCard(card).data.eval_results
+    assert "\n| `faces` | 315 |" in card  # every row trains the model
+    run, int8 = (read_provenance(folder) for folder in (out / "fold-0", out / "int8" / "fold-0"))
+    assert int8 == run
+    assert int8.split == "identity"
     photo = next(faces_csv.parent.glob("*.jpg"))
     assert next(load_predictor(out / "default.onnx", detect=False).predict([photo])).probs
     second = subprocess.run(command, capture_output=True, text=True, check=True)

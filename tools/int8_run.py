@@ -2,9 +2,10 @@
 
     python tools/int8_run.py all.csv runs/fold-0 --temperature 1.3 --out int8/fold-0
 
-Calibration uses training rows alone. Writes model.onnx and predictions.csv to the folder; of a run that a
-source was held out of, the column held_out names it. tools/release.py calls this for every fold and source,
-with one temperature for all: the shipped model trains on all rows and has none to fit its own on.
+Calibration uses training rows alone. Writes model.onnx, predictions.csv and the run's config.json to the
+folder; of a run that a source was held out of, the column held_out names it. tools/release.py calls this for
+every fold and source, with one temperature for all: the shipped model trains on all rows and has none to fit
+its own on.
 """
 
 import argparse
@@ -19,10 +20,11 @@ from threeages.evaluation.predictions import PredictionTable, save_predictions
 from threeages.evaluation.unseen import name_source
 from threeages.export.to_onnx import CALIBRATION, create_int8
 from threeages.files.atomic import atomic_path
+from threeages.files.writing import write_bytes
 from threeages.inference.runtime import OnnxModel
 from threeages.training.build import open_data
 from threeages.training.checkpoint import load_checkpoint
-from threeages.training.recipes import read_config
+from threeages.training.recipes import CONFIG_FILE, read_config
 
 SEED = 0  # of the calibration faces
 
@@ -61,6 +63,8 @@ def export_run(
     if config.held_out:
         table = name_source(table, config.held_out)
     save_predictions(table, out / "predictions.csv")
+    # how the rows were split, for who evaluates the predictions
+    write_bytes(out / CONFIG_FILE, (run / CONFIG_FILE).read_bytes())
     return table
 
 

@@ -235,8 +235,9 @@ def _finish(release: Release, temperature: float) -> Iterator[Step]:
     predictions = {name: release.out / name / "predictions.csv" for name in SETS}
     sets = [part for name, path in predictions.items() for part in ("--set", f"{name}={path}")]
     roots = [part for name in predictions for part in ("--root", f"{name}={root}")]
-    out = ("--unseen", str(release.unseen), "--model", model, "--out", str(release.model.with_suffix(".md")))
-    yield _threeages("card", "card", *sets, *roots, *out)
+    trained = ("--unseen", str(release.unseen), "--run", str(release.out / "all"))
+    out = ("--model", model, "--out", str(release.model.with_suffix(".md")))
+    yield _threeages("card", "card", *sets, *roots, *trained, *out)
 
 
 def _threeages(name: str, *arguments: str) -> Step:

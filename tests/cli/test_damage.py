@@ -141,6 +141,11 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
         "model.onnx": ("{manifest}", "--no-detect", "--model", "FILE", *OUT),
     },
     "threeages compare": {"predictions.csv": ("{predictions}", "FILE")},
+    "threeages explain": {"model.onnx": ("{photo}", "--no-detect", "--model", "FILE", *OUT)},
+    "threeages sheet": {"predictions.csv": ("FILE", "--root", "{dir}", "--out", "{out}.html")},
+    "threeages identity-probe": {
+        "manifest.csv": ("frozen-features", "FILE", "--cache-dir", "{cache}", "--table", "{out}.csv")
+    },
     "threeages report": {
         "predictions.csv": ("FILE", *OUT),
         "model.onnx": ("{predictions}", "--model", "FILE", *OUT),
@@ -175,7 +180,15 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "threeages data merge": {"manifest.csv": ("{manifest}", "FILE", *OUT)},
     "threeages data audit": {"manifest.csv": ("FILE", *OUT)},
+    "threeages data review": {
+        "manifest.csv": ("FILE", "--table", "{out}.csv", "--cache-dir", "{cache}"),
+        "predictions.csv": ("{manifest}", "FILE", "--table", "{out}.csv", "--cache-dir", "{cache}"),
+    },
     "threeages data split": {"manifest.csv": ("FILE", "--cache-dir", "{cache}")},
+    "threeages data leakage": {
+        "manifest.csv": ("FILE", "--face-model", "none", "--cache-dir", "{cache}", *OUT),
+        "model.onnx": ("{manifest}", "--face-model", "FILE", "--cache-dir", "{cache}", *OUT),
+    },
     "threeages data cache": {},  # it reads no file but its own: tests/data/stored/test_opening.py
 }
 CASES = [

@@ -236,6 +236,25 @@ def test_a_card_is_written_for_the_shipped_model_and_for_another(tmp_path: Path)
     assert "model mine\n" in (tmp_path / "own.md").read_text()
 
 
+def test_a_card_names_the_sources_of_the_run(tmp_path: Path) -> None:
+    save_predictions(_table("a"), tmp_path / "a.csv")
+    for name, sources in (("run", {"utkface": 12, "mine": 3}), ("bare", {})):
+        (tmp_path / name).mkdir()
+        content = {"config": {}, "split": {"mode": "none", "sources": sources}}
+        (tmp_path / name / "config.json").write_text(json.dumps(content))
+    model, out = tmp_path / "mine.onnx", tmp_path / "card.md"
+    model.write_bytes(default_model_path().read_bytes())
+    options = ("card", "--set", f"A={tmp_path / 'a.csv'}", "--model", model, "--out", out, "--run")
+    with pytest.raises(DataError, match="bare does not name the sources of its train images"):
+        CliRunner().invoke(app, [*map(str, options), str(tmp_path / "bare")], catch_exceptions=False)
+    assert not out.exists()
+    assert _invoke(*options, tmp_path / "run").exit_code == 0
+    text = out.read_text(encoding="utf-8")
+    assert text.startswith("---\nlicense: other\n")
+    assert "| `utkface` | 12 |" in text
+    assert "| `mine` | 3 |" in text
+
+
 def test_missing_images_are_counted_and_the_first_is_named(
     faulty_csv: Path, faces_csv: Path, tmp_path: Path
 ) -> None:

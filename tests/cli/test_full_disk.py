@@ -37,6 +37,9 @@ WRITES: dict[str, list[tuple[str, ...]] | str] = {
         ("{predictions}", "--out", "{elsewhere}", "--table", "DISK/out.csv"),
     ],
     "threeages compare": "it prints: below, with those that print",
+    "threeages explain": [("{photo}", "--no-detect", "--out", "DISK/out")],
+    "threeages sheet": [("{predictions}", "--root", "{photos}", "--out", "DISK/out.html")],
+    "threeages identity-probe": "it prints, and adds rows to a csv as evaluate --table does",
     "threeages report": [("{predictions}", "--out", "DISK/out")],
     "threeages monitor": [
         ("{predictions}", "--target-error", "0.9", "--min-confidence", "0.5", "--out", "DISK/out.json")
@@ -58,7 +61,19 @@ WRITES: dict[str, list[tuple[str, ...]] | str] = {
     ],
     "threeages data merge": [("{photos}/faces.csv", "--out", "DISK/out.csv")],
     "threeages data audit": [("{photos}/faces.csv", "--out", "DISK/out")],
+    "threeages data review": "it writes decisions: tests/data/test_corrections.py",
     "threeages data split": "it writes caches: tests/data/test_cache.py",
+    "threeages data leakage": [
+        (
+            "{photos}/faces.csv",
+            "--face-model",
+            "none",
+            "--cache-dir",
+            "{elsewhere}/cache",
+            "--out",
+            "DISK/out",
+        )
+    ],
     "threeages data cache": "it only deletes",
 }
 CASES = [
@@ -95,6 +110,7 @@ def places(
     save_checkpoint(folder / "run" / "best.ckpt", create_classifier(create_signature("cnn", 48)))
     archive = shutil.make_archive(str(folder / "faces"), "zip", faces_csv.parent)
     found = {"run": folder / "run", "archive": Path(archive), "elsewhere": folder / "elsewhere"}
+    found["photo"] = load_manifest(faces_csv).files()[0]
     return found | {"photos": faces_csv.parent, "predictions": predictions_csv, "video": small_video}
 
 

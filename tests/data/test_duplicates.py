@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from threeages.data import duplicates
 from threeages.data.duplicates import create_thumbnail, find_near_duplicates, fit_windows, link_rows
 from threeages.faces.images import Pixels
 
@@ -99,3 +100,25 @@ def test_the_window_of_a_crop_is_fitted() -> None:
 def test_linked_rows_have_one_root() -> None:
     assert link_rows(6, np.asarray([[4, 2], [2, 5], [0, 1]])).tolist() == [0, 0, 2, 3, 2, 2]
     assert link_rows(2, np.empty((0, 2), dtype=np.int64)).tolist() == [0, 1]
+
+
+def test_the_search_by_cells_finds_what_a_comparison_of_all_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [picture(seed) for seed in range(60)]
+    images += [np.ascontiguousarray(copy(images[i])) for i, copy in enumerate(COPIES.values())]
+    found = near(images)
+    monkeypatch.setattr(
+        duplicates, "_CENTERS", 0
+    )  # one cell, so that every image is compared with every other
+    assert near(images) == found
+    assert len(found) == len(COPIES)
+
+
+def test_blocks_bound_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [picture(seed) for seed in range(40)]
+    images += [images[seed] // 2 + 9 * (seed % 5) for seed in (3, 4, 3, 5, 3)]  # copies of one look
+    images = [image.astype(np.uint8) for image in images]
+    images += [np.ascontiguousarray(copy(images[i])) for i, copy in enumerate(COPIES.values())]
+    found = near(images)
+    for name in ("_BLOCK", "_PAIRS_BLOCK", "_CELLS_BLOCK", "_HEADS"):
+        monkeypatch.setattr(duplicates, name, 7)
+    assert near(images) == found

@@ -27,6 +27,17 @@ def test_a_device_that_does_not_work_is_a_warning(monkeypatch: pytest.MonkeyPatc
     assert not logging.getLogger("threeages").handlers
 
 
+@pytest.mark.parametrize("driver", [None, "/usr/bin/nvidia-smi"])
+def test_a_gpu_that_this_build_leaves_idle_is_named(
+    driver: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [sessions.CPU])
+    monkeypatch.setattr("shutil.which", lambda _: driver)
+    (found,) = devices.check_onnxruntime()
+    assert found.verdict == "ok"
+    assert found.advice.endswith("pip install onnxruntime-gpu") == (driver is not None)
+
+
 def test_opencv_is_loaded_and_named() -> None:
     (found,) = devices.check_opencv()
     assert found.verdict == "ok"

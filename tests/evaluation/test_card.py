@@ -1,13 +1,16 @@
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import EvalResult, ModelCard
 from PIL import Image
 
 from threeages.data.manifest import Manifest, load_manifest
-from threeages.errors import DataError
+from threeages.data.terms import SHIPPED, find_terms
+from threeages.errors import ConfigError, DataError
 from threeages.evaluation.card import CardSet, with_image_columns, write_card
 from threeages.evaluation.evaluate import evaluate_table
 from threeages.evaluation.predictions import PredictionTable
@@ -49,6 +52,19 @@ def _card(table: PredictionTable, root: Path | None, out: Path, *, is_default: b
     return out.read_text(encoding="utf-8")
 
 
+def _body(card: str) -> str:
+    """The text of a card behind its front matter."""
+    return card.split("\n---\n\n", 1)[1]
+
+
+def _scores(text: str) -> dict[tuple[str, str], dict[str, EvalResult]]:
+    """What a hub reads from a card: metrics by type, for each type and split of data."""
+    found: dict[tuple[str, str], dict[str, EvalResult]] = {}
+    for score in ModelCard(text).data.eval_results:
+        found.setdefault((score.dataset_type, score.dataset_split), {})[score.metric_type] = score
+    return found
+
+
 def _tables(text: str) -> list[Rows]:
     """Every Markdown table of a card."""
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
@@ -59,7 +75,8 @@ def _tables(text: str) -> list[Rows]:
 def test_the_numbers_are_those_of_the_evaluation(
     table: PredictionTable, manifest: Manifest, tmp_path: Path
 ) -> None:
-    summary, classes, *slices, risk, sets = _tables(_card(table, manifest.root, tmp_path / "card.md"))
+    text = _card(table, manifest.root, tmp_path / "card.md")
+    _, summary, classes, *slices, risk, sets = _tables(text)  # the first is that of the sources
     result = evaluate_table(with_image_columns(table, manifest.root))
     metrics = [format_with_interval(result, name) for name in (*SLICE_METRICS, "ece")]
     assert summary["Synthetic"] == ["120", "24", *metrics, ""]
@@ -79,7 +96,7 @@ def test_the_numbers_are_those_of_the_evaluation(
 def test_product_version_and_terms_come_first_and_lines_are_short(
     table: PredictionTable, tmp_path: Path
 ) -> None:
-    title, _, first, *lines = _card(table, None, tmp_path / "card.md").splitlines()
+    title, _, first, *lines = _body(_card(table, None, tmp_path / "card.md")).splitlines()
     assert title == f"# Model card: threeages {version('threeages')} test model"
     assert "may not be used commercially" in first
     assert max(len(line) for line in lines if not line.startswith("|")) <= 120
@@ -99,12 +116,39 @@ def test_a_set_that_is_not_of_held_out_identities_is_refused(table: PredictionTa
     assert "Warning" not in _card(table, None, tmp_path / "card.md")
 
 
-def test_the_shipped_card_names_the_version_and_the_terms() -> None:
+def test_the_shipped_card_names_the_version_the_terms_and_every_source() -> None:
     root = Path(__file__).parents[2] / "src" / "threeages"
-    title, _, first, *_ = (root / "assets" / "default.md").read_text(encoding="utf-8").splitlines()
+    text = (root / "assets" / "default.md").read_text(encoding="utf-8")
+    title, _, first, *_ = _body(text).splitlines()
     assert title == f"# Model card: threeages {version('threeages')} default model"
     terms = (root / "evaluation" / "templates" / "terms_default.md").read_text(encoding="utf-8")
     assert first == terms.splitlines()[0]
+    sources = _tables(text)[0]
+    assert {name.strip("`") for name in sources} == {"Source", *SHIPPED}
+    for name in SHIPPED:
+        assert int(sources[f"`{name}`"][0].replace(",", "")) > 0
+        assert sources[f"`{name}`"][1:] == [
+            find_terms(name).title,
+            find_terms(name).terms,
+            find_terms(name).use,
+        ]
+
+
+def test_the_shipped_card_tells_a_hub_what_its_tables_say() -> None:
+    root = Path(__file__).parents[2] / "src" / "threeages"
+    text = (root / "assets" / "default.md").read_text(encoding="utf-8")
+    assert ModelCard(text).data.license == "other"
+    kinds = ("accuracy", "balanced_accuracy", "f1", "ece")
+    sets, *_, unseen, _ = (table for table in _tables(text) if {"Set", "Source never met"} & set(table))
+    rows = {(name, "held-out identities"): cells[2:] for name, cells in list(sets.items())[1:]}
+    rows |= {(name, "source never met"): cells[1:] for name, cells in list(unseen.items())[1:]}
+    found = _scores(text)
+    assert set(found) == set(rows)
+    for key, scores in found.items():
+        *metrics, years = rows[key]
+        assert [scores[kind].metric_value for kind in kinds] == [float(cell.split()[0]) for cell in metrics]
+        assert ("mae" in scores) == bool(years)
+        assert not years or scores["mae"].metric_value == float(years)
 
 
 def test_images_are_described(table: PredictionTable, manifest: Manifest) -> None:
@@ -118,19 +162,64 @@ def test_images_are_described(table: PredictionTable, manifest: Manifest) -> Non
 def test_sources_of_the_training_have_a_row_with_their_terms(table: PredictionTable, tmp_path: Path) -> None:
     known = replace(table, provenance=Provenance("identity", sources={"utkface": 1200, "mine": 3}))
     text = _card(known, None, tmp_path / "own.md", is_default=False)
-    assert "do not allow any use" in " ".join(text.splitlines()[2:5])
-    assert "utkface, mine" in " ".join(text.splitlines()[2:5])
+    assert "do not allow any use" in " ".join(_body(text).splitlines()[2:5])
+    assert "utkface, mine" in " ".join(_body(text).splitlines()[2:5])
+    assert ModelCard(text).data.license == "other"
     terms = _tables(text)[0]
     assert terms["`utkface`"][0] == "1,200"
     assert terms["`utkface`"][-1] == "research-only"
     assert terms["`mine`"][-1] == "unknown"
     free = replace(table, provenance=Provenance("identity", sources={"fairface": 5}))
     text = _card(free, None, tmp_path / "free.md", is_default=False)
-    assert "allow any use" in text.splitlines()[2]
-    assert "do not" not in text.splitlines()[2]
-    default = _card(known, None, tmp_path / "default.md")
-    assert "may not be used commercially" in default.splitlines()[2]
-    assert "`utkface`" in default
+    assert "allow any use" in _body(text).splitlines()[2]
+    assert "do not" not in _body(text).splitlines()[2]
+    assert ModelCard(text).data.license == "unknown"  # its trainer's to choose
+
+
+def test_the_sources_are_those_of_the_model_and_not_of_who_evaluated_it(
+    table: PredictionTable, tmp_path: Path
+) -> None:
+    folds = replace(table, provenance=Provenance("identity", sources={"mine": 3}))
+    text = _card(folds, None, tmp_path / "default.md")
+    assert "may not be used commercially" in _body(text).splitlines()[2]
+    assert ModelCard(text).data.license == "other"
+    assert list(_tables(text)[0]) == ["Source", *(f"`{name}`" for name in SHIPPED)]
+    write = partial(write_card, [CardSet("Synthetic", folds)], SIGNATURE, tmp_path / "run.md")
+    write(name="test model", megabytes=1.25, has_years=False, train_sources={"fairface": 1500})
+    terms = _tables((tmp_path / "run.md").read_text(encoding="utf-8"))[0]
+    assert terms["`fairface`"][0] == "1,500"
+    assert "`mine`" not in terms
+
+
+def test_a_hub_reads_every_metric_of_the_card(table: PredictionTable, tmp_path: Path) -> None:
+    sets = [CardSet("one", replace(table, columns={**table.columns, "source": ("lfw",) * len(table)}))]
+    sets.append(CardSet('two: "odd"\n\u2028# name', table))
+    out = tmp_path / "card.md"
+    write_card(sets, SIGNATURE, out, name="model a: b", megabytes=1.25, has_years=False)
+    text = out.read_text(encoding="utf-8")
+    data = ModelCard(text).data
+    assert data.model_name == f"threeages {version('threeages')} model a: b"
+    assert (data.pipeline_tag, data.library_name) == ("image-classification", "threeages")
+    found = _scores(text)
+    assert set(found) == {("one", "held-out identities"), (sets[1].name, "held-out identities")}
+    result = evaluate_table(table)
+    for scores in found.values():
+        for name, kind in (("accuracy", "accuracy"), ("f1_macro", "f1"), ("ece", "ece")):
+            assert scores[kind].metric_value == round(result.metrics[name], 3)
+            low, high = result.intervals[name]
+            assert f"interval {low:.3f}-{high:.3f})" in scores[kind].metric_name
+    one, two = (scores["accuracy"].dataset_name for scores in found.values())
+    assert one == f"{find_terms('lfw').title} (held-out identities)"
+    assert two == f"{sets[1].name} (held-out identities)"
+    # written again by the hub's own library, nothing of the metadata is lost or changed
+    assert ModelCard(ModelCard(text).content).data.to_dict() == data.to_dict()
+
+
+def test_two_sets_of_one_name_are_refused(table: PredictionTable, tmp_path: Path) -> None:
+    sets = [CardSet("film", table), CardSet("film", table)]
+    with pytest.raises(ConfigError, match="Two sets have the name film"):
+        write_card(sets, SIGNATURE, tmp_path / "card.md", name="x", megabytes=1, has_years=False)
+    assert not (tmp_path / "card.md").exists()
 
 
 def test_sources_never_met_come_worst_first_with_the_thresholds_of_the_others(
@@ -144,7 +233,9 @@ def test_sources_never_met_come_worst_first_with_the_thresholds_of_the_others(
     out = tmp_path / "card.md"
     options = {"name": "test model", "megabytes": 1.25, "has_years": False}
     write_card([CardSet("Synthetic", table)], SIGNATURE, out, unseen=unseen, **options)
-    text = out.read_text(encoding="utf-8").split("## Sources never met")[1].split("\n## ")[0]
+    whole = out.read_text(encoding="utf-8")
+    assert [split for _, split in _scores(whole)] == ["held-out identities", *["source never met"] * 3]
+    text = whole.split("## Sources never met")[1].split("\n## ")[0]
     summary, risks, sets = _tables(text)
     assert list(summary)[1] == "bad"
     assert set(summary) == {"Source never met", "good", "bad", "other"}

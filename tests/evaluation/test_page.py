@@ -212,6 +212,16 @@ def _open(browser: Any, path: Path, scheme: str) -> Iterator[Any]:
     assert [text for text in seen if not text.startswith(("file:", "data:"))] == []
 
 
+def test_corrected_labels_of_the_run_are_listed(table: PredictionTable) -> None:
+    report = create_report(table)
+    assert report.run is not None
+    assert "corrected by a review" not in render_report(report)
+    corrections = {"train": {"3fa2": 12, "b001": 1}, "test": {"3fa2": 2}}
+    page = render_report(replace(report, run=replace(report.run, corrections=corrections)))
+    listed = "12 train (file 3fa2), 1 train (file b001), 2 test (file 3fa2)."
+    assert f"Labels corrected by a review: {listed}" in page
+
+
 def test_a_random_split_has_no_thresholds_but_the_reason(table: PredictionTable) -> None:
     found, reason = find_thresholds(table)
     assert found is None

@@ -46,3 +46,12 @@ def test_damaged_files_say_nothing(tmp_path: Path) -> None:
     assert math.isnan(found.seconds)
     (tmp_path / "config.json").write_text("[1]")
     assert _read(tmp_path) is None
+
+
+def test_corrected_labels_are_listed_by_part_and_file(tmp_path: Path) -> None:
+    corrections = {"train": {"3fa2": 12, "b001": 1}, "validation": {}, "test": {"3fa2": 2}}
+    content = {"config": CONFIG["config"], "split": CONFIG["split"] | {"corrections": corrections}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    found = _read(tmp_path)
+    assert found is not None
+    assert found.corrections == {"train": {"3fa2": 12, "b001": 1}, "test": {"3fa2": 2}}

@@ -165,6 +165,7 @@ def test_model_and_metrics_say_what_is_there(client: TestClient, portrait: Path)
     assert model["signature"]["class_names"] == ["YOUNG", "MIDDLE", "OLD"]
     assert model["description"] == f"threeages {threeages.__version__}, model {model['signature']['name']}"
     assert model["features"] == {"age": True}
+    assert model["card"].startswith(f"# Model card: threeages {threeages.__version__}")
     _form(client, portrait)
     text = client.get("/metrics").text
     assert 'threeages_requests_total{path="/v1/predict",status="200"}' in text

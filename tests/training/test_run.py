@@ -10,6 +10,7 @@ import torch
 
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.merge import merge_manifests
+from threeages.data.split import Split
 from threeages.data.synthetic import write_face_set
 from threeages.data.train_digests import load_train_digests
 from threeages.errors import ConfigError, DataError, ThreeAgesError
@@ -20,7 +21,7 @@ from threeages.training.build import drop_missing_heads
 from threeages.training.checkpoint import load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.recipes import create_recipe
-from threeages.training.run import run_training
+from threeages.training.run import describe_split, run_training
 from threeages.training.temperature import TEMPERATURES
 
 SMALL = TrainConfig(input_size=64, epochs=3, batch_size=16)
@@ -110,6 +111,16 @@ def test_the_notes_say_what_of_the_test_rows_the_training_saw(faces_csv: Path, t
     assert found["selected_on_test"] is True
     _train(faces_csv, tmp_path / "last", replace(SMALL, epochs=1, split="random", keep_last=True))
     assert _split_notes(tmp_path / "last")["selected_on_test"] is False
+
+
+def test_the_notes_count_corrected_labels_by_side_and_file() -> None:
+    columns = {"corrected_from": ("OLD", "", "OLD", "YOUNG"), "corrections": ("aa", "", "aa", "bb")}
+    manifest = Manifest(Path(), tuple("abcd"), np.zeros(4, dtype=np.int64), columns)
+    split = Split(np.asarray([0, 1]), np.asarray([2]), np.asarray([3]), 0)
+    found = describe_split(manifest, split, SMALL)["corrections"]
+    assert found == {"train": {"aa": 1}, "validation": {"aa": 1}, "test": {"bb": 1}}
+    plain = Manifest(Path(), manifest.paths, manifest.labels)
+    assert "corrections" not in describe_split(plain, split, SMALL)
 
 
 def test_without_identities_only_a_random_split_can_be_made(faces_csv: Path, tmp_path: Path) -> None:

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from threeages.cli.options import (
     CacheFolder,
+    Corrections,
     ManifestFile,
     NameValue,
     OutFolder,
     RootFolder,
     name_value_option,
 )
+from threeages.cli.review import review
 from threeages.errors import MissingDependencyError, format_count
 from threeages.files.disk import format_bytes
 
@@ -24,6 +26,7 @@ LISTED = 20  # caches that are listed without --all
 DIGEST_SIDE = 32  # pixels of the cached images; a split needs only the digests of the full ones
 
 data_app = typer.Typer(no_args_is_help=True, help="Import, audit and split a data set.")
+data_app.command()(review)
 
 
 @data_app.command("import")
@@ -65,6 +68,7 @@ def import_(
             help="Folder for the faces of photos that show several people: OUT-crops.",
         ),
     ] = None,
+    corrections: Corrections = None,
     cache_dir: CacheFolder = None,
 ) -> None:
     """Read a data set and write its manifest."""
@@ -90,6 +94,7 @@ def import_(
         children=children,
         layout=layout,
         crops=crops,
+        corrections=corrections,
         cache_dir=cache_dir,
     )
     rows = result.manifest.labels
@@ -108,20 +113,29 @@ def import_(
 def merge(
     manifests: Annotated[list[Path], typer.Argument(help="Manifests of different sets.")],
     out: Annotated[Path, typer.Option("--out", help="The manifest csv to write.")],
+    corrections: Corrections = None,
 ) -> None:
     """Join manifests, so that data sets with different labels train together.
 
     The column `source` of the result says which set a row is of: as its manifest states, else the name of its
     file.
     """
+    from threeages.data.correcting import apply_corrections
     from threeages.data.manifest import load_manifest, save_manifest
     from threeages.data.merge import merge_manifests
     from threeages.data.terms import count_sources, find_terms
 
     parts = {path.stem: load_manifest(path, need_label=False) for path in manifests}
     merged = merge_manifests(parts)
-    save_manifest(merged, out, provenance={"sources": [str(path) for path in manifests]})
+    provenance: dict[str, Any] = {"sources": [str(path) for path in manifests]}
+    corrected = apply_corrections(merged, corrections) if corrections else None
+    if corrected:
+        merged = corrected.manifest
+        provenance["corrections"] = corrected.to_dict()
+    save_manifest(merged, out, provenance=provenance)
     typer.echo(f"{out}: {format_count(len(merged), 'row')}")
+    for note in corrected.notes() if corrected else ():
+        typer.echo(f"  {note}")
     for name, part in parts.items():
         found = part.identities()
         known = "one identity per image"

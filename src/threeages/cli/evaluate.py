@@ -289,10 +289,21 @@ def card(
     unseen: Annotated[
         Path | None, typer.Option(help="Predictions on sources never met, told apart by a column held_out.")
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder that the model was exported from: the card names its train images by source. "
+            "By default the runs of the predictions name the sources."
+        ),
+    ] = None,
 ) -> None:
-    """Write the model card from predictions on held-out identities, and on sources never met."""
+    """Write the model card from predictions on held-out identities, and on sources never met.
+
+    It begins with metadata for the Hugging Face Hub.
+    """
     from threeages.evaluation.card import CardSet, write_card
     from threeages.evaluation.predictions import load_predictions
+    from threeages.evaluation.provenance import read_sources
     from threeages.inference.runtime import OnnxModel
 
     folders = {pair.name: Path(pair.value) for pair in roots or ()}
@@ -311,6 +322,7 @@ def card(
         has_years=loaded.has_years,
         is_default=is_default,
         unseen=load_predictions(unseen) if unseen else None,
+        train_sources=read_sources(run) if run else None,
     )
     typer.echo(f"Written to {out}")
 
@@ -326,13 +338,15 @@ def compare(
 ) -> None:
     """Compare runs on the images all of them answered: metrics, and paired differences from the first."""
     from threeages.evaluation.compare import METRICS, compare_tables, load_run
+    from threeages.evaluation.corrected import describe_corrections
     from threeages.evaluation.provenance import join_provenance
     from threeages.evaluation.trained_on import describe_trained
 
     tables = [(str(path), load_run(path)) for path in runs]
     found = compare_tables(tables)
     typer.echo(f"{found[0].n:,} images; differences from {found[0].name} with 95 % intervals")
-    print_notes(join_provenance(table.provenance for _, table in tables).notes())
+    notes = join_provenance(table.provenance for _, table in tables).notes()
+    print_notes((*notes, *describe_corrections(tables[0][1])))
     for name, table in tables:
         print_notes(f"{name}: {note}" for note in describe_trained(table))
     rows = []

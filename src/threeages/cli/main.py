@@ -12,6 +12,7 @@ from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.explain import explain, identity_probe, sheet
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
 from threeages.cli.hints import find_command, fit_error, list_options
+from threeages.cli.leakage import leakage
 from threeages.cli.models import models_app
 from threeages.cli.monitor import monitor
 from threeages.cli.predict import demo, predict, serve, video
@@ -49,6 +50,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+data_app.command()(leakage)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 

@@ -36,6 +36,13 @@ RootFolder = Annotated[
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 
+Corrections = Annotated[
+    Path | None,
+    typer.Option(
+        "--corrections", help="Csv of 'threeages data review': the labels it puts right are changed."
+    ),
+]
+
 CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
 
 ModelName = Annotated[str, typer.Option("--model", help="'default', 'large', an ONNX file or a run folder.")]

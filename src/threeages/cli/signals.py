@@ -33,6 +33,7 @@ ENDINGS = {  # what follows "Interrupted." as the last line of a command; nothin
     "video": "What was written until then is kept.",
     "data audit": "The same command starts over.",
     "data split": RESUMES,
+    "data leakage": RESUMES,
     "bundle": "Nothing is written; the same command starts over.",
     "models fetch": "Nothing is written; the same command starts over.",
 }

@@ -128,9 +128,13 @@ def open_near_duplicates(cache: PixelCache) -> NearDuplicates:
     return NearDuplicates(entry.load_array(PAIRS_FILE), entry.load_array(LIKENESS_FILE))
 
 
+def load_thumbnails(cache: PixelCache) -> NDArray[np.uint8]:
+    """Thumbnails of the whole images, uint8 `(n, SIDE, SIDE, 3)`, memory-mapped; zeros where one failed."""
+    return np.asarray(np.load(cache.file.parent / THUMBNAILS_FILE, mmap_mode="r"))
+
+
 def _build_near(cache: PixelCache, part: Path) -> None:
-    thumbnails = np.load(cache.file.parent / THUMBNAILS_FILE)
-    found = find_near_duplicates(thumbnails, cache.digests, progress=True)
+    found = find_near_duplicates(load_thumbnails(cache), cache.digests, progress=True)
     np.save(part / PAIRS_FILE, found.pairs)
     np.save(part / LIKENESS_FILE, found.likeness)
 

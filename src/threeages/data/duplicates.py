@@ -28,7 +28,11 @@ _STEP, _STEPS = 1 / 12, 3  # the grid of windows: up to three twelfths of a side
 _FIT_STEPS = tuple(_STEP / parts for parts in (2, 2, 4, 4, 8, 8, 16, 16))
 _FREQUENCIES, _BINS = 8, 16  # the 8 lowest frequencies of 16 averages along a side of a window
 _CELLS_EACH = 2  # cells that an image is listed in; several of its windows lead to one of them
-_BLOCK, _PAIRS_BLOCK = 2048, 4096  # images, pairs compared at a time: bounds the memory
+_BLOCK, _PAIRS_BLOCK = 1024, 4096  # images, pairs compared at a time: bounds the memory
+_CENTERS = 2  # cells, times the root of the number of images
+_HEADS = 64  # rows of a cell that are compared with the others at a time
+_ROUNDING = 1e-4  # of a similarity, when many are computed at a time
+_CELLS_BLOCK = 8192  # vectors whose cells are found at a time
 _LUMINANCE = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
 _FLAT = 1e-2  # length of a vector without content: an image of one color is near to nothing
 
@@ -71,7 +75,7 @@ def find_near_duplicates(
     first = np.sort(np.unique(digests, axis=0, return_index=True)[1])
     if len(first) < 2:
         return NearDuplicates(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32))
-    found, likeness = _find_pairs(_Thumbnails(thumbnails[first]), progress)
+    found, likeness = _find_pairs(_Thumbnails(thumbnails, first), progress)
     pairs = np.sort(first[found], axis=1)
     order = np.lexsort((-likeness, pairs[:, 1], pairs[:, 0]))
     best = order[np.unique(pairs[order], axis=0, return_index=True)[1]]
@@ -98,7 +102,7 @@ def fit_windows(thumbnails: Pixels, pairs: Pairs) -> tuple[NDArray[np.float64], 
 
     Windows are `(k, 5)`: y1, y2, x1, x2 as shares of the sides, and 1 where the second image is mirrored.
     """
-    small = _Thumbnails(thumbnails).grey
+    small = _Thumbnails(thumbnails, np.arange(len(thumbnails))).read_grey(slice(None))
     windows, found = np.empty((len(pairs), 5)), np.empty(len(pairs), dtype=np.float32)
     for k, (i, j) in enumerate(pairs.tolist()):
         target = _describe(small[j : j + 1])[0]
@@ -111,26 +115,41 @@ def fit_windows(thumbnails: Pixels, pairs: Pairs) -> tuple[NDArray[np.float64], 
 
 
 class _Thumbnails:
-    """float32 `grey` `(n, SIDE, SIDE)` and `channels` `(3, n, SIDE, SIDE)`, and which have color."""
+    """The thumbnails of some rows, read as float32 where they are needed, and which have color."""
 
-    def __init__(self, thumbnails: Pixels) -> None:
-        values = thumbnails.astype(np.float32)
-        self.grey: Floats = np.asarray(values @ _LUMINANCE, dtype=np.float32)
-        self.channels: Floats = np.ascontiguousarray(values.transpose(3, 0, 1, 2))
-        spread = thumbnails.max(axis=3) - thumbnails.min(axis=3)
-        self.colored = spread.reshape(len(thumbnails), -1).mean(axis=1) >= GREY_SPREAD
+    def __init__(self, thumbnails: Pixels, rows: NDArray[np.int64]) -> None:
+        self._thumbnails, self._rows = thumbnails, rows
+        blocks = (thumbnails[rows[i : i + _BLOCK]] for i in range(0, len(rows), _BLOCK))
+        spreads = ((x.max(axis=3) - x.min(axis=3)).reshape(len(x), -1).mean(axis=1) for x in blocks)
+        self.colored = np.concatenate([spread >= GREY_SPREAD for spread in spreads])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read_grey(self, chosen: slice | NDArray[np.int64]) -> Floats:
+        """Grey values `(k, SIDE, SIDE)` of these rows."""
+        values = self._thumbnails[self._rows[chosen]].astype(np.float32)
+        return np.asarray(values @ _LUMINANCE, dtype=np.float32)
+
+    def read_channel(self, channel: int, chosen: slice | NDArray[np.int64]) -> Floats:
+        """Values `(k, SIDE, SIDE)` of one color channel of these rows."""
+        return self._thumbnails[self._rows[chosen]][..., channel].astype(np.float32)
+
+    def describe(self, channel: int | None = None) -> Floats:
+        """Unit vectors `(n, d)` of all rows, of their grey values or of one color channel."""
+        blocks = (slice(i, i + _BLOCK) for i in range(0, len(self), _BLOCK))
+        if channel is None:
+            return np.concatenate([_describe(self.read_grey(block)) for block in blocks])
+        return np.concatenate([_describe(self.read_channel(channel, block)) for block in blocks])
 
 
 def _find_pairs(images: _Thumbnails, progress: bool) -> tuple[Pairs, Floats]:
     """Pairs of different images and their similarity: those of one look, and windows that show another."""
-    n = len(images.grey)
-    vectors, *channels = (
-        np.concatenate([_describe(values[i : i + _BLOCK]) for i in range(0, n, _BLOCK)])
-        for values in (images.grey, *images.channels)
-    )
-    cells = _Cells(vectors)
-    looks = cells.pair_looks(np.stack(channels), images.colored)
-    kept = np.setdiff1d(np.arange(n), looks[0][:, 1])
+    cells = _Cells(images.describe())
+    channels = np.stack([images.describe(channel) for channel in range(3)])
+    looks = cells.pair_looks(channels, images.colored)
+    del channels
+    kept = np.setdiff1d(np.arange(len(images)), looks[0][:, 1])
     parts = [looks, *_find_windows(images, cells, kept, progress)]
     return np.concatenate([pairs for pairs, _ in parts]), np.concatenate([found for _, found in parts])
 
@@ -138,17 +157,19 @@ def _find_pairs(images: _Thumbnails, progress: bool) -> tuple[Pairs, Floats]:
 class _Cells:
     """Vectors `(n, d)`, and their mirror images from row n on, listed in the cells of the nearest centers.
 
-    The centers are about sqrt(n) of the vectors themselves, so a crowded look gets more cells.
+    The centers are about 2 sqrt(n) of the vectors themselves, so a crowded look gets more cells.
     """
 
     def __init__(self, vectors: Floats) -> None:
         n = len(vectors)
-        count = min(n, max(1, int(2 * np.sqrt(n))))
+        count = min(n, max(1, int(_CENTERS * np.sqrt(n))))
         self.vectors = np.concatenate([vectors, vectors * _MIRROR])
         self.centers = vectors[np.random.default_rng(0).choice(n, count, replace=False)]
         each = min(_CELLS_EACH, count)
-        likeness = self.vectors @ self.centers.T
-        nearest = np.argpartition(-likeness, each - 1, axis=1)[:, :each].ravel()
+        blocks = (self.vectors[i : i + _CELLS_BLOCK] for i in range(0, 2 * n, _CELLS_BLOCK))
+        nearest = np.concatenate(
+            [np.argpartition(-(x @ self.centers.T), each - 1, axis=1)[:, :each].ravel() for x in blocks]
+        )
         order = np.argsort(nearest, kind="stable")
         bounds = np.searchsorted(nearest[order], np.arange(1, count))
         self.members = np.split(order // each, bounds)
@@ -164,16 +185,29 @@ class _Cells:
         for members in self.members:
             rest = np.sort(members[members < n])
             while len(rest := rest[~later[rest]]) > 1:
-                first, rest = rest[0], rest[1:]
-                likeness = self.vectors[rest] @ self.vectors[first]
-                by_channel = np.einsum("crd,cd->cr", channels[:, rest], channels[:, first]).min(axis=0)
-                both = colored[rest] & colored[first]
-                likeness = np.where(both, np.minimum(likeness, by_channel), likeness)
-                alike = rest[likeness >= COPY]
-                later[alike] = True
-                pairs.append(np.stack([np.full_like(alike, first), alike], axis=1))
-                found.append(likeness[likeness >= COPY])
+                heads = rest[:_HEADS]
+                close = self.vectors[heads] @ self.vectors[rest].T >= COPY - _ROUNDING
+                for place in np.flatnonzero(np.triu(close, 1).any(axis=1)).tolist():
+                    others = rest[place + 1 :][close[place, place + 1 :]]
+                    others = others[~later[others]]
+                    if later[rest[place]] or not len(others):
+                        continue
+                    likeness = self._compare(rest[place], others, channels, colored)
+                    alike = others[likeness >= COPY]
+                    later[alike] = True
+                    pairs.append(np.stack([np.full_like(alike, rest[place]), alike], axis=1))
+                    found.append(likeness[likeness >= COPY])
+                rest = rest[len(heads) :]
         return np.concatenate(pairs), np.concatenate(found)
+
+    def _compare(
+        self, first: int, others: NDArray[np.int64], channels: Floats, colored: NDArray[np.bool_]
+    ) -> Floats:
+        """Similarity of a row to others `(k,)`: grey, and the least of the channels where both have color."""
+        likeness = self.vectors[others] @ self.vectors[first]
+        by_channel = np.einsum("crd,cd->cr", channels[:, others], channels[:, first]).min(axis=0)
+        both = colored[others] & colored[first]
+        return np.asarray(np.where(both, np.minimum(likeness, by_channel), likeness), dtype=np.float32)
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """List only these rows from now on, and their mirror images."""
@@ -183,7 +217,8 @@ class _Cells:
 
     def search(self, queries: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
         """Query, member and similarity of all candidates `(k,)` in the cells of the queries `(m, d)`."""
-        cell = (queries @ self.centers.T).argmax(axis=1)
+        blocks = (queries[i : i + _CELLS_BLOCK] for i in range(0, len(queries), _CELLS_BLOCK))
+        cell = np.concatenate([(x @ self.centers.T).argmax(axis=1) for x in blocks])
         order = np.argsort(cell, kind="stable")
         found = [(np.empty(0, dtype=np.int64),) * 2 + (np.empty(0, dtype=np.float32),)]
         bounds = np.searchsorted(cell[order], np.arange(1, len(self.centers)))
@@ -201,10 +236,10 @@ def _find_windows(
 ) -> Iterator[tuple[Pairs, Floats]]:
     """Pairs (image, copy) where a window of the image shows the copy, mirrored or not."""
     cells.keep(kept)
-    n, blocks = len(images.grey), [kept[i : i + _BLOCK] for i in range(0, len(kept), _BLOCK)]
+    n, blocks = len(images), [kept[i : i + _BLOCK] for i in range(0, len(kept), _BLOCK)]
     title = f"Comparing {len(kept):,} images"
     for rows in track_progress(blocks, title, len(blocks)) if progress else blocks:
-        vectors = _describe_windows(images.grey[rows]).reshape(-1, cells.vectors.shape[1])
+        vectors = _describe_windows(images.read_grey(rows)).reshape(-1, cells.vectors.shape[1])
         query, member, likeness = cells.search(vectors)
         image, window = rows[query // len(_WINDOWS)], query % len(_WINDOWS)
         pair = image * len(cells.vectors) + member
@@ -228,14 +263,14 @@ def _compare(
 ) -> Floats:
     """Similarity of pairs `(k,)` at the fitted window; 0 where that stays far from NEAR."""
     found = np.zeros(len(pairs), dtype=np.float32)
-    windows, best = _fit(images.grey[pairs[:, 0]], targets, windows, _FIT_STEPS[:1])
+    windows, best = _fit(images.read_grey(pairs[:, 0]), targets, windows, _FIT_STEPS[:1])
     rows = np.flatnonzero(best >= _PROMISING)
     first, second = pairs[rows].T
-    windows, best = _fit(images.grey[first], targets[rows], windows[rows], _FIT_STEPS[1:])
+    windows, best = _fit(images.read_grey(first), targets[rows], windows[rows], _FIT_STEPS[1:])
     both = images.colored[first] & images.colored[second]
-    for channel in images.channels:
-        copies = _describe(channel[second]) * np.where(mirrored[rows, None], _MIRROR, 1)
-        likeness = (_describe_window(channel[first], windows) * copies).sum(axis=1)
+    for channel in range(3):
+        copies = _describe(images.read_channel(channel, second)) * np.where(mirrored[rows, None], _MIRROR, 1)
+        likeness = (_describe_window(images.read_channel(channel, first), windows) * copies).sum(axis=1)
         best = np.where(both, np.minimum(best, likeness), best)
     found[rows] = best
     return found

@@ -92,15 +92,20 @@ def name_identity(columns: Columns) -> Columns:
 
 
 def read_manifest(
-    path: Path, *, root: Path | None = None, need_label: bool = True, allow_empty: bool = False
+    path: Path,
+    *,
+    root: Path | None = None,
+    need_label: bool = True,
+    allow_empty: bool = False,
+    allow_repeats: bool = False,
 ) -> tuple[Manifest, list[InvalidRow]]:
     """Read a csv or `.parquet` with the columns `path` and `label`; invalid rows are returned beside it.
 
     Paths are relative to `root`, see `manifest_root`; a link inside it may point anywhere. `need_label=False`
-    allows rows without a label, and a table without their column; `allow_empty` the former alone. Columns are
-    found by their usual names in any case; `cluster_id` or `person` is read as `identity` where that column
-    is absent. Raises DataError where the file cannot be read or lacks
-    a column.
+    allows rows without a label, and a table without their column; `allow_empty` the former alone.
+    `allow_repeats` takes every row of a path that stands in several. Columns are found by their usual names
+    in any case; `cluster_id` or `person` is read as `identity` where that column is absent. Raises DataError
+    where the file cannot be read or lacks a column.
     """
     table = _name_columns(read_table(path), path, need_label)
     base = (root or manifest_root(path)).resolve()
@@ -111,7 +116,7 @@ def read_manifest(
     for line, row in zip(table.lines, table.rows, strict=True):
         label, reason = _read_label(row.get("label", ""), need_label and not allow_empty)
         inside = path_inside(row["path"], base)
-        reason = reason or _check_path(row["path"], inside, base, seen)
+        reason = reason or _check_path(row["path"], inside, base, set() if allow_repeats else seen)
         if reason or inside is None:
             invalid.append(InvalidRow(line, row["path"], *(reason or ("no_path", ""))))
             continue
@@ -133,13 +138,20 @@ def manifest_root(path: Path) -> Path:
 
 
 def load_manifest(
-    path: Path, *, root: Path | None = None, need_label: bool = True, allow_empty: bool = False
+    path: Path,
+    *,
+    root: Path | None = None,
+    need_label: bool = True,
+    allow_empty: bool = False,
+    allow_repeats: bool = False,
 ) -> Manifest:
     """Read a manifest as `read_manifest` does, where every row must be valid.
 
     Raises DataError where there is no row, or with the first five invalid rows.
     """
-    manifest, invalid = read_manifest(path, root=root, need_label=need_label, allow_empty=allow_empty)
+    manifest, invalid = read_manifest(
+        path, root=root, need_label=need_label, allow_empty=allow_empty, allow_repeats=allow_repeats
+    )
     if invalid:
         lines = "\n".join(f"  line {f.line}: {f.path!r}: {f.status}: {f.message}" for f in invalid[:5])
         more = f"\n  and {len(invalid) - 5} more" if len(invalid) > 5 else ""

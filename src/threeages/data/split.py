@@ -63,7 +63,7 @@ def create_split(
     _check(mode, fold, folds, held_out, train_sources)
     none = np.empty((0, 2), dtype=np.int64)
     pairs, copies = (none, none) if near is None else (near.pairs, near.copies())
-    images = _image_ids(digests)
+    images = number_images(digests)
     if mode == "none":
         train, validation, test = np.arange(len(manifest)), *(np.empty(0, dtype=np.int64),) * 2
     elif mode == "random":
@@ -247,6 +247,6 @@ def _find_near_images(images: Rows, near: Pairs, rows: Rows) -> Rows:
     return np.asarray(pairs[np.isin(pairs[:, 0], images[rows]), 1], dtype=np.int64)
 
 
-def _image_ids(digests: NDArray[np.uint8]) -> Rows:
+def number_images(digests: NDArray[np.uint8]) -> Rows:
     """A number per row `(n,)`, the same for rows with identical pixels."""
     return np.asarray(np.unique(digests, axis=0, return_inverse=True)[1], dtype=np.int64).reshape(-1)

@@ -32,7 +32,12 @@ class SourceTerms:
 
 
 _KNOWN = (
-    SourceTerms("faces", "film faces: frames of Indian films (IMFDB)", "research use", "research-only"),
+    SourceTerms(
+        "faces",
+        "film faces: frames of Indian films (IMFDB), labelled by impression",
+        "research use",
+        "research-only",
+    ),
     SourceTerms("utkface", "UTKFace: faces from the web", "non-commercial research", "research-only"),
     SourceTerms(
         "appa-real", "APPA-REAL: faces from the web (ChaLearn)", "ChaLearn research set", "research-only"
@@ -63,6 +68,16 @@ _KNOWN = (
     ),
     SourceTerms("afad", "AFAD: Asian faces from a social network", "academic research only", "research-only"),
 )  # fmt: skip
+SHIPPED = (
+    "faces",
+    "utkface",
+    "all-age-faces",
+    "lfw",
+    "appa-real",
+    "us-congress",
+    "uk-parliament",
+    "fr-parliament",
+)  # that the shipped models were trained on
 SOURCES: Mapping[str, SourceTerms] = MappingProxyType({source.name: source for source in _KNOWN})
 
 

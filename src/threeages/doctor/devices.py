@@ -1,7 +1,8 @@
 """OpenCV, ONNX Runtime and torch: whether each can be loaded, and the devices that it really uses."""
 
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -37,7 +38,17 @@ def check_onnxruntime() -> Iterator[Finding]:
     if said:
         yield Finding("onnxruntime", "warning", f"{found}. {hide_home(' '.join(said))}", _repair(), details)
         return
-    yield Finding("onnxruntime", "ok", found, details=details)
+    yield Finding("onnxruntime", "ok", found, _name_idle_gpu(providers), details)
+
+
+def _name_idle_gpu(providers: Sequence[str]) -> str:
+    """How to use the GPU of NVIDIA whose driver is there, where this build of ONNX Runtime cannot."""
+    from threeages.sessions import DEVICES
+
+    cuda = DEVICES["cuda"]
+    if cuda.provider in providers or not shutil.which("nvidia-smi"):
+        return ""
+    return f"A driver of NVIDIA is there, and this build cannot use it. {cuda.hint}"
 
 
 def _repair() -> str:

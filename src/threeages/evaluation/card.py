@@ -1,7 +1,7 @@
 """A model card in Markdown: what the model is for, and how it scores on which identities."""
 
 import math
-import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from threeages.data.terms import find_terms
-from threeages.errors import ImageError
+from threeages.data.terms import SHIPPED
+from threeages.errors import ConfigError, ImageError
+from threeages.evaluation.card_terms import write_terms
 from threeages.evaluation.evaluate import Evaluation, evaluate_table
+from threeages.evaluation.front_matter import format_front_matter
+from threeages.evaluation.model_index import Measured, create_metadata
 from threeages.evaluation.predictions import REJECTION_REASON, PredictionTable
 from threeages.evaluation.provenance import join_sources
 from threeages.evaluation.slices import SLICE_METRICS
@@ -24,7 +27,7 @@ from threeages.evaluation.tables import (
 )
 from threeages.evaluation.thresholds import measure_selective_risk
 from threeages.evaluation.trained_on import check_held_out
-from threeages.evaluation.unseen import write_unseen
+from threeages.evaluation.unseen import evaluate_unseen, write_unseen
 from threeages.faces.images import load_image
 from threeages.files.writing import write_text
 from threeages.signature import Signature
@@ -64,54 +67,54 @@ def write_card(
     has_years: bool,
     is_default: bool = False,
     unseen: PredictionTable | None = None,
+    train_sources: Mapping[str, int] | None = None,
 ) -> None:
-    """Write the card of the model with that signature.
+    """Write the card of the model with that signature: front matter for programs, then text and tables.
 
     `unseen` holds answers to sources by models of the same recipe that never met them, each named in the
-    column `held_out`. `name` is the model's in the title. The terms of the training data are those of the
-    sources that the runs of the predictions name; the shipped default (`is_default`) has a text of its own
-    before them. Raises DataError where a set has no scored row, or is not of held-out identities.
+    column `held_out`. `name` is the model's in the title. The terms of the training data are those of
+    `train_sources`, the train images by source; without it of the sources that the runs of the predictions
+    name, or, of the shipped default (`is_default`), of those that it was trained on. That has a text of its
+    own before them. Raises DataError where a set has no scored row, or is not of held-out identities,
+    ConfigError where two sets have one name.
     """
+    _check_names([s.name for s in sets])
     for one in sets:
         check_held_out(one.table, f"A card's figures on {one.name}")
-    tables = [with_image_columns(s.table, s.root) if s.root else s.table for s in sets]
-    evaluated = [(s.name, evaluate_table(table)) for s, table in zip(sets, tables, strict=True)]
-    answers = [*(s.table for s in sets), *([unseen] if unseen else [])]
-    sources = join_sources(table.provenance for table in answers)
+    evaluated = list(_evaluate(sets))
+    found = evaluate_unseen(unseen) if unseen else []
+    answers = [s.table.provenance for s in sets] + ([unseen.provenance] if unseen else [])
+    sources = train_sources or (dict.fromkeys(SHIPPED) if is_default else join_sources(answers))
+    title = f"threeages {version('threeages')} {name}"
     text = load_template("card.md").substitute(
-        title=f"threeages {version('threeages')} {name}",
-        terms="\n\n".join(_terms(sources, is_default)),
+        front_matter=format_front_matter(create_metadata(title, evaluated, found, sources)),
+        title=title,
+        terms="\n\n".join(write_terms(sources, is_default)),
         years=" It also estimates apparent age with a 90 % interval." if has_years else "",
         megabytes=f"{megabytes:.1f}",
         architecture=signature.name,
         size=signature.input_size,
         summary=_summary(evaluated),
-        details="\n\n".join(part for pair in evaluated for part in _details(*pair)),
-        unseen="\n\n".join(write_unseen(unseen)) if unseen else NO_SOURCES,
+        details="\n\n".join(part for one in evaluated for part in _details(one)),
+        unseen="\n\n".join(write_unseen(unseen, found)) if unseen else NO_SOURCES,
         thresholds="\n\n".join(_thresholds(signature, sets)),
     )
     write_text(out, text)
 
 
-def _terms(sources: Mapping[str, int], is_default: bool) -> Iterator[str]:
-    """What the terms of the training data allow, in the first line, and a row for each source."""
-    if is_default or not sources:
-        yield load_template(f"terms_{'default' if is_default else 'unknown'}.md").template.strip()
-    else:
-        yield _sum_up_terms([name for name in sources if find_terms(name).use != "permissive"])
-    if sources:
-        found = ((find_terms(name), count) for name, count in sources.items())
-        rows = ((f"`{t.name}`", f"{count:,}", t.title, t.terms, t.use) for t, count in found)
-        yield markdown_table(("Source", "Train images", "What it is", "Terms as stated", "Use"), rows)
+def _check_names(names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConfigError(
+            f"Two sets have the name {twice[0]}.",
+            hint="Give every set a name of its own; predictions of one set are joined with commas.",
+        )
 
 
-def _sum_up_terms(restricted: Sequence[str]) -> str:
-    if not restricted:
-        text = "The terms stated for every source of the training data allow any use; name the sources."
-    else:
-        text = f"""The terms stated for these sources of the training data do not allow any use, or are
-        not known: {", ".join(restricted)}. Ask their holders before any commercial use."""
-    return textwrap.fill(f"**Terms of the weights.** {' '.join(text.split())}", 110)
+def _evaluate(sets: Sequence[CardSet]) -> Iterator[Measured]:
+    for one in sets:
+        table = with_image_columns(one.table, one.root) if one.root else one.table
+        yield Measured(one.name, table, evaluate_table(table))
 
 
 def with_image_columns(table: PredictionTable, root: Path) -> PredictionTable:
@@ -133,9 +136,9 @@ def _describe(path: Path) -> tuple[str, str]:
     return size, "grey" if spread < GREY else "colour"
 
 
-def _summary(evaluated: Sequence[tuple[str, Evaluation]]) -> str:
+def _summary(evaluated: Sequence[Measured]) -> str:
     header = ("Set", "Images", "Identities", "Accuracy", "Balanced accuracy", "Macro F1", "ECE", "Years MAE")
-    return markdown_table(header, ((name, *_headline(result)) for name, result in evaluated))
+    return markdown_table(header, ((one.name, *_headline(one.result)) for one in evaluated))
 
 
 def _headline(result: Evaluation) -> list[str]:
@@ -144,8 +147,9 @@ def _headline(result: Evaluation) -> list[str]:
     return [f"{result.n:,}", identities, *metrics, f"{result.years['mae']:.2f}" if result.years else ""]
 
 
-def _details(name: str, result: Evaluation) -> Iterator[str]:
-    yield f"### {name}"
+def _details(measured: Measured) -> Iterator[str]:
+    result = measured.result
+    yield f"### {measured.name}"
     yield from (f"**Warning.** {note}" for note in result.notes)
     yield _classes(result)
     if result.failed:

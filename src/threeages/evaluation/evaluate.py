@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.data.checks import describe_ages, find_groups
+from threeages.data.correcting import count_corrections
 from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import DataError, format_count
 from threeages.evaluation import metrics
 from threeages.evaluation.age_thresholds import TARGET_RATES, AgeThresholds, evaluate_age_thresholds
 from threeages.evaluation.brackets import BracketEvaluation, evaluate_brackets
+from threeages.evaluation.corrected import describe_corrections
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.selective import compute_risk_coverage
@@ -35,9 +37,10 @@ class Evaluation:
     `n` rows were scored and `n_failed` were not; `failed` counts those by status. `metrics` are those of
     `metrics.summarize`, and `intervals` their 95 % intervals over `units` units, each a `unit`: 'identity' or
     'image'. `confusion` is int64 `(3, 3)`, row the label, column the prediction. `risk_coverage` is the
-    selective risk by coverage. `years` scores apparent ages, None where the table has none. `notes` are
-    warnings that belong beside every metric. `slice_audit` holds the metrics by slice, and the gaps between
-    slices. `brackets` and `age_thresholds` are None where they were not asked for.
+    selective risk by coverage. `years` scores apparent ages, None where the table has none. `corrections`
+    counts the scored labels that a review corrected, by its file. `notes` are warnings that belong beside
+    every metric. `slice_audit` holds the metrics by slice, and the gaps between slices. `brackets` and
+    `age_thresholds` are None where they were not asked for.
     """
 
     n: int
@@ -54,6 +57,7 @@ class Evaluation:
     years: dict[str, float] | None
     provenance: Provenance = field(default_factory=Provenance)
     label_notes: tuple[str, ...] = ()
+    corrections: dict[str, int] = field(default_factory=dict)
     slice_audit: SliceAudit = field(default_factory=SliceAudit)
     brackets: BracketEvaluation | None = None
     age_thresholds: AgeThresholds | None = None
@@ -84,6 +88,7 @@ class Evaluation:
             "reliability": self.reliability,
             "risk_coverage": self.risk_coverage,
             "years": self.years,
+            "corrections": self.corrections,
             **({"brackets": self.brackets.to_dict()} if self.brackets else {}),
             **({"age_thresholds": self.age_thresholds.to_dict()} if self.age_thresholds else {}),
             **asdict(self.provenance),
@@ -137,6 +142,7 @@ def evaluate_table(
         years=_evaluate_years(table, rows, identities, resamples, seed),
         provenance=table.provenance,
         label_notes=tuple(describe_labels(table)),
+        corrections=count_corrections(table.columns, rows.tolist()),
         slice_audit=audit_slices(
             {name: [values[i] for i in rows] for name, values in table.columns.items()},
             labels,
@@ -155,7 +161,7 @@ def evaluate_table(
 
 
 def describe_labels(table: PredictionTable) -> Iterator[str]:
-    """What belongs beside metrics, a sentence each: rows trained on, absent classes, images twice, ages."""
+    """What belongs beside metrics: rows trained on, absent classes, images twice, corrected labels, ages."""
     yield from describe_trained(table)
     rows = np.flatnonzero(table.scored())
     groups = find_groups(table.labels[rows])
@@ -171,6 +177,7 @@ def describe_labels(table: PredictionTable) -> Iterator[str]:
     if twice:
         verb = "repeats" if twice == 1 else "repeat"
         yield f"{format_count(twice, 'row')} {verb} the path of another row, and every row counts."
+    yield from describe_corrections(table)
     yield from describe_ages(Manifest(Path(), table.paths, table.labels, table.columns))
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from threeages.errors import MissingDependencyError
+from threeages.evaluation.front_matter import remove_front_matter
 from threeages.evaluation.report_parts import Report
 from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import METRIC_TITLES, format_interval, format_number
@@ -95,9 +96,8 @@ def _render_markdown(text: str) -> str:
         from markdown_it import MarkdownIt
     except ImportError as error:
         raise MissingDependencyError("markdown-it-py", "report") from error
-    body = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    return str(parser.render(body))
+    return str(parser.render(remove_front_matter(text)))
 
 
 def _draw(report: Report) -> tuple[dict[str, str], str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from threeages.errors import DataError
 from threeages.evaluation.split_gap import SplitGap
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,17 @@ def _parse_run(content: Any) -> Provenance:
         _typed(int, split.get("leaked_near_duplicates")),
         _read_counts(split),
     )
+
+
+def read_sources(run: Path) -> Mapping[str, int]:
+    """Train images by source of a run folder; DataError where it names none."""
+    sources = read_provenance(run).sources
+    if not sources:
+        raise DataError(
+            f"{run} does not name the sources of its train images.",
+            hint="Give the folder of a run of threeages train on a manifest with the column source.",
+        )
+    return sources
 
 
 def join_provenance(parts: Iterable[Provenance]) -> Provenance:

@@ -26,7 +26,8 @@ class RunSummary:
     """A training as its folder describes it; what a file does not say is empty.
 
     `settings` are those of its config.json, `rows` counts the rows by part of the split, `history` holds the
-    metrics of each epoch by name, `sources` the train rows of each source with its terms.
+    metrics of each epoch by name, `sources` the train rows of each source with its terms. `corrections`
+    counts the labels that a review corrected by part of the split and by the file (start of its sha256).
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class RunSummary:
     sources: tuple[tuple[SourceTerms, int], ...] = ()
     history: tuple[Mapping[str, float], ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    corrections: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -63,6 +65,7 @@ def read_run_summary(folder: Path, provenance: Provenance) -> RunSummary | None:
         tuple((find_terms(name), count) for name, count in provenance.sources.items()),
         _read_history(folder / EPOCHS),
         _read_json(folder / ENVIRONMENT),
+        {part: files for part, files in _mapping(split.get("corrections")).items() if _mapping(files)},
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW
+from threeages.data.correcting import CORRECTED_FROM, CORRECTIONS
 from threeages.data.manifest import IDENTITY
 from threeages.evaluation.metrics import CLASSES, Floats, identity_codes, score_confusions
 from threeages.evaluation.predictions import AGE_COLUMNS
@@ -32,7 +33,9 @@ MIN_IDENTITIES = 30
 LEVEL = 0.95
 SLICE_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 AND = " & "  # between two columns, and between their values
-NO_CATEGORIES = frozenset({AGE, AGE_LOW, AGE_HIGH, IDENTITY, *AGE_COLUMNS, *YEARS_COLUMNS})
+NO_CATEGORIES = frozenset(
+    {AGE, AGE_LOW, AGE_HIGH, IDENTITY, CORRECTED_FROM, CORRECTIONS, *AGE_COLUMNS, *YEARS_COLUMNS}
+)
 
 Slices = dict[str, dict[str, dict[str, float]]]
 Codes = NDArray[np.int64]

@@ -1,11 +1,12 @@
 """The part of a model card on sources never met: what a model of the recipe answers to each, worst first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from threeages.evaluation.evaluate import Evaluation, evaluate_table
+from threeages.evaluation.model_index import Measured
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import METRIC_TITLES, format_with_interval, markdown_table
@@ -27,29 +28,36 @@ def name_source(table: PredictionTable, name: str) -> PredictionTable:
     return replace(table, columns=table.columns | {HELD_OUT: (name,) * len(table)})
 
 
-def write_unseen(table: PredictionTable) -> Iterator[str]:
-    """Sentences and tables in Markdown; DataError where the column `held_out` names less than two sources."""
+def evaluate_unseen(table: PredictionTable) -> list[Measured]:
+    """Every source of the column `held_out` with its rows and their metrics, the worst first."""
+    parts = {name: table.where(HELD_OUT, name) for name in dict.fromkeys(table.columns.get(HELD_OUT, ()))}
+    found = (Measured(name, part, evaluate_table(part)) for name, part in parts.items())
+    return sorted(found, key=lambda one: one.result.metrics["balanced_accuracy"])
+
+
+def write_unseen(table: PredictionTable, found: Sequence[Measured]) -> Iterator[str]:
+    """Sentences and tables in Markdown of the table and what `evaluate_unseen` found in it.
+
+    Raises DataError where the column `held_out` names less than two sources.
+    """
     report = measure_thresholds(table, by=HELD_OUT)
-    names = dict.fromkeys(table.columns[HELD_OUT])
-    found = {name: evaluate_table(table.where(HELD_OUT, name)) for name in names}
-    found = dict(sorted(found.items(), key=lambda item: item[1].metrics["balanced_accuracy"]))
+    names = [one.name for one in found]
     yield ABOUT
     yield _summary(found)
     yield RULE
-    yield _table("`--max-error`", list(found), {f"{e.target_error:.0%}": e.parts for e in report.errors})
+    yield _table("`--max-error`", names, {f"{e.target_error:.0%}": e.parts for e in report.errors})
     yield SETS
-    yield _table("`--coverage`", list(found), {f"{s.target_coverage:.0%}": s.parts for s in report.sets}, 2)
+    yield _table("`--coverage`", names, {f"{s.target_coverage:.0%}": s.parts for s in report.sets}, 2)
     if report.ages:
         yield AGES
-        yield _ages(list(found), report)
+        yield _ages(names, report)
 
 
-def _summary(found: dict[str, Evaluation]) -> str:
+def _summary(found: Sequence[Measured]) -> str:
     metrics = (*SLICE_METRICS, "ece")
     header = ("Source never met", "Images", *(METRIC_TITLES[name] for name in metrics), "Years MAE")
     rows = (
-        (name, f"{r.n:,}", *(format_with_interval(r, m) for m in metrics), _years(r))
-        for name, r in found.items()
+        (name, f"{r.n:,}", *(format_with_interval(r, m) for m in metrics), _years(r)) for name, _, r in found
     )
     return markdown_table(header, rows)
 

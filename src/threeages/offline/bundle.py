@@ -31,6 +31,7 @@ def create_bundle(
     the bundle does not install, and ModelError where the large model was not fetched.
     """
     check_extras(extras)
+    folder = folder.absolute()  # '.' has no name
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"{folder} is there and not empty.", hint="Give a new or empty folder.")
     model = _find_large() if large else None

@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from threeages import __version__
 from threeages.errors import ThreeAgesError, format_count
+from threeages.evaluation.front_matter import remove_front_matter
 from threeages.inference.brackets import Brackets
 from threeages.inference.occlusion import to_png
 from threeages.inference.records import REJECTION_REASONS, Record
@@ -92,14 +93,20 @@ def create_app(model: Path, settings: Settings | None = None) -> FastAPI:
     _add_states(app, engine, metrics)
     _add_model(app, model, engine, settings)
     _add_page(app, settings.root_path)
-    _add_middleware(app, settings, metrics)
-    _add_error_handlers(app)
+    add_guards(app, settings, metrics, PATHS)
     app.openapi = lambda: _openapi(app, settings.root_path)  # type: ignore[method-assign]
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    app.add_middleware(Guard, settings=settings, metrics=metrics, paths=PATHS)
+def add_guards(app: FastAPI, settings: Settings, metrics: Metrics, paths: frozenset[str]) -> None:
+    """Put what every request passes around the routes of an app, and translate its errors.
+
+    `paths` are those that the metrics tell apart.
+    """
+    app.add_exception_handler(ThreeAgesError, answer_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, paths=paths)
     if settings.cors_origins:  # added after and so outside: a page must be able to read refusals too
         app.add_middleware(
             CORSMiddleware,
@@ -109,12 +116,6 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
             expose_headers=["Retry-After"],
         )
     app.add_middleware(Address, root_path=settings.root_path)
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(ThreeAgesError, answer_error)
-    app.add_exception_handler(HTTPException, answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
 
 
 def _add_predict(
@@ -231,7 +232,7 @@ def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> 
         signature=asdict(signature),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         versions=list_versions(LIBRARIES),
-        card=card.read_text(encoding="utf-8") if card.is_file() else None,
+        card=remove_front_matter(card.read_text(encoding="utf-8")) if card.is_file() else None,
         limits={name: getattr(settings, name) for name in ("max_body", "max_images", "max_pixels")},
         features={"age": engine.model.has_years},
         records=RecordFormat(

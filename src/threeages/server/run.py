@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from threeages.errors import ConfigError, describe_cause
 from threeages.evaluation.drift import load_reference
@@ -49,7 +50,7 @@ def create_settings(
     given, for health checks. API keys come from `key_file` and from
     THREEAGES_API_KEYS. Raises ConfigError, and DataError where `reference` holds no histogram of answers.
     """
-    hosts = (*(allowed_hosts or ()), *LOOPBACK) if allowed_hosts or _is_loopback(host) else ("*",)
+    hosts = (*(allowed_hosts or ()), *LOOPBACK) if allowed_hosts or is_loopback(host) else ("*",)
     return Settings(
         workers=count_cores() if workers is None else workers,
         api_keys=(*_read_keys(key_file), *_split(os.environ.get("THREEAGES_API_KEYS", ""), ",")),
@@ -85,10 +86,16 @@ def serve(
     `host` and `port`, and ModelError where `model` cannot be used.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    logging.getLogger("threeages.server").setLevel(logging.INFO)
-    if not (_is_loopback(host) or settings.api_keys):
+    log.setLevel(logging.INFO)
+    if not (is_loopback(host) or settings.api_keys):
         log.warning("Anyone who reaches this address may use the service; --api-keys asks for a key.")
-    app = create_app(model, settings)
+    run_app(create_app(model, settings), settings, host=host, port=port, trusted_proxies=trusted_proxies)
+
+
+def run_app(
+    app: FastAPI, settings: Settings, *, host: str, port: int, trusted_proxies: tuple[str, ...] = ()
+) -> None:
+    """Run an app as `serve` does, until a signal; raises ConfigError where it cannot listen."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -137,7 +144,8 @@ class _Server(uvicorn.Server):
         return time.monotonic() >= self._stop_at
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address reaches this machine alone."""
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 

@@ -152,7 +152,9 @@ class ModelResponse(BaseModel):
     signature: dict[str, Any]
     sha256: str = Field(description="Of the model's file.")
     versions: dict[str, str] = Field(description="Of the libraries that decode, detect and compute.")
-    card: str | None = Field(description="The model card in Markdown, where the model has one.")
+    card: str | None = Field(
+        description="The model card in Markdown without its metadata, where the model has one."
+    )
     limits: dict[str, int]
     features: dict[str, bool] = Field(description="Whether the model gives an apparent age.")
     records: RecordFormat

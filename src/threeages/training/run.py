@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from threeages.data.cache import PixelCache
+from threeages.data.correcting import count_corrections
 from threeages.data.manifest import Manifest
 from threeages.data.split import Split
 from threeages.data.split_notes import count_shared_identities, describe_leakage
@@ -107,7 +108,8 @@ def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dic
     """What `config.json` says of a split: its rows, and what of the test rows the training saw.
 
     `shared_identities` are those with rows on both sides, None where it is not known (data.split_notes);
-    `sources` counts the train rows by source.
+    `sources` counts the train rows by source. `corrections` counts the labels of each side that a review
+    corrected, by its file; it is there where there are any.
     """
     return {
         "mode": config.split,
@@ -119,7 +121,14 @@ def describe_split(manifest: Manifest, split: Split, config: TrainConfig) -> dic
         "leaked_near_duplicates": split.leaked_near_duplicates,
         "shared_identities": count_shared_identities(manifest, split),
         "selected_on_test": config.split == "random" and not config.keep_last,
+        **_describe_corrections(manifest, split),
     }
+
+
+def _describe_corrections(manifest: Manifest, split: Split) -> dict[str, Any]:
+    sides = {"train": split.train, "validation": split.validation, "test": split.test}
+    found = {name: count_corrections(manifest.columns, side.tolist()) for name, side in sides.items()}
+    return {"corrections": found} if any(found.values()) else {}
 
 
 def _test(

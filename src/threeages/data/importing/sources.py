@@ -3,12 +3,13 @@
 import datetime
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from threeages.data.columns import PATH_NAMES, ColumnNames, pick_column, rename_reserved
+from threeages.data.correcting import apply_corrections
 from threeages.data.importing.crops import crop_faces
 from threeages.data.importing.fetching import fetch_source
 from threeages.data.importing.grouping import Grouping
@@ -49,13 +50,16 @@ def import_source(
     children: bool = False,
     layout: str | None = None,
     crops: Path | None = None,
+    corrections: Path | None = None,
     cache_dir: Path | None = None,
 ) -> ImportResult:
     """Write the manifest `out` (csv and json sidecar) of a source; the images stay where they are.
 
     `identities` is a csv with a file name and an identity or person; all its columns join the manifest.
     `crops` is by default a folder beside `out`, named NAME-crops; it is written for a set whose photos show
-    more than one face. For the other arguments and the errors see `read_source`.
+    more than one face.
+    `corrections` is a csv of reviewed labels (data.correcting). For the other arguments and the errors see
+    `read_source`.
     """
     if out.exists() and out.resolve() == Path(source).expanduser().resolve():
         raise DataError(f"The manifest would replace its own source {out}.", hint="Give another output file.")
@@ -78,6 +82,10 @@ def import_source(
         "excluded": result.excluded,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+    if corrections:
+        corrected = apply_corrections(result.manifest, corrections, bounds)
+        provenance["corrections"] = corrected.to_dict()
+        result = replace(result, manifest=corrected.manifest, notes=(*result.notes, *corrected.notes()))
     save_manifest(result.manifest, out, provenance=provenance)
     return result
 

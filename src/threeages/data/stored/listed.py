@@ -7,17 +7,17 @@ from datetime import date
 from pathlib import Path
 
 from threeages.data.stored.entries import delete_error, hold_entry, is_used, remove_entry, remove_path
-from threeages.data.stored.opening import FEATURES, FEATURES_FOLDER, NEAR, PIXELS, PIXELS_FOLDER
+from threeages.data.stored.opening import EMBEDDINGS, FEATURES, FEATURES_FOLDER, NEAR, PIXELS, PIXELS_FOLDER
 from threeages.errors import DataError, describe_cause
 from threeages.files.atomic import PART
 from threeages.files.locks import BusyError
 
-_NAMES = re.compile(rf"({PIXELS}|{FEATURES}|{NEAR})[0-9a-f]{{24}}(\.part|\.removed)?")
+_NAMES = re.compile(rf"({PIXELS}|{FEATURES}|{NEAR}|{EMBEDDINGS})[0-9a-f]{{24}}(\.part|\.removed)?")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A cached set of pixels, features or near duplicates, its bytes and the day it was made."""
+    """A cached set of pixels, features, near duplicates or embeddings, its bytes and the day it was made."""
 
     path: Path
     size: int

@@ -33,7 +33,8 @@ from threeages.files.locks import BusyError
 
 logger = logging.getLogger(__name__)
 PIXELS_FOLDER, FEATURES_FOLDER = (user_cache_path("threeages") / name for name in ("pixels", "features"))
-PIXELS, FEATURES, NEAR = "pixels-", "features-", "near-"  # begin the name of an entry, before its key
+# begin the name of an entry, before its key
+PIXELS, FEATURES, NEAR, EMBEDDINGS = "pixels-", "features-", "near-", "embeddings-"
 
 Build = Callable[[Path], None]
 

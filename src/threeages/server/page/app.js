@@ -1,10 +1,8 @@
 // The page: photos in, answers out. It keeps nothing but what it shows.
 
-const ROOT = new URL("../", import.meta.url); // of the service: a proxy may put it under a sub-path
-const BODY_SHARE = 0.5; // of the largest body the service takes
-const TRIES = 6; // while the service is busy
+import { byId, fillProbs, request, switchTheme } from "./shared.js";
 
-const byId = (id) => document.getElementById(id);
+const BODY_SHARE = 0.5; // of the largest body the service takes
 const entries = []; // what the gallery shows: photos, and identities with their photos
 const queue = []; // the entries that wait for an answer
 let perRequest = 4; // photos; small enough that answers come one after another
@@ -14,22 +12,6 @@ let loading = null;
 let busy = false;
 
 // ---- the service ----
-
-async function request(path, options = {}) {
-  const key = sessionStorage.getItem("key");
-  for (let attempt = 1; ; attempt += 1) {
-    const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
-    const reply = await fetch(new URL(path, ROOT), { ...options, headers });
-    if (reply.ok) return reply.json();
-    const wait = Number(reply.headers.get("Retry-After"));
-    if (wait && wait <= 30 && attempt < TRIES) {
-      await new Promise((done) => setTimeout(done, wait * 1000));
-      continue;
-    }
-    const problem = await reply.json().catch(() => ({ detail: `The service answered ${reply.status}.` }));
-    throw Object.assign(new Error([problem.detail, problem.hint].filter(Boolean).join(" ")), { status: reply.status });
-  }
-}
 
 // The answer of /v1/model, requested once.
 function loadModel() {
@@ -233,7 +215,7 @@ function createSummary(record) {
   face.querySelector(".group").textContent = title(record);
   face.querySelector(".age").textContent = describeAge(record);
   face.querySelector(".reason").textContent = explain(record);
-  if (record.probs) fillProbs(face.querySelector(".probs"), record);
+  if (record.probs) fillProbs(face.querySelector(".probs"), record.probs, record.age_group);
   return face;
 }
 
@@ -247,25 +229,6 @@ function createFace(photo, record, i, count) {
   face.addEventListener("pointerleave", () => light(false));
   offerOcclusion(face, photo, i);
   return face;
-}
-
-function fillProbs(list, record) {
-  for (const [group, prob] of Object.entries(record.probs)) {
-    const name = document.createElement("dt");
-    name.textContent = group;
-    name.classList.toggle("unlikely", group !== record.age_group);
-    const meter = document.createElement("dd");
-    meter.className = `meter ${group.toLowerCase()}`;
-    meter.setAttribute("aria-hidden", "true");
-    const fill = document.createElement("div");
-    fill.className = "fill";
-    fill.style.width = `${100 * prob}%`;
-    meter.append(fill);
-    const value = document.createElement("dd");
-    value.className = "value";
-    value.textContent = `${Math.round(100 * prob)} %`;
-    list.append(name, meter, value);
-  }
 }
 
 function drawBoxes(item, faces) {
@@ -421,12 +384,6 @@ function showTogether() {
   const on = byId("together").checked;
   byId("together-note").hidden = !on;
   byId("invitation").textContent = on ? "Drop all photos of one person here, or" : "Drop photos here, paste one, or";
-}
-
-function switchTheme() {
-  const { dataset } = document.documentElement;
-  const now = dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  dataset.theme = now === "dark" ? "light" : "dark";
 }
 
 async function openCamera() {

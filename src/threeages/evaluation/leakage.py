@@ -1,0 +1,167 @@
+"""What a split leaks, as a report: shares of test rows that are known, and the worth of age-blind answers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threeages.data.leakage.copies import Copy, Repeats, count_repeats, find_copies
+from threeages.data.leakage.sides import Shared, Sides, count_shared, name_identities
+from threeages.data.manifest import IDENTITY, Manifest
+from threeages.evaluation.gap import AgeBlind, Pictures, measure_answers
+from threeages.evaluation.identity_estimate import (
+    LIKELY,
+    MEASURED,
+    EstimateQuality,
+    find_likely,
+    measure_estimate,
+)
+
+REPEATED = 0.05  # share of a label's rows that repeat an image, from which they were oversampled
+NO_NAMES = "No identities are named, so that none were counted or kept apart by their names."
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate from face embeddings: the share of test rows whose person is likely in train.
+
+    `measured` is its quality on the film faces, `here` on the manifest's own identities where it names them.
+    It warns; it names nobody and fails nothing.
+    """
+
+    share: float
+    threshold: float
+    measured: EstimateQuality = MEASURED
+    here: EstimateQuality | None = None
+
+
+@dataclass(frozen=True)
+class LeakageReport:
+    """What a split leaks from its `n_train` train rows to its `n_test` test rows.
+
+    `copies` are test rows with a copy in train, `repeats` rows that repeat an image, by label; `shared` are
+    the columns with values on both sides, identity first where it is named. `compared` says what kept
+    identities apart for the answers: 'identity', 'estimate' or '' where nothing could. `notes` say what was
+    not measured, and why.
+    """
+
+    split: str
+    n_train: int
+    n_test: int
+    copies: tuple[Copy, ...]
+    repeats: Mapping[str, Repeats]
+    shared: tuple[Shared, ...]
+    answers: tuple[AgeBlind, ...]
+    compared: str
+    estimate: Estimate | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What certainly leaks: shares of the test rows, and the largest gap above chance.
+
+        A gap beside an estimate of identities is none of them, as faces that are alike may be of one age.
+        """
+        found = {"copies": len(self.copies) / max(self.n_test, 1)}
+        found |= {shared.column: shared.share for shared in self.shared if shared.column == IDENTITY}
+        certain = self.answers if self.compared == IDENTITY else ()
+        gaps = [answer.gap for answer in certain if answer.leaks and answer.gap is not None]
+        return found | {"gap": max(gaps, default=0.0)}
+
+    @property
+    def named(self) -> bool:
+        """Whether identities are named."""
+        return any(shared.column == IDENTITY for shared in self.shared)
+
+    @property
+    def oversampled(self) -> tuple[str, ...]:
+        """Labels whose images were repeated before the split: many repeat, and copies are on both sides."""
+        crossed = bool(self.copies)
+        return tuple(name for name, found in self.repeats.items() if crossed and found.share >= REPEATED)
+
+    def find_excess(self, limit: float) -> dict[str, float]:
+        """The shares that are larger than a limit."""
+        return {name: share for name, share in self.shares.items() if share > limit}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without a name or a path; None where something is not defined."""
+        exact = sum(copy.kind == "exact" for copy in self.copies)
+        raw = {
+            "split": self.split,
+            "n_train": self.n_train,
+            "n_test": self.n_test,
+            "exact_copies": exact,
+            "near_copies": len(self.copies) - exact,
+            "repeats": {
+                name: {**asdict(found), "share": found.share} for name, found in self.repeats.items()
+            },
+            "oversampled": list(self.oversampled),
+            "shared": [{**asdict(shared), "share": shared.share} for shared in self.shared],
+            "estimate": None if self.estimate is None else asdict(self.estimate),
+            "compared": self.compared,
+            "answers": [{**asdict(answer), "leaks": answer.leaks} for answer in self.answers],
+            "shares": self.shares,
+            "notes": list(self.notes),
+        }
+        found: dict[str, Any] = _plain(raw)
+        return found
+
+
+def audit_leakage(
+    manifest: Manifest,
+    sides: Sides,
+    pictures: Pictures,
+    *,
+    within: Sequence[str] = (),
+    seed: int = 42,
+    threshold: float = LIKELY,
+    resamples: int = 1000,
+) -> LeakageReport:
+    """Measure what the train rows tell of the test rows beside the age.
+
+    `within` are columns of the manifest whose values, such as films, make images alike. Where identities are
+    named, every answer is given once more with the test row's identity kept out of train; else, with
+    embeddings, without the train rows that likely show the person. Without labels there are no answers.
+    """
+    named = name_identities(manifest)
+    columns = ([IDENTITY] if named else []) + list(within)
+    measured = measure_answers(
+        named or manifest, sides, pictures, named=named is not None, within=within, seed=seed,
+        resamples=resamples,
+    )  # fmt: skip
+    faces = pictures.embeddings
+    return LeakageReport(
+        split=sides.name,
+        n_train=len(sides.train),
+        n_test=len(sides.test),
+        copies=tuple(find_copies(pictures.digests, pictures.near, sides)),
+        repeats=count_repeats(manifest.labels, pictures.digests, pictures.near),
+        shared=tuple(count_shared(manifest, column, sides) for column in columns),
+        answers=measured.answers,
+        compared=measured.apart,
+        estimate=None if faces is None else _estimate(faces, named, sides, threshold),
+        notes=measured.notes if named else (NO_NAMES, *measured.notes),
+    )
+
+
+def _estimate(faces: NDArray[np.float32], named: Manifest | None, sides: Sides, threshold: float) -> Estimate:
+    likely = find_likely(faces, sides.train, sides.test, threshold)[0]
+    if named is None:
+        return Estimate(float(likely.mean()), threshold)
+    names = np.asarray(named.columns[IDENTITY])
+    return Estimate(
+        float(likely.mean()),
+        threshold,
+        here=measure_estimate(faces, names, sides.train, sides.test, threshold),
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
