@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from threeages import bundled
+from threeages.doctor import selftest
 from threeages.errors import ModelError
 from threeages.faces.yunet import YuNet
 from threeages.files.checksums import checksum
@@ -19,11 +20,18 @@ from threeages.models.weights import load_pretrained
 OPENERS: dict[str, Callable[[Path], object]] = {
     "default.onnx": OnnxModel,
     "large.npz": lambda path: LargeModel(path).path,
+    "selftest.json": lambda path: _read_selftest(path),
     "yunet.onnx": YuNet,
     "mobilenet_v1_face.safetensors": lambda _: load_pretrained(
         create_classifier(create_signature("mobilenet_v1_face", 48))
     ),
 }
+
+
+def _read_selftest(path: Path) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selftest, "FILE", path)
+        return selftest.read_photos()
 
 
 @pytest.fixture

@@ -207,6 +207,13 @@ def test_models_are_listed_without_a_connection(place: Place) -> None:
     place.check()
 
 
+def test_the_doctor(place: Place) -> None:
+    """It starts processes that load every library, and writes no file at all."""
+    assert "\n0 faults, " in place.run(*COMMAND, "doctor")
+    assert [path for path in place.root.rglob("*") if path.is_file() and path.name != "trace"] == []
+    place.check()
+
+
 def test_the_library_in_a_process_of_its_own(place: Place, portrait: Path) -> None:
     code = (
         "import threeages, onnxruntime, sys\n"

@@ -9,6 +9,7 @@ ASSETS = Path(__file__).parent / "assets"
 CHECKSUMS = {  # as threeages.files.checksums gives them; a file that is replaced needs its new one here
     "default.onnx": "180b974d-5673832",
     "large.npz": "503070d5-2803136",
+    "selftest.json": "f966684d-102803",
     "yunet.onnx": "049e62dd-229845",
     "mobilenet_v1_face.safetensors": "6932bc26-6396704",
 }

@@ -48,10 +48,11 @@ def list_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def _git(folder: Path, *args: str) -> str:
-    """What git prints in a folder; '' where it fails or is absent."""
+    """What git prints in a folder; '' where it fails or is absent. It writes nothing, not even its index."""
+    reading = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(
-            ["git", *args], cwd=folder, capture_output=True, text=True, timeout=30, check=True
+            ["git", *args], cwd=folder, env=reading, capture_output=True, text=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return ""

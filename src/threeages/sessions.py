@@ -87,6 +87,11 @@ def check_device(device: str) -> None:
         raise ConfigError(f"The device was '{device}'.", hint=f"Give one of {', '.join(DEVICE_NAMES)}.")
 
 
+def list_providers() -> list[str]:
+    """The providers that this build of ONNX Runtime has, whether they work here or not."""
+    return list(onnxruntime.get_available_providers())
+
+
 def session_device(session: Session) -> str:
     """The name of the device that a session runs on, such as 'cpu'."""
     first: str = session.get_providers()[0]

@@ -6,6 +6,7 @@ import sys
 
 # ONNX Runtime's releases from 1.29 on read the first name, builds between releases the second
 SWITCHES = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
+_too_late = False
 
 
 def turn_off_telemetry() -> None:
@@ -14,7 +15,9 @@ def turn_off_telemetry() -> None:
     ONNX Runtime reads them once, when it is imported: it then writes a device id below the user's cache and
     starts to send events. Where it was imported without them before, a warning is logged.
     """
+    global _too_late
     too_late = "onnxruntime" in sys.modules and SWITCHES[0] not in os.environ
+    _too_late = _too_late or too_late
     for name in SWITCHES:
         os.environ[name] = "1"
     if too_late:
@@ -23,3 +26,8 @@ def turn_off_telemetry() -> None:
             "looks up a host to send events to. Import threeages first, or set %s=1.",
             SWITCHES[0],
         )
+
+
+def was_too_late() -> bool:
+    """Whether ONNX Runtime was imported in this process before its telemetry could be turned off."""
+    return _too_late

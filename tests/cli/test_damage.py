@@ -168,6 +168,8 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     "threeages cross-source": {"manifest.csv": ("FILE", *TRAINED)},
     "threeages tune": {"manifest.csv": ("FILE", *TRAINED)},
     "threeages ensemble": {"manifest.csv": ("FILE", "{run}", *TRAINED)},
+    "threeages doctor": {},  # what it reads is in the package or cached: tests/doctor/test_stored.py
+    "threeages bundle": {},  # what it reads is installed: tests/offline/test_own_wheel.py
     "threeages models": {},  # what it reads is in the package or was fetched: tests/cli/test_models.py
     "threeages models fetch": {"weights.safetensors": ("large", "--from", "FILE")},
     "threeages data import": {

@@ -50,6 +50,8 @@ WRITES: dict[str, list[tuple[str, ...]] | str] = {
     "threeages cross-source": TRAINS,
     "threeages tune": TRAINS,
     "threeages ensemble": "it writes the report that evaluate writes",
+    "threeages doctor": "it prints: tests/cli/test_doctor.py",
+    "threeages bundle": "tests/offline/test_bundle.py",
     "threeages models": "it prints",
     "threeages models fetch": "tests/inference/test_named.py",
     "threeages data import": [

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from threeages.cli.data import data_app
+from threeages.cli.doctor import bundle, doctor
 from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.explain import explain, identity_probe, sheet
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
@@ -44,6 +45,8 @@ COMMANDS = (
     cross_source,
     tune,
     ensemble,
+    doctor,
+    bundle,
 )
 for command in COMMANDS:
     app.command()(command)

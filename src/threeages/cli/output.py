@@ -52,7 +52,7 @@ def print_records(records: Any) -> None:
     from rich.text import Text
 
     found = list(records)
-    console = _console()
+    console = create_console()
     names = ["young", "middle", "old", *(["years"] if any(r.age is not None for r in found) else [])]
     names += ["box"] if console.width >= ROOM_FOR_BOX else []
     path = Column("path", overflow="fold", min_width=12)
@@ -89,7 +89,7 @@ def _print_brackets(records: "Sequence[Record]") -> None:
     table = Table(path, *columns, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for r in records:
         table.add_row(Text(r.path), *(f"{share:.2f}" for share in (r.brackets or {}).values()))
-    _console().print(table)
+    create_console().print(table)
 
 
 def _years(record: "Record") -> str:
@@ -113,10 +113,10 @@ def print_rows(header: list[str], rows: list[list[str]]) -> None:
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    _console().print(table)
+    create_console().print(table)
 
 
-def _console() -> "Console":
+def create_console() -> "Console":
     """As wide as the terminal; into a file or pipe wide enough that no path is broken."""
     from rich.console import Console
 

@@ -34,6 +34,7 @@ ENDINGS = {  # what follows "Interrupted." as the last line of a command; nothin
     "data audit": "The same command starts over.",
     "data split": RESUMES,
     "data leakage": RESUMES,
+    "bundle": "Nothing is written; the same command starts over.",
     "models fetch": "Nothing is written; the same command starts over.",
 }
 CLEAR_LINE = "\r\x1b[2K\x1b[?25h"  # the terminal's ^C or a progress bar, and the cursor that the bar hid

@@ -1,6 +1,7 @@
 """Which of OpenCV's packages is in use: all of them install the same folder, cv2."""
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -34,13 +35,24 @@ def warn_of_two_opencv_packages() -> None:
         if getattr(getattr(cv2, "version", None), "headless", False)
         else "with windows (cv2.imshow)"
     )
-    keep = next((name for name in found if not name.endswith("-headless")), found[0])
     logger.warning(
         "%s are both installed and write the same folder cv2; the build in use is %s. threeages works with "
-        "any one of them. To keep %s: pip uninstall -y %s && pip install --force-reinstall --no-deps %s",
+        "any one of them. To keep %s: %s",
         " and ".join(found),
         own,
-        keep,
-        " ".join(name for name in found if name != keep),
-        keep,
+        choose_build(found),
+        describe_repair(found),
     )
+
+
+def choose_build(found: Sequence[str]) -> str:
+    """The one to keep of builds that write the same folder: the one that can do more."""
+    plain = {"onnxruntime"}  # beside it, a build for another device was installed on purpose
+    return next((name for name in found if not name.endswith("-headless") and name not in plain), found[0])
+
+
+def describe_repair(found: Sequence[str]) -> str:
+    """The command that leaves one of several builds that write the same folder."""
+    keep = choose_build(found)
+    others = " ".join(name for name in found if name != keep)
+    return f"pip uninstall -y {others} && pip install --force-reinstall --no-deps {keep}"

@@ -1,0 +1,1 @@
+"""What is installed and whether it works: a finding with a verdict for each, and what to do."""

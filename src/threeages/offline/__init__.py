@@ -1,0 +1,1 @@
+"""A bundle: a folder from which threeages is installed on machines without network."""
