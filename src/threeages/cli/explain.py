@@ -185,7 +185,8 @@ def _find_images(sources: list[str], root: Path | None) -> Iterator[Path]:
     for source in filter(is_manifest, sources):
         yield from load_manifest(Path(source), root=root, need_label=False).files()
     if images := [source for source in sources if not is_manifest(source)]:
-        yield from expand_sources(images, sys.stdin)
+        for image in expand_sources(images, sys.stdin):
+            yield image if isinstance(image, Path) else Path(image.name)
 
 
 def _without_crop(explanation: "Explanation") -> "Explanation":
