@@ -6,6 +6,7 @@ Every file that a command writes is compared byte for byte, but for what READERS
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,6 +175,12 @@ def _digest_csv(path: Path) -> str:
     return hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest()
 
 
+def _digest_page(path: Path) -> str:
+    """Of a report without its day and the seconds of its training."""
+    text = re.sub(r'<span class="origin">.*?</span>', "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
 def _digest_checkpoint(path: Path) -> str:
     """Of weights, optimizer, history and settings; the file itself holds its name and the epochs' seconds."""
     content = torch.load(path, map_location="cpu", weights_only=True)
@@ -196,4 +203,5 @@ READERS: dict[str, Callable[[Path], str]] = {
     ".ckpt": _digest_checkpoint,
     ".progress": _digest_checkpoint,
     ".csv": _digest_csv,
+    ".html": _digest_page,
 }

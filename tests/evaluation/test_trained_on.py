@@ -20,7 +20,7 @@ from threeages.evaluation.trained_on import (
     describe_unknown,
     mark_rows,
 )
-from threeages.evaluation.unseen import write_unseen
+from threeages.evaluation.unseen import evaluate_unseen, write_unseen
 
 
 def _table(cells: Sequence[str] = (), n: int = 120) -> PredictionTable:
@@ -86,7 +86,7 @@ def test_thresholds_are_measured_on_held_out_identities_alone(table: PredictionT
         measure_thresholds(table)
     sources = replace(table, columns=table.columns | {"held_out": ("a", "b") * 60})
     with pytest.raises(DataError, match=words):
-        list(write_unseen(sources))
+        list(write_unseen(sources, evaluate_unseen(sources)))
 
 
 def test_held_out_rows_are_taken_and_unknown_ones_named() -> None:
