@@ -12,7 +12,7 @@ from threeages.doctor.findings import Finding, hide_home
 from threeages.errors import ThreeAgesError, describe_cause
 
 CHILD = "threeages.doctor.child"
-TIMEOUT = 180  # seconds for a check in a process of its own; a slow disk reads libraries for a minute
+TIMEOUT = 300  # seconds for a check in a process of its own: a busy machine loads torch for minutes
 LAST_LINES = 3  # of what a process that ended badly said
 
 Check = Callable[[], Iterable[Finding]]
