@@ -29,7 +29,7 @@ def test_a_run_gets_its_report(
         "--leakage", tmp_path / "leakage.json", "--card", tmp_path / "card.md", "--title", "Faces of <2026>",
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert "keep it where the images may be" in done.out
+    assert "keep it where the images may be" in done.err
     page = (run / "report.html").read_text(encoding="utf-8")
     for text in (
         "Faces of &lt;2026&gt;",
@@ -51,7 +51,23 @@ def test_without_root_no_face_is_in_it(run_main: Callable[..., Any], run: Path) 
     done = run_main("report", run)
     assert done.code == 0, done.err
     assert "data:image" not in (run / "report.html").read_text(encoding="utf-8")
-    assert "keep it" not in done.out
+    assert "keep it" not in done.err
+
+
+def test_a_root_that_is_no_folder_is_refused(run_main: Callable[..., Any], run: Path, tmp_path: Path) -> None:
+    done = run_main("report", run, "--root", tmp_path / "none")
+    assert done.code == 2
+    assert "none is no folder" in done.err
+    assert not (run / "report.html").exists()
+
+
+def test_faces_that_cannot_be_read_are_counted(
+    run_main: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    done = run_main("report", run, "--root", tmp_path / "other")
+    assert done.code == 0
+    assert "17 of 17 faces cannot be read below" in done.err
 
 
 def test_predictions_alone_have_a_report_beside_them(

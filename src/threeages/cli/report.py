@@ -1,5 +1,6 @@
 """The command that writes one report of a run."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,8 +9,10 @@ import typer
 from threeages.cli.ages import parse_questions
 from threeages.cli.models import find_model
 from threeages.cli.output import print_notes
+from threeages.errors import format_count
 
 if TYPE_CHECKING:
+    from threeages.evaluation.mistakes import Mistake
     from threeages.evaluation.predictions import PredictionTable
     from threeages.evaluation.report_parts import ModelSummary
 
@@ -56,6 +59,7 @@ def report(
 
     ages = parse_questions(brackets, at)
     folder = _choose_out(runs, out)
+    _check_root(root)
     audited = read_json(audit, "threeages data audit MANIFEST --out FOLDER") if audit else None
     leaked = read_json(leakage, "threeages data leakage MANIFEST --out FOLDER") if leakage else None
     text = read_text(card) if card else ""
@@ -77,8 +81,8 @@ def report(
     )
     write_full_report(found, folder)
     print_notes(result.notes)
-    if root and any(mistake.picture for mistake in found.mistakes):
-        typer.echo("The page holds faces of people: keep it where the images may be.")
+    for sentence in _describe_faces(found.mistakes, root) if root else ():
+        typer.echo(sentence, err=True)
     typer.echo(f"Written to {folder / PAGE}")
 
 
@@ -91,6 +95,25 @@ def _choose_out(runs: list[Path], out: Path | None) -> Path:
     if len(runs) > 1:
         raise ConfigError(f"{len(runs)} runs were given without a folder to write to.", hint="Add --out.")
     return runs[0] if runs[0].is_dir() else runs[0].parent
+
+
+def _check_root(root: Path | None) -> None:
+    """Raise ConfigError unless it is a folder."""
+    from threeages.errors import ConfigError
+
+    if root and not root.is_dir():
+        raise ConfigError(
+            f"{root} is no folder.", hint="Give the one that the paths of the predictions are relative to."
+        )
+
+
+def _describe_faces(mistakes: Sequence["Mistake"], root: Path) -> Iterator[str]:
+    """What the reader should know of the faces in the page, a sentence each."""
+    shown = sum(bool(mistake.picture) for mistake in mistakes)
+    if shown:
+        yield "The page holds faces of people: keep it where the images may be."
+    if shown < len(mistakes):
+        yield f"{len(mistakes) - shown:,} of {format_count(mistakes, 'face')} cannot be read below {root}."
 
 
 def _load(runs: list[Path]) -> "PredictionTable":
