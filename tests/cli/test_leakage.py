@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from threeages.cli.main import app
 from threeages.data.leakage import embedder
 from threeages.data.manifest import load_manifest
+from threeages.errors import DataError
 
 
 def _run(code: int, *args: object) -> tuple[str, str]:
@@ -40,6 +41,28 @@ def test_an_identity_disjoint_split_passes_and_json_is_all_of_stdout(faces_csv: 
     held = json.loads(out)
     assert held["split"] == "identity-disjoint, fold 0 of 5"
     assert held["shares"]["identity"] == 0
+
+
+def test_images_that_cannot_be_read_are_left_out_and_counted(
+    faces_csv: Path, folder: Path, tmp_path: Path
+) -> None:
+    header, *lines = faces_csv.read_text().splitlines()
+    path = tmp_path / "some.csv"
+    path.write_text("\n".join([header, "none.jpg,OLD,60,x", *lines, ""]))
+    options = ("--face-model", "none", "--cache-dir", folder, "--root", faces_csv.parent)
+    out, err = _run(0, path, *options, "--split", "identity")
+    assert "1 of 121 images cannot be read, first none.jpg (missing)" in err
+    assert "train rows" in out
+    path.write_text("\n".join([header, "none.jpg,OLD,60,x", "nil.jpg,OLD,60,y", ""]))
+    with pytest.raises(DataError, match="2 of 2 images cannot be read"):
+        _run(2, path, *options, "--fail-over", "0.05")
+
+
+def test_one_row_cannot_be_split(faces_csv: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("\n".join(faces_csv.read_text().splitlines()[:2]))
+    options = ("--face-model", "none", "--cache-dir", folder, "--root", faces_csv.parent)
+    with pytest.raises(DataError, match="one row cannot be split"):
+        _run(2, tmp_path / "one.csv", *options)
 
 
 def test_a_row_that_stands_on_both_sides_is_found(faces_csv: Path, folder: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_missing_extra_is_named(
 def test_what_the_system_refuses_is_a_message(
     error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(sys, "argv", ["threeages", "predict", "a.jpg"])

@@ -70,6 +70,13 @@ def test_faces_that_cannot_be_read_are_counted(
     assert "17 of 17 faces cannot be read below" in done.err
 
 
+def test_a_manifest_is_no_predictions(run_main: Callable[..., Any], faces_csv: Path, tmp_path: Path) -> None:
+    done = run_main("report", faces_csv, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "prob_young" in done.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_predictions_alone_have_a_report_beside_them(
     run_main: Callable[..., Any], predictions_csv: Path, tmp_path: Path
 ) -> None:
@@ -99,7 +106,7 @@ def _take(table: PredictionTable, rows: slice) -> PredictionTable:
 
 
 @pytest.mark.parametrize(("option", "command"), [("--audit", "data audit"), ("--leakage", "data leakage")])
-@pytest.mark.parametrize("content", ["{", "[1]"])
+@pytest.mark.parametrize("content", ["{", "[1]", '{"colour": "red"}'])
 def test_a_file_that_is_no_report_is_refused_before_anything_is_written(
     run_main: Callable[..., Any], run: Path, tmp_path: Path, option: str, command: str, content: str
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 from threeages.cli.options import CacheFolder, ManifestFile, RootFolder
 
 if TYPE_CHECKING:
+    from threeages.data.cache import PixelCache
     from threeages.data.leakage.embedder import FaceEmbedder
     from threeages.data.leakage.sides import Sides
     from threeages.data.manifest import Manifest
@@ -65,9 +66,9 @@ def leakage(
 
     show_log()
     rows = load_manifest(manifest, root=root, need_label=False, allow_repeats=True)
+    rows, pictures = _read_pictures(rows, _open_embedder(face_model), cache_dir)
     chosen = choose_split(rows.columns, split)
     columns = choose_columns(rows.columns, within)
-    pictures = _read_pictures(rows, _open_embedder(face_model), cache_dir)
     sides = _find_sides(rows, chosen, pictures, test=test, fold=fold, folds=folds, seed=seed)
     report = audit_leakage(rows, sides, pictures, within=columns, seed=seed)
     if out:
@@ -96,19 +97,47 @@ def _open_embedder(given: str | None) -> "FaceEmbedder | None":
     return FaceEmbedder(path)
 
 
-def _read_pictures(rows: "Manifest", embedder: "FaceEmbedder | None", cache_dir: Path | None) -> "Pictures":
-    from threeages.cli.data import DIGEST_SIDE
-    from threeages.data.cache import load_thumbnails, open_cache, open_near_duplicates
-    from threeages.data.leakage.embedder import FACE_SIDE
+def _read_pictures(
+    rows: "Manifest", embedder: "FaceEmbedder | None", cache_dir: Path | None
+) -> "tuple[Manifest, Pictures]":
+    """The rows whose images can be read, and what is compared of these."""
+    from threeages.data.cache import load_thumbnails, open_near_duplicates
     from threeages.data.leakage.embeddings import open_embeddings
     from threeages.evaluation.gap import Pictures
 
-    if embedder is None:
-        cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
-        return Pictures(load_thumbnails(cache), cache.digests, open_near_duplicates(cache))
-    cache = open_cache(rows, FACE_SIDE, alignment=1.0, folder=cache_dir)
+    cache = _open_cache(rows, embedder, cache_dir)
+    if cache.failed:
+        rows = _leave_out(rows, cache.failed)
+        cache = _open_cache(rows, embedder, cache_dir)
+    faces = None if embedder is None else open_embeddings(cache, embedder)
     near = open_near_duplicates(cache)
-    return Pictures(load_thumbnails(cache), cache.digests, near, open_embeddings(cache, embedder))
+    return rows, Pictures(load_thumbnails(cache), cache.digests, near, faces)
+
+
+def _open_cache(rows: "Manifest", embedder: "FaceEmbedder | None", cache_dir: Path | None) -> "PixelCache":
+    from threeages.cli.data import DIGEST_SIDE
+    from threeages.data.cache import open_cache
+    from threeages.data.leakage.embedder import FACE_SIDE
+
+    if embedder is None:
+        return open_cache(rows, DIGEST_SIDE, folder=cache_dir)
+    return open_cache(rows, FACE_SIDE, alignment=1.0, folder=cache_dir)
+
+
+def _leave_out(rows: "Manifest", failed: dict[int, str]) -> "Manifest":
+    """The rows that are left, with a line on stderr about the others; raises DataError where none is."""
+    from threeages.errors import DataError
+
+    first = next(iter(failed))
+    text = (
+        f"{len(failed):,} of {len(rows):,} images cannot be read, first {rows.paths[first]} ({failed[first]})"
+    )
+    if len(failed) == len(rows):
+        raise DataError(
+            f"{text}.", hint=f"Paths are relative to {rows.root}. Name another folder with --root."
+        )
+    typer.echo(f"{text}. They are left out.", err=True)
+    return rows.select([row for row in range(len(rows)) if row not in failed])
 
 
 def _find_sides(

@@ -60,8 +60,10 @@ def report(
     ages = parse_questions(brackets, at)
     folder = _choose_out(runs, out)
     _check_root(root)
-    audited = read_json(audit, "threeages data audit MANIFEST --out FOLDER") if audit else None
-    leaked = read_json(leakage, "threeages data leakage MANIFEST --out FOLDER") if leakage else None
+    audited = read_json(audit, "threeages data audit MANIFEST --out FOLDER", "counts") if audit else None
+    leaked = (
+        read_json(leakage, "threeages data leakage MANIFEST --out FOLDER", "verdict") if leakage else None
+    )
     text = read_text(card) if card else ""
     table = _load(runs)
     result = evaluate_table(table, ages=ages)
@@ -117,10 +119,9 @@ def _describe_faces(mistakes: Sequence["Mistake"], root: Path) -> Iterator[str]:
 
 
 def _load(runs: list[Path]) -> "PredictionTable":
-    from threeages.evaluation.compare import load_run
-    from threeages.evaluation.predictions import join_predictions
+    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
 
-    return join_predictions([load_run(run) for run in runs])
+    return join_predictions([load_predictions(find_predictions(run)) for run in runs])
 
 
 def _summarize(model: str, table: "PredictionTable") -> "ModelSummary":

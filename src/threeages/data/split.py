@@ -98,6 +98,10 @@ def _check(mode: str, fold: int, folds: int, held_out: Sequence[str], train_sour
 
 
 def _split_random(n: int, seed: int) -> tuple[Rows, Rows]:
+    if n < 2:
+        raise DataError(
+            "A manifest of one row cannot be split.", hint="Give at least 2 rows, better some hundreds."
+        )
     try:
         from sklearn.model_selection import train_test_split
     except ImportError as error:

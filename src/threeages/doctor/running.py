@@ -54,7 +54,7 @@ def run_here(listed: Listed) -> list[Finding]:
         advice = "Install it again: pip install --force-reinstall threeages"
         return [Finding(listed.name, "fault", f"A library cannot be loaded: {cause}.", advice)]
     except (Exception, SystemExit) as error:
-        return [_failed(listed, f"{type(error).__name__}: {describe_cause(error)}")]
+        return [_failed(listed, ": ".join((type(error).__name__, describe_cause(error))))]
 
 
 def _run_apart(listed: Listed) -> list[Finding]:
@@ -73,7 +73,7 @@ def _run_apart(listed: Listed) -> list[Finding]:
     except subprocess.TimeoutExpired:
         return [Finding(listed.name, "fault", f"It gave no answer within {TIMEOUT} seconds.")]
     except (OSError, ValueError) as error:
-        return [_failed(listed, describe_cause(error))]
+        return [_failed(listed, ": ".join((type(error).__name__, describe_cause(error))))]
     try:
         *_, last = done.stdout.decode(errors="replace").splitlines()
         return [Finding.from_dict(raw) for raw in json.loads(last)]

@@ -63,11 +63,12 @@ class LeakageReport:
     def shares(self) -> dict[str, float]:
         """What certainly leaks: shares of the test rows, and the largest gap above chance.
 
-        A gap beside an estimate of identities is none of them, as faces that are alike may be of one age.
+        A gap beside an estimate of identities is none of them, as faces that are alike may be of one age; nor
+        is one where nothing is on both sides: the split keeps identities apart, and the rest is chance.
         """
         found = {"copies": len(self.copies) / max(self.n_test, 1)}
         found |= {shared.column: shared.share for shared in self.shared if shared.column == IDENTITY}
-        certain = self.answers if self.compared == IDENTITY else ()
+        certain = self.answers if self.compared == IDENTITY and any(found.values()) else ()
         gaps = [answer.gap for answer in certain if answer.leaks and answer.gap is not None]
         return found | {"gap": max(gaps, default=0.0)}
 

@@ -100,9 +100,10 @@ def _describe_shared(shared: Shared) -> str:
 
 def _describe_gap(answer: AgeBlind, compared: str) -> str:
     kept = "with identities kept apart" if compared == IDENTITY else "without train faces that are alike"
+    worth = "is" if compared == IDENTITY else "may be"
     return (
         f"Gap: '{answer.name}' never looks at age and reaches {answer.accuracy:.3f} here, but "
-        f"{answer.apart:.3f} {kept}: {answer.gap:.3f} is what the split gives away."
+        f"{answer.apart:.3f} {kept}: {answer.gap:.3f} {worth} what the split gives away."
     )
 
 

@@ -117,13 +117,13 @@ def find_thresholds(table: PredictionTable) -> tuple[ThresholdReport | None, str
         return None, str(error)
 
 
-def read_json(path: Path, command: str) -> Json:
-    """The object in a json file that `command` writes; DataError where it cannot be read or holds none."""
+def read_json(path: Path, command: str, key: str) -> Json:
+    """The object in a json file that `command` writes; DataError where it cannot be read or lacks `key`."""
     hint = f"Give the json file that this writes: {command}"
     try:
         content = json.loads(read_text(path))
     except ValueError as error:
         raise DataError(f"{path} is no json: {describe_cause(error)}.", hint=hint) from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds no object but a {type(content).__name__}.", hint=hint)
+    if not isinstance(content, dict) or key not in content:
+        raise DataError(f"{path} is of another kind: it holds no '{key}'.", hint=hint)
     return content

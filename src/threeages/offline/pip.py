@@ -23,13 +23,15 @@ def build_wheels(requirements: Sequence[str], folder: Path, *options: str) -> No
     `options` are further ones of `pip wheel`. Raises DataError, which quotes pip, where it fails.
     """
     if not find_spec("pip"):
-        raise DataError("This environment has no pip.", hint="Run: python -m ensurepip")
+        raise DataError("This environment has no pip.", hint="Get it with python -m ensurepip.")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", "--wheel-dir", str(folder), *options, *requirements]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError as error:
-        raise DataError(f"pip cannot be started: {describe_cause(error)}.") from error
+        raise DataError(
+            f"pip cannot be started: {describe_cause(error)}.", hint="See what python -m pip --version says."
+        ) from error
     if done.returncode:
         raise _explain(done.stderr, folder)
 
