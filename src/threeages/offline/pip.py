@@ -30,7 +30,7 @@ def build_wheels(requirements: Sequence[str], folder: Path, *options: str) -> No
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError as error:
         raise DataError(
-            f"pip cannot be started: {describe_cause(error)}.", hint="See what python -m pip --version says."
+            f"pip cannot be started: {describe_cause(error)}.", hint="See that python -m pip works."
         ) from error
     if done.returncode:
         raise _explain(done.stderr, folder)
