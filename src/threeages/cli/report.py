@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from threeages.evaluation.mistakes import Mistake
     from threeages.evaluation.predictions import PredictionTable
     from threeages.evaluation.report_parts import ModelSummary
+    from threeages.evaluation.thresholds import ThresholdReport
 
 
 def report(
@@ -76,7 +77,7 @@ def report(
         leaked,
         thresholds,
         no_thresholds,
-        _summarize(model, table) if model else None,
+        _summarize(model, table, thresholds) if model else None,
         add_pictures(mistakes, root) if root else mistakes,
         text,
         title or Report.title,
@@ -124,9 +125,9 @@ def _load(runs: list[Path]) -> "PredictionTable":
     return join_predictions([load_predictions(find_predictions(run)) for run in runs])
 
 
-def _summarize(model: str, table: "PredictionTable") -> "ModelSummary":
+def _summarize(model: str, table: "PredictionTable", measured: "ThresholdReport | None") -> "ModelSummary":
     from threeages.evaluation.report_parts import summarize_model
     from threeages.inference.runtime import OnnxModel
 
     path = find_model(model)
-    return summarize_model(OnnxModel(path), path.name if model == str(path) else model, path, table)
+    return summarize_model(OnnxModel(path), path.name if model == str(path) else model, path, table, measured)

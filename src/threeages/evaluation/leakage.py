@@ -1,6 +1,5 @@
 """What a split leaks, as a report: shares of test rows that are known, and the worth of age-blind answers."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from threeages.data.leakage.copies import Copy, Repeats, count_repeats, find_copies
 from threeages.data.leakage.sides import Shared, Sides, count_shared, name_identities
 from threeages.data.manifest import IDENTITY, Manifest
+from threeages.evaluation.evaluate import plain_values
 from threeages.evaluation.gap import AgeBlind, Pictures, measure_answers
 from threeages.evaluation.identity_estimate import (
     LIKELY,
@@ -107,8 +107,7 @@ class LeakageReport:
             "shares": self.shares,
             "notes": list(self.notes),
         }
-        found: dict[str, Any] = _plain(raw)
-        return found
+        return {key: plain_values(value) for key, value in raw.items()}
 
 
 def audit_leakage(
@@ -158,11 +157,3 @@ def _estimate(faces: NDArray[np.float32], named: Manifest | None, sides: Sides, 
         threshold,
         here=measure_estimate(faces, names, sides.train, sides.test, threshold),
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

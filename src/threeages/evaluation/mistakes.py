@@ -1,19 +1,14 @@
 """The surest mistakes of a model, with small pictures of their faces from the user's own disk."""
 
-import base64
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from threeages.data.manifest import IDENTITY
 from threeages.data.paths import path_inside
 from threeages.errors import ImageError
+from threeages.evaluation.extremes import MISTAKES, find_extremes
 from threeages.evaluation.predictions import PredictionTable
-from threeages.faces.images import load_image, shrink_image
+from threeages.evaluation.thumbnails import encode_thumbnail
 from threeages.labels import AGE_GROUPS
 
 COUNT = 24
@@ -35,27 +30,10 @@ class Mistake:
 def find_mistakes(table: PredictionTable, count: int = COUNT) -> tuple[Mistake, ...]:
     """The `count` most confident wrong answers, the surest first, at most one of an identity.
 
-    One person whom the model gets wrong in every picture would otherwise be all that is seen.
+    One person whom the model gets wrong in every picture would otherwise be all that is seen. Raises
+    DataError where no row has both a label and an answer.
     """
-    rows = np.flatnonzero(table.scored())
-    answers = table.probs[rows].argmax(axis=1)
-    wrong = rows[answers != table.labels[rows]]
-    order = wrong[np.argsort(-table.confidence[wrong], kind="stable")]
-    return tuple(_describe(table, row) for row in _one_each(table, order, count))
-
-
-def _one_each(table: PredictionTable, order: Sequence[int], count: int) -> Iterator[int]:
-    names = table.columns.get(IDENTITY, ("",) * len(table))
-    seen: set[str] = set()
-    for row in order:
-        if names[row] in seen:
-            continue
-        if names[row]:
-            seen.add(names[row])
-        yield int(row)
-        count -= 1
-        if not count:
-            return
+    return tuple(_describe(table, row) for row in find_extremes(table, count)[MISTAKES].tolist())
 
 
 def _describe(table: PredictionTable, row: int) -> Mistake:
@@ -73,9 +51,6 @@ def _read_picture(root: Path, name: str) -> str:
     if inside is None:
         return ""
     try:
-        pixels = load_image(root / inside)
+        return encode_thumbnail(root / inside, SIDE, JPEG_QUALITY)
     except ImageError:
         return ""
-    data = io.BytesIO()
-    Image.fromarray(shrink_image(pixels, SIDE)).save(data, "JPEG", quality=JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

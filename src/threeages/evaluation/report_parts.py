@@ -15,7 +15,7 @@ from threeages.evaluation.evaluate import Evaluation, plain_values
 from threeages.evaluation.mistakes import Mistake
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.run_summary import RunSummary
-from threeages.evaluation.thresholds import ThresholdReport, measure_selective_risk, measure_thresholds
+from threeages.evaluation.thresholds import ThresholdReport, find_selective_risk, measure_thresholds
 from threeages.files.csvfiles import read_text
 from threeages.inference.runtime import OnnxModel
 from threeages.machine import describe_machine
@@ -80,10 +80,15 @@ class Report:
         return {key: plain_values(value) for key, value in raw.items()}
 
 
-def summarize_model(model: OnnxModel, name: str, path: Path, table: PredictionTable) -> ModelSummary:
-    """The model's size, its time for one face, and what its thresholds came to on the table."""
+def summarize_model(
+    model: OnnxModel, name: str, path: Path, table: PredictionTable, measured: ThresholdReport | None
+) -> ModelSummary:
+    """The model's size, its time for one face, and what its thresholds came to on the table.
+
+    `measured` are the table's own thresholds, as `find_thresholds` gives them.
+    """
     signature = model.signature
-    risks = measure_selective_risk(table, signature)
+    risks = find_selective_risk(table, signature, measured)
     thresholds = ((*pair, *risk) for pair, risk in zip(signature.error_thresholds, risks, strict=True))
     return ModelSummary(
         name,

@@ -1,20 +1,17 @@
 """A sheet of the predictions that are worth a look: one HTML file with small pictures of their images."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from threeages.data.split import Rows
 from threeages.errors import ImageError, format_count
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.tables import load_template
-from threeages.faces.images import load_reduced
+from threeages.evaluation.thumbnails import encode_thumbnail
 from threeages.files.writing import write_text
 from threeages.labels import AGE_GROUPS
 
@@ -41,7 +38,7 @@ def write_sheet(table: PredictionTable, kinds: Mapping[str, Rows], root: Path, o
     for row in dict.fromkeys(int(row) for rows in kinds.values() for row in rows):
         path = table.paths[row]
         try:
-            pictures[path] = _encode_picture(root / path)
+            pictures[path] = encode_thumbnail(root / path, SIDE, QUALITY)
         except ImageError as error:
             unreadable[path] = error.message
     sections = "\n".join(_section(table, kind, rows, pictures, unreadable) for kind, rows in kinds.items())
@@ -51,16 +48,6 @@ def write_sheet(table: PredictionTable, kinds: Mapping[str, Rows], root: Path, o
     )
     write_text(out, page)
     return WrittenSheet(sum(len(rows) for rows in kinds.values()), unreadable)
-
-
-def _encode_picture(path: Path) -> str:
-    """The image as a small JPEG in a data address; raises ImageError."""
-    pixels, _ = load_reduced(path, SIDE)
-    image = Image.fromarray(pixels)
-    image.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _section(

@@ -196,6 +196,13 @@ def measure_selective_risk(table: PredictionTable, signature: Signature) -> list
         report = measure_thresholds(table)
     except DataError:
         report = None
+    return find_selective_risk(table, signature, report)
+
+
+def find_selective_risk(
+    table: PredictionTable, signature: Signature, report: ThresholdReport | None
+) -> list[tuple[float, float]]:
+    """As `measure_selective_risk`; `report` is of `measure_thresholds`, None where it refused the table."""
     if report and report.apply(signature).error_thresholds == signature.error_thresholds:
         return [(m.coverage, m.risk) for m in report.errors]
     rows = table.scored()

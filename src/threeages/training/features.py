@@ -24,7 +24,7 @@ BATCH = 1024
 
 @dataclass(frozen=True)
 class ManifestFeatures:
-    """float32 `values` `(n, d)` of every row, and the splits by identity that they are to be judged on.
+    """float32 `values` `(n, d)` of every row, and the splits by identity that they are to be evaluated on.
 
     `kind` is POOLED, what leaves the pooling of a network that has learned no age, or EMBEDDING, what a
     run's heads take. A run has one split, its own: it was trained on the other rows.
