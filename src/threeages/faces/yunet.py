@@ -1,6 +1,6 @@
 """The YuNet face detector on ONNX Runtime, which is faster than OpenCV's with the same faces."""
 
-from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ QUICK_SIDE = 320
 UNCERTAIN_SCORE = 0.1  # a face between this and `min_score` calls for the full side
 MIN_QUICK_FACE = 20  # pixels of the shorter side at QUICK_SIDE; a smaller face calls for the full side
 STRIDES = (8, 16, 32)  # pixels of the image per place of each of the three output maps
+OUTPUTS = ("scores", "places")  # (1, n, 2) and (1, n, 16): see tools/prepare_yunet.py
 MAX_OVERLAP = 0.3  # intersection over union of two faces, as in OpenCV's FaceDetectorYN
-Arrays = Sequence[NDArray[np.float32]]
 
 
 class YuNet:
@@ -39,8 +39,6 @@ class YuNet:
         if not path.is_file():
             raise ModelError(f"The face detector {path} is missing.", hint="Give the path of yunet.onnx.")
         self._path = path.absolute()
-        kinds = ("cls", "obj", "bbox", "kps")
-        self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in kinds]
         self._session = self._open()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,30 +84,39 @@ class YuNet:
         below, right = height - pixels.shape[0], width - pixels.shape[1]
         padded = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT)
         blob = cv2.dnn.blobFromImage(padded, swapRB=True)  # float BGR (1, 3, height, width)
-        found = self._session.run(self._outputs, {"input": blob})
-        rows = np.concatenate(
-            [
-                _decode(found[4 * i : 4 * i + 4], stride, width // stride, min_score)
-                for i, stride in enumerate(STRIDES)
-            ]
-        )
+        scores, places = self._session.run(OUTPUTS, {"input": blob})
+        rows = _decode(scores[0], places[0], _list_places(height, width), min_score)
         boxes = rows[:, :4].astype(int)  # OpenCV compares whole pixels too
         kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 14].tolist(), min_score, MAX_OVERLAP)
         chosen: NDArray[np.float32] = rows[np.asarray(kept, dtype=int).reshape(-1)]
         return chosen
 
 
-def _decode(found: Arrays, stride: int, columns: int, min_score: float) -> NDArray[np.float32]:
-    """Rows of the places of one map with `min_score`; the outputs are relative to the place, in strides."""
-    cls, obj, box, points = (values[0] for values in found)
-    score = np.sqrt(cls.clip(0, 1) * obj.clip(0, 1))[:, 0]
+@lru_cache(maxsize=8)
+def _list_places(height: int, width: int) -> NDArray[np.float64]:
+    """Column, row and stride of every place of the three maps, `(n, 3)`, in the order of the outputs."""
+    maps = []
+    for stride in STRIDES:
+        rows, columns = np.indices((height // stride, width // stride)).reshape(2, -1)
+        maps.append(np.stack([columns, rows, np.full_like(rows, stride)], axis=1))
+    return np.concatenate(maps).astype(np.float64)
+
+
+def _decode(
+    scores: NDArray[np.float32], values: NDArray[np.float32], places: NDArray[np.float64], min_score: float
+) -> NDArray[np.float32]:
+    """Rows of the places with `min_score`; the outputs are relative to the place, in strides."""
+    score = np.sqrt(scores[:, 0] * scores[:, 1])
     kept = np.flatnonzero(score >= min_score)
-    place = np.stack([kept % columns, kept // columns], axis=1)
-    size = np.exp(box[kept, 2:]) * stride
-    corner = (place + box[kept, :2]) * stride - size / 2
-    landmarks = (points[kept].reshape(-1, 5, 2) + place[:, None]) * stride
-    rows = np.concatenate([corner, size, landmarks.reshape(-1, 10), score[kept, None]], axis=1)
-    return rows.astype(np.float32)
+    found, place, stride = values[kept], places[kept, :2], places[kept, 2:]
+    rows = np.empty((len(kept), 15), dtype=np.float32)
+    size = np.exp(found[:, 4:6]) * stride
+    rows[:, :2] = (place + found[:, 2:4]) * stride - size / 2
+    rows[:, 2:4] = size
+    landmarks = (found[:, 6:].reshape(-1, 5, 2) + place[:, None]) * stride[:, None]
+    rows[:, 4:14] = landmarks.reshape(-1, 10)
+    rows[:, 14] = score[kept]
+    return rows
 
 
 def _face(row: NDArray[np.float32], scale: NDArray[np.float32], width: int, height: int) -> Face:
