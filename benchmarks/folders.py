@@ -22,14 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, add_row
+from common import SCALE, add_row
 from PIL import Image
 from predict import PROGRAM
 
 from threeages.data.synthetic import draw_face
 from threeages.files.arrow import import_arrow
 
-SCALE = RESULTS.with_name("scale.csv")
 FILES, PER_FOLDER, SHARDS = 300, 1000, 4
 COMMAND = [sys.executable, "-c", PROGRAM, "predict", "--no-detect"]
 
