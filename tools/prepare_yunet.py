@@ -3,9 +3,9 @@
 python tools/prepare_yunet.py face_detection_yunet_2023mar.onnx src/threeages/assets/yunet.onnx
 
 The file of OpenCV Zoo ends in four branches for each of three strides, all of a few channels. Together they
-fill one block of a processor's vector registers, which each of them takes alone. The weights stay as they are.
-The outputs are `scores` (1, n, 2), class and object, and `places` (1, n, 16): two logits, four numbers of the
-box and ten of the landmarks, for the places of all strides in order.
+fill one block of a processor's vector registers, which each of them takes alone. The weights stay as they
+are. Its outputs are `scores` (1, n, 2), class and object, and `places` (1, n, 16), two logits, four numbers of
+the box and ten of the landmarks, for the places of all strides in order.
 """
 
 import sys

@@ -74,16 +74,17 @@ class YuNet:
         height, width = pixels.shape[:2]
         small = shrink_image(pixels, side)
         rows = self._run(small, min_score)
-        scale = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
-        faces = [_face(row, scale, width, height) for row in rows]
+        faces = _list_faces(rows, width / small.shape[1], height / small.shape[0], width, height)
         return sorted((f for f in faces if f.area > 0), key=lambda f: f.area, reverse=True)
 
     def _run(self, pixels: Pixels, min_score: float) -> NDArray[np.float32]:
         """float32 `(faces, 15)`: x, y, width, height, five landmarks, score; in pixels of the image."""
         height, width = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in pixels.shape[:2])
-        below, right = height - pixels.shape[0], width - pixels.shape[1]
-        padded = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT)
-        blob = cv2.dnn.blobFromImage(padded, swapRB=True)  # float BGR (1, 3, height, width)
+        blob = np.zeros((1, 3, height, width), dtype=np.float32)
+        for i, plane in enumerate(
+            cv2.split(pixels)
+        ):  # three copies of planes cost half of one that mixes them
+            blob[0, 2 - i, : plane.shape[0], : plane.shape[1]] = plane
         scores, places = self._session.run(OUTPUTS, {"input": blob})
         rows = _decode(scores[0], places[0], _list_places(height, width), min_score)
         boxes = rows[:, :4].astype(int)  # OpenCV compares whole pixels too
@@ -119,9 +120,13 @@ def _decode(
     return rows
 
 
-def _face(row: NDArray[np.float32], scale: NDArray[np.float32], width: int, height: int) -> Face:
-    x1, y1 = row[:2] * scale
-    x2, y2 = (row[:2] + row[2:4]) * scale
-    x1, x2 = np.clip((x1, x2), 0, width)
-    y1, y2 = np.clip((y1, y2), 0, height)
-    return Face((float(x1), float(y1), float(x2), float(y2)), float(row[14]), row[4:14].reshape(5, 2) * scale)
+def _list_faces(
+    rows: NDArray[np.float32], scale_x: float, scale_y: float, width: int, height: int
+) -> list[Face]:
+    """The faces of rows in an image of `width` x `height` pixels, of which the detector saw fewer."""
+    scale = np.array([scale_x, scale_y], dtype=np.float32)
+    corners = np.stack([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1) * scale
+    np.clip(corners, 0, np.array([width, height], dtype=np.float32), out=corners)
+    landmarks = rows[:, 4:14].reshape(-1, 5, 2) * scale
+    found = zip(corners.reshape(-1, 4).tolist(), rows[:, 14].tolist(), landmarks, strict=True)
+    return [Face(tuple(box), score, points) for box, score, points in found]
