@@ -4,12 +4,13 @@ python tools/prepare_yunet.py face_detection_yunet_2023mar.onnx src/threeages/as
 
 The file of OpenCV Zoo ends in four branches for each of three strides, all of a few channels. Together they
 fill one block of a processor's vector registers, which each of them takes alone. The weights stay as they
-are. Its outputs are `scores` (1, n, 2), class and object, and `places` (1, n, 16), two logits, four numbers of
-the box and ten of the landmarks, for the places of all strides in order.
+are, and so does every bit of what is found: for that the last layer of the landmarks stays apart, as it would
+add in another order. The outputs are `scores` (1, n, 2), class and object, `boxes` (1, n, 4) and `landmarks`
+(1, n, 10), for the places of all strides in order.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from onnx.helper import get_attribute_value, make_node, make_tensor_value_info
 
 STRIDES = (8, 16, 32)
 BRANCHES = ("cls", "obj", "bbox", "kps")
-SCORES, CHANNELS = 2, 16  # of the first two branches; of all
+CHANNELS = 16  # of all branches
+OUTPUTS = {"scores": (0, 2), "boxes": (2, 6), "landmarks": (6, CHANNELS)}  # and their channels
 
 
 def main() -> None:
@@ -50,17 +52,18 @@ def join_branches(model: ModelProto) -> None:
         branches = [list(_branch(made_by, f"{name}_{stride}")) for name in BRANCHES]
         ends += [node for branch in branches for node in branch]
         joined += _join(model, branches, str(stride))
-    joined.append(make_node("Concat", [f"flat_{stride}" for stride in STRIDES], ["places"], axis=1))
-    bounds = [_add(model, name, np.array([n])) for name, n in (("start", 0), ("end", SCORES), ("axis", 2))]
-    joined.append(make_node("Slice", ["places", *bounds], ["logits"]))
+    for name in ("places", "landmarks"):
+        joined.append(make_node("Concat", [f"{name}_{stride}" for stride in STRIDES], [name], axis=1))
+    joined.append(_slice(model, "places", "logits", 2, *OUTPUTS["scores"]))
     joined.append(make_node("Sigmoid", ["logits"], ["scores"]))
+    joined.append(_slice(model, "places", "boxes", 2, *OUTPUTS["boxes"]))
     kept = [node for node in graph.node if node not in ends]
     _replace(graph.node, [*kept, *joined])
     used = {name for node in graph.node for name in node.input}
     _replace(graph.initializer, [weights for weights in graph.initializer if weights.name in used])
-    sizes = {"scores": SCORES, "places": CHANNELS}
     outputs = [
-        make_tensor_value_info(k, TensorProto.FLOAT, [1, "places of all", n]) for k, n in sizes.items()
+        make_tensor_value_info(name, TensorProto.FLOAT, [1, "places of all", end - start])
+        for name, (start, end) in OUTPUTS.items()
     ]
     _replace(graph.output, outputs)
 
@@ -76,21 +79,44 @@ def _branch(made_by: dict[str, NodeProto], name: str) -> Iterator[NodeProto]:
 
 
 def _join(model: ModelProto, branches: list[list[NodeProto]], stride: str) -> Iterator[NodeProto]:
-    """The nodes of one branch that gives what four give."""
-    pairs = [[node for node in reversed(branch) if node.op_type == "Conv"] for branch in branches]
+    """The nodes of one branch, and those of its last layer for the landmarks."""
+    last, first = zip(
+        *([node for node in branch if node.op_type == "Conv"] for branch in branches), strict=True
+    )
+    point, deep, points = f"point_{stride}", f"deep_{stride}", f"points_{stride}"
+    yield _convolve(model, first, first[0].input[0], point, 1)
+    yield _convolve(model, last, point, deep, CHANNELS)
+    yield from _list_places(model, deep, f"places_{stride}", CHANNELS)
+    start, end = OUTPUTS["landmarks"]
+    yield _slice(model, point, points, 1, start, end)
+    yield _convolve(model, last[-1:], points, f"deep_{points}", end - start)
+    yield from _list_places(model, f"deep_{points}", f"landmarks_{stride}", end - start)
+
+
+def _convolve(
+    model: ModelProto, nodes: Sequence[NodeProto], source: str, target: str, group: int
+) -> NodeProto:
+    """One convolution with the weights of several."""
     values = {weights.name: numpy_helper.to_array(weights) for weights in model.graph.initializer}
-    name = pairs[0][0].input[0]
-    for kind, nodes, group in zip(("point", "depth"), zip(*pairs, strict=True), (1, CHANNELS), strict=True):
-        parts = [
-            _add(model, f"{kind}_{stride}_{i}", np.concatenate([values[node.input[i]] for node in nodes]))
-            for i in (1, 2)
-        ]
-        settings = {entry.name: get_attribute_value(entry) for entry in nodes[0].attribute} | {"group": group}
-        yield make_node("Conv", [name, *parts], [f"{kind}_{stride}"], **settings)
-        name = f"{kind}_{stride}"
-    yield make_node("Transpose", [name], [f"last_{stride}"], perm=[0, 2, 3, 1])
-    shape = _add(model, f"shape_{stride}", np.array([1, -1, CHANNELS]))
-    yield make_node("Reshape", [f"last_{stride}", shape], [f"flat_{stride}"])
+    parts = [
+        _add(model, f"{target}_{i}", np.concatenate([values[node.input[i]] for node in nodes]))
+        for i in (1, 2)
+    ]
+    settings = {entry.name: get_attribute_value(entry) for entry in nodes[0].attribute} | {"group": group}
+    return make_node("Conv", [source, *parts], [target], **settings)
+
+
+def _list_places(model: ModelProto, source: str, target: str, channels: int) -> Iterator[NodeProto]:
+    """From (1, channels, rows, columns) to (1, places, channels)."""
+    yield make_node("Transpose", [source], [f"last_{source}"], perm=[0, 2, 3, 1])
+    shape = _add(model, f"shape_{source}", np.array([1, -1, channels]))
+    yield make_node("Reshape", [f"last_{source}", shape], [target])
+
+
+def _slice(model: ModelProto, source: str, target: str, axis: int, start: int, end: int) -> NodeProto:
+    bounds = {"start": start, "end": end, "axis": axis}
+    names = [_add(model, f"{target}_{name}", np.array([n])) for name, n in bounds.items()]
+    return make_node("Slice", [source, *names], [target])
 
 
 def _add(model: ModelProto, name: str, values: np.ndarray) -> str:

@@ -47,7 +47,7 @@ def is_plausible(face: Face) -> bool:
 def outside_share(box: Box, points: Landmarks) -> float:
     """How far the farthest of points `(n, 2)` lies outside a box, as a share of its longer side."""
     x1, y1, x2, y2 = box
-    beyond = max(max(x1 - x, y1 - y, x - x2, y - y2) for x, y in points.tolist())
+    beyond: float = max(max(x1 - x, y1 - y, x - x2, y - y2) for x, y in points.tolist())
     return max(beyond, 0.0) / max(x2 - x1, y2 - y1)
 
 

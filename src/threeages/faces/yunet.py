@@ -23,7 +23,7 @@ QUICK_SIDE = 320
 UNCERTAIN_SCORE = 0.1  # a face between this and `min_score` calls for the full side
 MIN_QUICK_FACE = 20  # pixels of the shorter side at QUICK_SIDE; a smaller face calls for the full side
 STRIDES = (8, 16, 32)  # pixels of the image per place of each of the three output maps
-OUTPUTS = ("scores", "places")  # (1, n, 2) and (1, n, 16): see tools/prepare_yunet.py
+OUTPUTS = ("scores", "boxes", "landmarks")  # for n places; see tools/prepare_yunet.py
 MAX_OVERLAP = 0.3  # intersection over union of two faces, as in OpenCV's FaceDetectorYN
 
 
@@ -85,10 +85,10 @@ class YuNet:
             cv2.split(pixels)
         ):  # three copies of planes cost half of one that mixes them
             blob[0, 2 - i, : plane.shape[0], : plane.shape[1]] = plane
-        scores, places = self._session.run(OUTPUTS, {"input": blob})
-        rows = _decode(scores[0], places[0], _list_places(height, width), min_score)
-        boxes = rows[:, :4].astype(int)  # OpenCV compares whole pixels too
-        kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 14].tolist(), min_score, MAX_OVERLAP)
+        scores, boxes, landmarks = (values[0] for values in self._session.run(OUTPUTS, {"input": blob}))
+        rows = _decode(scores, boxes, landmarks, _list_places(height, width), min_score)
+        whole = rows[:, :4].astype(int)  # OpenCV compares whole pixels too
+        kept = cv2.dnn.NMSBoxes(whole.tolist(), rows[:, 14].tolist(), min_score, MAX_OVERLAP)
         chosen: NDArray[np.float32] = rows[np.asarray(kept, dtype=int).reshape(-1)]
         return chosen
 
@@ -104,20 +104,21 @@ def _list_places(height: int, width: int) -> NDArray[np.float64]:
 
 
 def _decode(
-    scores: NDArray[np.float32], values: NDArray[np.float32], places: NDArray[np.float64], min_score: float
+    scores: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    places: NDArray[np.float64],
+    min_score: float,
 ) -> NDArray[np.float32]:
     """Rows of the places with `min_score`; the outputs are relative to the place, in strides."""
     score = np.sqrt(scores[:, 0] * scores[:, 1])
     kept = np.flatnonzero(score >= min_score)
-    found, place, stride = values[kept], places[kept, :2], places[kept, 2:]
-    rows = np.empty((len(kept), 15), dtype=np.float32)
-    size = np.exp(found[:, 4:6]) * stride
-    rows[:, :2] = (place + found[:, 2:4]) * stride - size / 2
-    rows[:, 2:4] = size
-    landmarks = (found[:, 6:].reshape(-1, 5, 2) + place[:, None]) * stride[:, None]
-    rows[:, 4:14] = landmarks.reshape(-1, 10)
-    rows[:, 14] = score[kept]
-    return rows
+    box, place, stride = boxes[kept], places[kept, :2], places[kept, 2:]
+    points = (landmarks[kept].reshape(-1, 5, 2) + place[:, None]) * stride[:, None]
+    size = np.exp(box[:, 2:]) * stride
+    corner = (place + box[:, :2]) * stride - size / 2
+    rows = np.concatenate([corner, size, points.reshape(-1, 10), score[kept, None]], axis=1)
+    return rows.astype(np.float32)
 
 
 def _list_faces(
@@ -129,4 +130,4 @@ def _list_faces(
     np.clip(corners, 0, np.array([width, height], dtype=np.float32), out=corners)
     landmarks = rows[:, 4:14].reshape(-1, 5, 2) * scale
     found = zip(corners.reshape(-1, 4).tolist(), rows[:, 14].tolist(), landmarks, strict=True)
-    return [Face(tuple(box), score, points) for box, score, points in found]
+    return [Face((x1, y1, x2, y2), score, points) for (x1, y1, x2, y2), score, points in found]
