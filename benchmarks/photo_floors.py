@@ -23,7 +23,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 
 from threeages.faces.images import load_image, shrink_image
 from threeages.faces.process import configure_process
-from threeages.faces.yunet import OUTPUTS, QUICK_SIDE, YUNET_PATH
+from threeages.faces.yunet import OUTPUTS, QUICK_SIDE, YUNET_PATH, create_blob
 from threeages.inference.runtime import OnnxModel, default_model_path
 from threeages.sessions import create_session
 
@@ -53,7 +53,7 @@ def main() -> None:
 def _list_ways(folder: Path) -> Iterator[tuple[str, Step, str, Step]]:
     """The part, the way in use, the name of another way, and that way."""
     photo = make_photo(0)
-    data, blob = np.frombuffer(photo, np.uint8), _make_blob(photo)
+    data, blob = np.frombuffer(photo, np.uint8), create_blob(shrink_image(load_image(photo), QUICK_SIDE))
     pixels = load_image(photo)
     for name, flags in (("OpenCV", cv2.IMREAD_COLOR_RGB), ("half the size", cv2.IMREAD_REDUCED_COLOR_2)):
         yield f"decoding, beside {name}", lambda: load_image(photo), name, _partial(cv2.imdecode, data, flags)
@@ -84,13 +84,6 @@ def _list_ways(folder: Path) -> Iterator[tuple[str, Step, str, Step]]:
 
 def _partial(function: Callable[..., Any], *args: Any) -> Step:
     return lambda: function(*args)
-
-
-def _make_blob(photo: bytes) -> Blob:
-    """The detector's input of a photo at its first look, which has a multiple of 32 rows."""
-    small = shrink_image(load_image(photo), QUICK_SIDE)
-    padded = cv2.copyMakeBorder(small, 0, -small.shape[0] % 32, 0, 0, cv2.BORDER_CONSTANT)
-    return np.asarray(cv2.dnn.blobFromImage(padded, swapRB=True), dtype=np.float32)
 
 
 class _One(CalibrationDataReader):  # type: ignore[misc]

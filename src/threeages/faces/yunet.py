@@ -80,17 +80,26 @@ class YuNet:
 
     def _run(self, pixels: Pixels, min_score: float) -> NDArray[np.float32]:
         """float32 `(faces, 15)`: x, y, width, height, five landmarks, score; in pixels of the image."""
-        height, width = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in pixels.shape[:2])
-        blob = np.zeros((1, 3, height, width), dtype=np.float32)
-        # BGR; copies of planes take half the time of cv2.dnn.blobFromImage
-        for i, plane in enumerate(cv2.split(pixels)):
-            blob[0, 2 - i, : plane.shape[0], : plane.shape[1]] = plane
+        blob = create_blob(pixels)
         scores, boxes, landmarks = (values[0] for values in self._session.run(OUTPUTS, {"input": blob}))
-        rows = _decode(scores, boxes, landmarks, _list_places(height, width), min_score)
+        rows = _decode(scores, boxes, landmarks, _list_places(*blob.shape[2:]), min_score)
         whole = rows[:, :4].astype(int)  # OpenCV compares whole pixels too
         kept = cv2.dnn.NMSBoxes(whole.tolist(), rows[:, 14].tolist(), min_score, MAX_OVERLAP)
         chosen: NDArray[np.float32] = rows[np.asarray(kept, dtype=int).reshape(-1)]
         return chosen
+
+
+def create_blob(pixels: Pixels) -> NDArray[np.float32]:
+    """The input `(1, 3, height, width)`, blue first, of a uint8 RGB image, with black below and on its right.
+
+    Both sides are multiples of the largest stride.
+    """
+    height, width = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in pixels.shape[:2])
+    blob = np.zeros((1, 3, height, width), dtype=np.float32)
+    # copies of planes take half the time of cv2.dnn.blobFromImage
+    for i, plane in enumerate(cv2.split(pixels)):
+        blob[0, 2 - i, : plane.shape[0], : plane.shape[1]] = plane
+    return blob
 
 
 @lru_cache(maxsize=8)
