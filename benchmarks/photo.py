@@ -1,10 +1,10 @@
 """Where the time of one photo goes, from bytes to answer, beside an older commit in the same run.
 
-python benchmarks/photo.py --base COMMIT [--rounds 100] [--threads 1]
+python benchmarks/photo.py --base COMMIT [--rounds 100]
 
 Two processes, one with the sources of this checkout and one with those of COMMIT, answer the same photos in
-turn. The time of a part is the lowest of its rounds, as other load on the machine only adds, and the whole is
-their sum. `--threads 2` runs the networks of this checkout in two threads.
+turn. Times are those of the processor: nothing waits and one thread does the work, so that on an idle machine
+they are the time that passes, and other load does not count. Each is the median of its rounds.
 """
 
 import argparse
@@ -27,7 +27,8 @@ PHOTOS = 8
 PARTS = (
     "decoding", "detection, network", "detection, rest", "alignment", "quality", "answer, network", "rest",
 )  # fmt: skip
-Times = dict[str, float]  # seconds of each part
+WHOLE = "bytes to answer"
+Times = dict[str, float]  # seconds of each part and of the whole
 
 
 def main() -> None:
@@ -36,23 +37,21 @@ def main() -> None:
     )
     parser.add_argument("--base", required=True, help="commit to compare with")
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=1, help="of a run of a network")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "scale.csv", help="csv to write")
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)  # a process of this benchmark: photos
     args = parser.parse_args()
     if args.answer:
-        answer_photos(args.answer, args.threads)
+        answer_photos(args.answer)
         return
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         photos = write_photos(Path(name) / "photos")
         trees = ROOT / "src", extract_sources(args.base, Path(name) / "base")
-        sides = [
-            stack.enter_context(start_process(tree, photos, n))
-            for tree, n in zip(trees, (args.threads, 1), strict=True)
-        ]
+        sides = [stack.enter_context(start_process(tree, photos)) for tree in trees]
         found = measure(sides, args.rounds)
-    details = f"{PHOTOS} JPEGs of 640x480 with one face, lowest of {args.rounds} rounds in turn"
-    report(found, args.base, f"{details}, networks in {args.threads} thread(s)", args.out)
+    details = (
+        f"{PHOTOS} JPEGs of 640x480 with one face, processor time, median of {args.rounds} rounds in turn"
+    )
+    report(found, args.base, details, args.out)
 
 
 def write_photos(folder: Path) -> Path:
@@ -80,9 +79,9 @@ def extract_sources(commit: str, folder: Path) -> Path:
 
 
 @contextmanager
-def start_process(tree: Path, photos: Path, threads: int) -> Iterator[Callable[[int], Times]]:
+def start_process(tree: Path, photos: Path) -> Iterator[Callable[[int], Times]]:
     """A process on those sources; the function answers one photo there."""
-    command = [sys.executable, __file__, "--base", "", "--threads", str(threads), "--answer", str(photos)]
+    command = [sys.executable, __file__, "--base", "", "--answer", str(photos)]
     environment = os.environ | {"PYTHONPATH": str(tree)}
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -119,19 +118,19 @@ def report(sides: list[list[list[Times]]], commit: str, details: str, out: Path)
     """
     from common import add_row
 
-    lowest = [[{part: min(t[part] for t in photo) for part in PARTS} for photo in side] for side in sides]
-    wholes = [[sum(parts.values()) for parts in side] for side in lowest]
-    whole = statistics.median(wholes[0])
+    medians = [
+        [{part: statistics.median(t[part] for t in photo) for part in (WHOLE, *PARTS)} for photo in side]
+        for side in sides
+    ]
+    whole = statistics.median(parts[WHOLE] for parts in medians[0])
     paired = f"median ratio of the pairs {statistics.median(find_ratios(*sides)):.3f}"
-    rows = {"bytes to answer": (wholes, f"{paired}; {details}")}
-    for part in PARTS:
-        values = [[parts[part] for parts in side] for side in lowest]
-        rows[part] = values, f"{statistics.median(values[0]) / whole:.0%} of the whole"
-    for measure, (values, note) in rows.items():
+    for part in (WHOLE, *PARTS):
+        values = [[parts[part] for parts in side] for side in medians]
         ours, base = (1e3 * statistics.median(side) for side in values)
         means = " and ".join(f"{1e3 * statistics.mean(side):.2f}" for side in values)
+        note = f"{paired}; {details}" if part == WHOLE else f"{ours / whole / 1e3:.0%} of the whole"
         add_row(
-            "photo", measure, "ms", ours, other=(commit, base), ratio=ours / base,
+            "photo", part, "ms", ours, other=(commit, base), ratio=ours / base,
             details=f"{note}; means {means}", results=out,
         )  # fmt: skip
 
@@ -140,33 +139,20 @@ def find_ratios(ours: list[list[Times]], base: list[list[Times]]) -> Iterator[fl
     """Of every pair of wholes that were measured one after the other."""
     for photo, other in zip(ours, base, strict=True):
         for times, others in zip(photo, other, strict=True):
-            yield sum(times.values()) / sum(others.values())
+            yield times[WHOLE] / others[WHOLE]
 
 
-def answer_photos(photos: Path, threads: int) -> None:
+def answer_photos(photos: Path) -> None:
     """Answer the photos whose numbers come in, and print the times of each: a process of its own."""
     from threeages.faces.process import configure_process
 
     configure_process()
     from threeages.inference.predictor import load_predictor
 
-    predictor = load_predictor(device="cpu")
-    if threads > 1:
-        _use_threads(predictor, threads)
     content = [(photos / f"{i}.jpg").read_bytes() for i in range(PHOTOS)]
-    clock = Clock(predictor)
+    clock = Clock(load_predictor(device="cpu"))
     for line in sys.stdin:
         print(json.dumps(clock.time(content[int(line)])), flush=True)
-
-
-def _use_threads(predictor: Any, threads: int) -> None:
-    from threeages.faces.yunet import YUNET_PATH
-    from threeages.inference.runtime import default_model_path
-    from threeages.sessions import create_session
-
-    detector, model = predictor.preparer._detector, predictor.classifier.model
-    detector._session = create_session(YUNET_PATH, threads=threads, memory_pattern=False)
-    model._session = create_session(default_model_path(), threads=threads)
 
 
 class Clock:
@@ -188,24 +174,24 @@ class Clock:
             owner._session = _Session(self._timed(part, owner._session.run))
 
     def time(self, photo: bytes) -> Times:
-        """Seconds of each part for one photo."""
+        """Seconds of the whole and of each part for one photo."""
         self._seconds.clear()
-        start = time.perf_counter()
+        start = time.thread_time()
         (record,) = self._predictor.predict(photo)
-        whole = time.perf_counter() - start
+        whole = time.thread_time() - start
         assert record.status == "ok"
         found = {part: self._seconds[part] for part in PARTS}
         found["detection, rest"] = self._seconds["detection"] - found["detection, network"]
         found["rest"] = whole - sum(found.values())
-        return found
+        return found | {WHOLE: whole}
 
     def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start = time.thread_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                self._seconds[part] += time.perf_counter() - start
+                self._seconds[part] += time.thread_time() - start
 
         return timed
 
