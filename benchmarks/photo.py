@@ -29,6 +29,8 @@ PARTS = (
 )  # fmt: skip
 WHOLE = "bytes to answer"
 Times = dict[str, float]  # seconds of each part and of the whole
+Answer = dict[str, Any]  # a record
+Side = Callable[[int], tuple[Times, Answer]]  # answers the photo of a number
 
 
 def main() -> None:
@@ -47,10 +49,9 @@ def main() -> None:
         photos = write_photos(Path(name) / "photos")
         trees = ROOT / "src", extract_sources(args.base, Path(name) / "base")
         sides = [stack.enter_context(start_process(tree, photos)) for tree in trees]
-        found = measure(sides, args.rounds)
-    details = (
-        f"{PHOTOS} JPEGs of 640x480 with one face, processor time, median of {args.rounds} rounds in turn"
-    )
+        found, equal = measure(sides, args.rounds)
+    kind = f"{PHOTOS} JPEGs of 640x480 with one face, the same answers to {equal}"
+    details = f"{kind}, processor time, median of {args.rounds} rounds in turn"
     report(found, args.base, details, args.out)
 
 
@@ -79,7 +80,7 @@ def extract_sources(commit: str, folder: Path) -> Path:
 
 
 @contextmanager
-def start_process(tree: Path, photos: Path) -> Iterator[Callable[[int], Times]]:
+def start_process(tree: Path, photos: Path) -> Iterator[Side]:
     """A process on those sources; the function answers one photo there."""
     command = [sys.executable, __file__, "--base", "", "--answer", str(photos)]
     environment = os.environ | {"PYTHONPATH": str(tree)}
@@ -90,25 +91,30 @@ def start_process(tree: Path, photos: Path) -> Iterator[Callable[[int], Times]]:
         assert process.stdout
         given, taken = process.stdin, process.stdout
 
-        def answer(i: int) -> Times:
+        def answer(i: int) -> tuple[Times, Answer]:
             print(i, file=given, flush=True)
-            times: Times = json.loads(taken.readline())
-            return times
+            times, record = json.loads(taken.readline())
+            return times, record
 
         yield answer
         given.close()
 
 
-def measure(sides: list[Callable[[int], Times]], rounds: int) -> list[list[list[Times]]]:
-    """The times of every side, photo and round, in turn; the first round of each photo warms up."""
+def measure(sides: list[Side], rounds: int) -> tuple[list[list[list[Times]]], int]:
+    """The times of every side, photo and round, in turn, and how many photos have the same answers.
+
+    The first round of each photo warms up.
+    """
     found: list[list[list[Times]]] = [[[] for _ in range(PHOTOS)] for _ in sides]
-    for turn in range(rounds + 1):
+    equal = 0
+    for i in range(PHOTOS):
+        first, second = (side(i)[1] for side in sides)
+        equal += first == second
+    for _ in range(rounds):
         for i in range(PHOTOS):
             for side, times in zip(sides, found, strict=True):
-                taken = side(i)
-                if turn:
-                    times[i].append(taken)
-    return found
+                times[i].append(side(i)[0])
+    return found, equal
 
 
 def report(sides: list[list[list[Times]]], commit: str, details: str, out: Path) -> None:
@@ -173,8 +179,8 @@ class Clock:
         ):
             owner._session = _Session(self._timed(part, owner._session.run))
 
-    def time(self, photo: bytes) -> Times:
-        """Seconds of the whole and of each part for one photo."""
+    def time(self, photo: bytes) -> tuple[Times, Answer]:
+        """Seconds of the whole and of each part for one photo, and its answer."""
         self._seconds.clear()
         start = time.thread_time()
         (record,) = self._predictor.predict(photo)
@@ -183,7 +189,7 @@ class Clock:
         found = {part: self._seconds[part] for part in PARTS}
         found["detection, rest"] = self._seconds["detection"] - found["detection, network"]
         found["rest"] = whole - sum(found.values())
-        return found | {WHOLE: whole}
+        return found | {WHOLE: whole}, record.to_dict()
 
     def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
