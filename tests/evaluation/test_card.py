@@ -44,11 +44,19 @@ def table(manifest: Manifest) -> PredictionTable:
     return PredictionTable(manifest.paths, manifest.labels, ("ok",) * n, probs, probs.max(axis=1), columns)
 
 
-def _card(table: PredictionTable, root: Path | None, out: Path, *, is_default: bool = True) -> str:
+def _card(
+    table: PredictionTable,
+    root: Path | None,
+    out: Path,
+    *,
+    is_shipped: bool = True,
+    sources: dict[str, int] | None = None,
+) -> str:
     sets = [CardSet("Synthetic", table, root)]
     write_card(
-        sets, SIGNATURE, out, name="test model", megabytes=1.25, has_years=False, is_default=is_default
-    )
+        sets, SIGNATURE, out, name="test model", megabytes=1.25, has_years=False, is_shipped=is_shipped,
+        train_sources=sources,
+    )  # fmt: skip
     return out.read_text(encoding="utf-8")
 
 
@@ -100,7 +108,7 @@ def test_product_version_and_terms_come_first_and_lines_are_short(
     assert title == f"# Model card: threeages {version('threeages')} test model"
     assert "may not be used commercially" in first
     assert max(len(line) for line in lines if not line.startswith("|")) <= 120
-    own = _card(table, None, tmp_path / "own.md", is_default=False)
+    own = _card(table, None, tmp_path / "own.md", is_shipped=False)
     assert "does not know what data" in own
     assert "UTKFace" not in own
 
@@ -160,8 +168,8 @@ def test_images_are_described(table: PredictionTable, manifest: Manifest) -> Non
 
 
 def test_sources_of_the_training_have_a_row_with_their_terms(table: PredictionTable, tmp_path: Path) -> None:
-    known = replace(table, provenance=Provenance("identity", sources={"utkface": 1200, "mine": 3}))
-    text = _card(known, None, tmp_path / "own.md", is_default=False)
+    sources = {"utkface": 1200, "mine": 3}
+    text = _card(table, None, tmp_path / "own.md", is_shipped=False, sources=sources)
     assert "do not allow any use" in " ".join(_body(text).splitlines()[2:5])
     assert "utkface, mine" in " ".join(_body(text).splitlines()[2:5])
     assert ModelCard(text).data.license == "other"
@@ -169,8 +177,7 @@ def test_sources_of_the_training_have_a_row_with_their_terms(table: PredictionTa
     assert terms["`utkface`"][0] == "1,200"
     assert terms["`utkface`"][-1] == "research-only"
     assert terms["`mine`"][-1] == "unknown"
-    free = replace(table, provenance=Provenance("identity", sources={"fairface": 5}))
-    text = _card(free, None, tmp_path / "free.md", is_default=False)
+    text = _card(table, None, tmp_path / "free.md", is_shipped=False, sources={"fairface": 5})
     assert "allow any use" in _body(text).splitlines()[2]
     assert "do not" not in _body(text).splitlines()[2]
     assert ModelCard(text).data.license == "unknown"  # its trainer's to choose
@@ -189,6 +196,9 @@ def test_the_sources_are_those_of_the_model_and_not_of_who_evaluated_it(
     terms = _tables((tmp_path / "run.md").read_text(encoding="utf-8"))[0]
     assert terms["`fairface`"][0] == "1,500"
     assert "`mine`" not in terms
+    unknown = _card(folds, None, tmp_path / "unknown.md", is_shipped=False)
+    assert "does not know what data" in unknown
+    assert "`mine`" not in unknown
 
 
 def test_a_hub_reads_every_metric_of_the_card(table: PredictionTable, tmp_path: Path) -> None:

@@ -72,5 +72,5 @@ def test_the_histogram_has_one_answer_of_each_identity() -> None:
 
 def test_a_table_that_no_monitor_can_use_is_refused() -> None:
     table = _table(np.zeros(6, dtype=bool))
-    with pytest.raises(DataError, match="Of 6 rows none"):
+    with pytest.raises(DataError, match="None of 6 rows"):
         replay_table(table, 0.1, 0.95)

@@ -105,12 +105,12 @@ def sheet(
     """
     from threeages.errors import ConfigError, format_count
     from threeages.evaluation.extremes import find_extremes
-    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
+    from threeages.evaluation.predictions import join_predictions, load_predictions
     from threeages.evaluation.sheet import write_sheet
 
     if out.suffix.lower() not in {".html", ".htm"}:
         raise ConfigError(f"--out was {out}.", hint="Give a file that ends in .html.")
-    table = join_predictions([load_predictions(find_predictions(path)) for path in predictions])
+    table = join_predictions([load_predictions(path) for path in predictions])
     written = write_sheet(table, find_extremes(table, count, per_identity=per_identity), root, out)
     typer.echo(f"Written to {out}")
     if written.unreadable:

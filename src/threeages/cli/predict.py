@@ -18,6 +18,7 @@ from threeages.cli.options import (
     ModelName,
     NoDetect,
     OutFolder,
+    check_positive,
 )
 from threeages.cli.output import (
     print_evaluation,
@@ -203,7 +204,10 @@ def video(
     max_error: MaxError = None,
     coverage: Coverage = None,
     device: DeviceName = "auto",
-    seconds: Annotated[float | None, typer.Option(help="Stop after this time; Ctrl-C stops, too.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(callback=check_positive, help="Stop after this time; Ctrl-C stops, too."),
+    ] = None,
     reconnects: Annotated[
         int, typer.Option(min=0, help="Tries in a row to open a lost camera or stream again.")
     ] = 5,

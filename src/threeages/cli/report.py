@@ -120,9 +120,9 @@ def _describe_faces(mistakes: Sequence["Mistake"], root: Path) -> Iterator[str]:
 
 
 def _load(runs: list[Path]) -> "PredictionTable":
-    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
+    from threeages.evaluation.predictions import join_predictions, load_predictions
 
-    return join_predictions([load_predictions(find_predictions(run)) for run in runs])
+    return join_predictions([load_predictions(run) for run in runs])
 
 
 def _summarize(model: str, table: "PredictionTable", measured: "ThresholdReport | None") -> "ModelSummary":

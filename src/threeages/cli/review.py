@@ -87,12 +87,12 @@ def _find(rows: "Manifest", predictions: list[Path], cache_dir: Path | None) -> 
 def _load(rows: "Manifest", predictions: list[Path]) -> "PredictionTable":
     """All predictions; what they lack is said or refused before an image is read."""
     from threeages.errors import format_count
-    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
+    from threeages.evaluation.predictions import join_predictions, load_predictions
     from threeages.evaluation.suspects import check_held_out, import_cleanlab, match_rows
     from threeages.labels import UNKNOWN
 
     import_cleanlab()
-    tables = {path: load_predictions(find_predictions(path)) for path in predictions}
+    tables = {path: load_predictions(path) for path in predictions}
     for path, table in tables.items():
         check_held_out(table)
         if not table.provenance.split:

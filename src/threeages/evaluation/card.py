@@ -16,7 +16,6 @@ from threeages.evaluation.evaluate import Evaluation, evaluate_table
 from threeages.evaluation.front_matter import format_front_matter
 from threeages.evaluation.model_index import Measured, create_metadata
 from threeages.evaluation.predictions import REJECTION_REASON, PredictionTable
-from threeages.evaluation.provenance import join_sources
 from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import (
     METRIC_TITLES,
@@ -65,7 +64,7 @@ def write_card(
     name: str,
     megabytes: float,
     has_years: bool,
-    is_default: bool = False,
+    is_shipped: bool = False,
     unseen: PredictionTable | None = None,
     train_sources: Mapping[str, int] | None = None,
 ) -> None:
@@ -73,23 +72,22 @@ def write_card(
 
     `unseen` holds answers to sources by models of the same recipe that never met them, each named in the
     column `held_out`. `name` is the model's in the title. The terms of the training data are those of
-    `train_sources`, the train images by source; without it of the sources that the runs of the predictions
-    name, or, of the shipped default (`is_default`), of those that it was trained on. That has a text of its
-    own before them. Raises DataError where a set has no scored row, or is not of held-out identities,
-    ConfigError where two sets have one name.
+    `train_sources`, the train images by source, or, of a model of this package (`is_shipped`), of those that
+    it was trained on. That has a text of its own before them. Without any the card says that they are not
+    known, since the runs that the predictions are of may be others. Raises DataError where a set has no
+    scored row, or is not of held-out identities, ConfigError where two sets have one name.
     """
     _check_names([s.name for s in sets])
     for one in sets:
         check_held_out(one.table, f"A card's figures on {one.name}")
     evaluated = list(_evaluate(sets))
     found = evaluate_unseen(unseen) if unseen else []
-    answers = [s.table.provenance for s in sets] + ([unseen.provenance] if unseen else [])
-    sources = train_sources or (dict.fromkeys(SHIPPED) if is_default else join_sources(answers))
+    sources: Mapping[str, int | None] = train_sources or (dict.fromkeys(SHIPPED) if is_shipped else {})
     title = f"threeages {version('threeages')} {name}"
     text = load_template("card.md").substitute(
         front_matter=format_front_matter(create_metadata(title, evaluated, found, sources)),
         title=title,
-        terms="\n\n".join(write_terms(sources, is_default)),
+        terms="\n\n".join(write_terms(sources, is_shipped)),
         years=" It also estimates apparent age with a 90 % interval." if has_years else "",
         megabytes=f"{megabytes:.1f}",
         architecture=signature.name,
