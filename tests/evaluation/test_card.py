@@ -93,8 +93,20 @@ def test_the_numbers_are_those_of_the_evaluation(
     by_column = {next(iter(rows)): rows for rows in slices}
     for title, column in (("By gender", "gender"), ("By shorter side in pixels", "image_size")):
         for value, found in result.slices[column].items():
-            expected = [f"{found['n']:,}", *(f"{found[name]:.3f}" for name in SLICE_METRICS)]
-            assert by_column[title][value] == expected
+            expected = [
+                f"{found['n']:,}",
+                f"{found['units']:,}",
+                *(f"{found[name]:.3f}" for name in SLICE_METRICS),
+            ]
+            assert by_column[title][value] == expected  # below 30 identities without an interval
+    single = replace(table, columns=table.columns | {"identity": manifest.paths})
+    text = _card(single, None, tmp_path / "single.md")
+    slices = evaluate_table(single).slices["gender"]
+    by_gender = next(rows for rows in _tables(text) if "By gender" in rows)
+    for value, found in slices.items():
+        low, high = found["accuracy_low"], found["accuracy_high"]
+        assert by_gender[value][1] == "60"
+        assert by_gender[value][2] == f"{found['accuracy']:.3f} ({low:.3f}-{high:.3f})"
     covered = table.confidence >= 0.875
     wrong = (table.probs.argmax(axis=1) != table.labels)[covered].mean()
     assert risk["10%"] == ["0.875", f"{covered.mean():.3f}", f"{wrong:.3f}"]
@@ -165,6 +177,9 @@ def test_images_are_described(table: PredictionTable, manifest: Manifest) -> Non
     assert columns["image_size"][1] == "32-63"
     assert columns["image_size"][0] != "32-63"
     assert set(with_image_columns(table, Path("/nowhere")).columns["color"]) == {""}
+    outside = replace(table, paths=tuple(f"../{manifest.root.name}/{path}" for path in table.paths))
+    (manifest.root / "sub").mkdir()
+    assert set(with_image_columns(outside, manifest.root / "sub").columns["color"]) == {""}
 
 
 def test_sources_of_the_training_have_a_row_with_their_terms(table: PredictionTable, tmp_path: Path) -> None:

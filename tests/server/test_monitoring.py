@@ -4,12 +4,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
-from threeages.errors import ConfigError, DataError
+from threeages import Client
+from threeages.errors import ConfigError, DataError, ServiceError
 from threeages.evaluation.drift import AnswerHistogram
 from threeages.files.writing import write_json
 from threeages.inference.records import Record
@@ -135,3 +137,34 @@ def test_every_prediction_request_reaches_the_drift(portrait: Path) -> None:
         assert (
             _metrics(service)["threeages_drift_answers"] == 2
         )  # the record of all together is no further face
+
+
+def test_the_client_sends_labels_and_gets_the_risk(watched: TestClient) -> None:
+    with Client("http://localhost", transport=_Into(watched)) as client:
+        state = client.send_labels([("MIDDLE", "MIDDLE")] * 9 + [("MIDDLE", "OLD")])
+        assert (state["n"], state["risk"], state["alarm_at"]) == (10, 0.1, None)
+        state = client.send_labels(("OLD", "YOUNG") for _ in range(MAX_LABELS + 40))  # in two requests
+        assert state["n"] == MAX_LABELS + 50
+        assert 10 < state["alarm_at"] <= 50
+        for wrong in ([], [("OLD", "old?")]):
+            with pytest.raises(ConfigError, match=r"labels|no age group"):
+                client.send_labels(wrong)
+        assert client.send_labels([("OLD", "OLD")])["n"] == MAX_LABELS + 51
+    with Client("http://localhost", transport=_Into(_client())) as client:
+        with pytest.raises(ServiceError, match="without a target error rate") as refused:
+            client.send_labels([("OLD", "OLD")])
+        assert refused.value.status == 409
+        assert "--max-error" in refused.value.hint
+
+
+class _Into(httpx.BaseTransport):
+    """Hands requests to an app in this process."""
+
+    def __init__(self, app: TestClient) -> None:
+        self._app = app
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        reply = self._app.request(
+            request.method, str(request.url), content=request.read(), headers=dict(request.headers)
+        )
+        return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)

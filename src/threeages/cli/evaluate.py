@@ -20,7 +20,7 @@ from threeages.cli.options import (
     RootFolder,
     name_value_option,
 )
-from threeages.cli.output import print_evaluation, print_notes, print_rows, watch
+from threeages.cli.output import print_evaluation, print_notes, print_rows, print_unreadable, watch
 
 if TYPE_CHECKING:
     from threeages.data.manifest import InvalidRow, Manifest
@@ -85,7 +85,6 @@ def evaluate(
 
     Writes metrics with intervals, predictions, pictures and report.html to a folder.
     """
-    from threeages.errors import format_count
     from threeages.evaluation.predictions import ANSWERED, find_predictions, is_predictions
     from threeages.evaluation.report import add_result, check_folder, write_report
     from threeages.evaluation.run_gap import measure_split_gap
@@ -109,8 +108,7 @@ def evaluate(
         add_result(result, table, name or out.name)
     print_evaluation(result, out)
     failed = sum(status not in ANSWERED for status in found.status)
-    if failed:
-        typer.echo(f"{failed:,} of {format_count(len(found), 'image')} could not be read or used.", err=True)
+    if print_unreadable(failed, len(found), "could not be read or used"):
         raise typer.Exit(1)
 
 

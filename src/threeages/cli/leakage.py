@@ -137,17 +137,9 @@ def _open_cache(rows: "Manifest", embedder: "FaceEmbedder | None", cache_dir: Pa
 
 def _leave_out(rows: "Manifest", failed: dict[int, str]) -> "Manifest":
     """The rows that are left, with a line on stderr about the others; raises DataError where none is."""
-    from threeages.errors import DataError
+    from threeages.cli.output import say_left_out
 
-    first = next(iter(failed))
-    text = (
-        f"{len(failed):,} of {len(rows):,} images cannot be read, first {rows.paths[first]} ({failed[first]})"
-    )
-    if len(failed) == len(rows):
-        raise DataError(
-            f"{text}.", hint=f"Paths are relative to {rows.root}. Name another folder with --root."
-        )
-    typer.echo(f"{text}. They are left out.", err=True)
+    say_left_out(rows, failed)
     return rows.select([row for row in range(len(rows)) if row not in failed])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from threeages.data.paths import place_inside
 from threeages.data.terms import SHIPPED
 from threeages.errors import ConfigError, ImageError
 from threeages.evaluation.card_terms import write_terms
@@ -19,6 +20,7 @@ from threeages.evaluation.predictions import REJECTION_REASON, PredictionTable
 from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import (
     METRIC_TITLES,
+    format_interval,
     format_number,
     format_with_interval,
     load_template,
@@ -117,14 +119,14 @@ def _evaluate(sets: Sequence[CardSet]) -> Iterator[Measured]:
 
 def with_image_columns(table: PredictionTable, root: Path) -> PredictionTable:
     """The table with `image_size` and `color` of every image below `root`; '' where it cannot be read."""
-    described = [_describe(root / path) for path in table.paths]
+    described = [_describe(path, root) for path in table.paths]
     columns = {"image_size": tuple(d[0] for d in described), "color": tuple(d[1] for d in described)}
     return replace(table, columns=table.columns | columns)
 
 
-def _describe(path: Path) -> tuple[str, str]:
+def _describe(path: str, root: Path) -> tuple[str, str]:
     try:
-        pixels = load_image(path)
+        pixels = load_image(place_inside(path, root))
     except ImageError:
         return "", ""
     low, high = next(bounds for bounds in SIZES if min(pixels.shape[:2]) < bounds[1])
@@ -167,11 +169,19 @@ def _classes(result: Evaluation) -> str:
 
 def _slice(result: Evaluation, column: str) -> str:
     rows = (
-        (value, f"{found['n']:,}", *(format_number(found[name]) for name in SLICE_METRICS))
+        (value, f"{found['n']:,}", f"{found['units']:,}", *(_bounded(found, name) for name in SLICE_METRICS))
         for value, found in result.slices[column].items()
     )
     title = f"By {SLICE_TITLES.get(column, column)}"
-    return markdown_table((title, "Images", *(METRIC_TITLES[name] for name in SLICE_METRICS)), rows)
+    units = "Images drawn" if result.unit == "image" else "Identities"
+    return markdown_table((title, "Images", units, *(METRIC_TITLES[name] for name in SLICE_METRICS)), rows)
+
+
+def _bounded(found: Mapping[str, float], name: str) -> str:
+    """A slice's metric, with its interval where the slice has enough identities for one."""
+    bounds = found[f"{name}_low"], found[f"{name}_high"]
+    interval = f" ({format_interval(bounds)})" if math.isfinite(bounds[0]) else ""
+    return f"{format_number(found[name])}{interval}"
 
 
 def _thresholds(signature: Signature, sets: Sequence[CardSet]) -> Iterator[str]:
