@@ -147,8 +147,10 @@ def test_means_weigh_every_face_the_same(tmp_path: Path) -> None:
         ({"OLD": LEAST_FACES - 1}, set()),
         ({"OLD": LEAST_FACES}, {"all", "OLD"}),
         ({"YOUNG": 6, "OLD": 6}, {"all"}),
-        ({"YOUNG": 20, "OLD": 1}, {"YOUNG"}),  # that one face is what tells 'all' from YOUNG
+        ({"YOUNG": 20, "OLD": 1}, {"all"}),  # that one face is what tells 'all' from YOUNG
+        ({"YOUNG": 20, "MIDDLE": 30, "OLD": 3}, {"all", "MIDDLE"}),
         ({"YOUNG": 20, "MIDDLE": 6, "OLD": 6}, {"YOUNG", "all"}),
+        ({"YOUNG": 20, "MIDDLE": 12, "OLD": 10}, {"YOUNG", "MIDDLE", "OLD", "all"}),
     ],
 )
 def test_a_mean_of_few_faces_shows_none(counts: dict[str, int], shown: set[str], tmp_path: Path) -> None:

@@ -168,13 +168,19 @@ def _classes(result: Evaluation) -> str:
 
 
 def _slice(result: Evaluation, column: str) -> str:
+    """The table of a column; identities are counted where they are known."""
+    known = result.unit != "image"
     rows = (
-        (value, f"{found['n']:,}", f"{found['units']:,}", *(_bounded(found, name) for name in SLICE_METRICS))
+        (value, *_counts(found, known), *(_bounded(found, name) for name in SLICE_METRICS))
         for value, found in result.slices[column].items()
     )
+    counted = ("Images", "Identities") if known else ("Images",)
     title = f"By {SLICE_TITLES.get(column, column)}"
-    units = "Images drawn" if result.unit == "image" else "Identities"
-    return markdown_table((title, "Images", units, *(METRIC_TITLES[name] for name in SLICE_METRICS)), rows)
+    return markdown_table((title, *counted, *(METRIC_TITLES[name] for name in SLICE_METRICS)), rows)
+
+
+def _counts(found: Mapping[str, float], known: bool) -> Iterator[str]:
+    yield from (f"{found[name]:,}" for name in (("n", "units") if known else ("n",)))
 
 
 def _bounded(found: Mapping[str, float], name: str) -> str:

@@ -243,7 +243,8 @@ def _read_table(path: Path) -> CsvTable:
         raise DataError(
             f"{path} has no column {', '.join(missing)}; its columns are "
             f"{', '.join(table.columns) or 'none'}.",
-            hint=f"The columns path, label, {', '.join(PROB_COLUMNS)} are needed; others are optional.",
+            hint=f"The columns path, label, {', '.join(PROB_COLUMNS)} are needed; others are optional."
+            + (f" The label may be called {', '.join(LABEL_NAMES[1:])}." if "label" in missing else ""),
         )
     return table
 

@@ -105,7 +105,7 @@ def explain_images(
 class MeanMap:
     """The mean over the faces of a set: `crop` uint8 RGB `(size, size, 3)`, `values` `(rows, columns)`.
 
-    `crop` is None where it would show less than LEAST_FACES faces.
+    `crop` is None where it would show fewer than LEAST_FACES faces, or give them away beside other means.
     """
 
     faces: int
@@ -150,7 +150,15 @@ class MapMean:
         }
 
     def _choose_shown(self) -> set[str]:
-        """Names of the means whose faces are shown: no few faces are what tells two of them apart."""
-        shown = {name for name in AGE_GROUPS if self._counts[name] >= LEAST_FACES}
-        others = self._counts["all"] - sum(self._counts[name] for name in shown)
-        return shown | {"all"} if others >= LEAST_FACES or (shown and not others) else shown
+        """Names of the means whose faces are shown.
+
+        What is left of `all` without the age groups shown must not be a few faces either, or they could be
+        computed: another age group is then hidden beside them, the smallest.
+        """
+        if self._counts["all"] < LEAST_FACES:
+            return set()
+        shown = sorted(
+            (name for name in AGE_GROUPS if self._counts[name] >= LEAST_FACES), key=self._counts.__getitem__
+        )
+        hidden = self._counts["all"] - sum(self._counts[name] for name in shown)
+        return {"all", *(shown[1:] if 0 < hidden < LEAST_FACES else shown)}

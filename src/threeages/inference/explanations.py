@@ -92,4 +92,4 @@ def _describe_mean(name: str, mean: MeanMap) -> Sequence[str]:
     first = f"{name}: mean of {format_count(mean.faces, 'face')}"
     if mean.crop is not None:
         return (first,)
-    return first, f"the map alone: less than {LEAST_FACES} faces would show who they are"
+    return first, f"the map alone: fewer than {LEAST_FACES} faces could be told from a face"
