@@ -86,7 +86,7 @@ def test_what_was_made_by_other_settings_is_not_resumed(
     capsys.readouterr()
     other = Explaining(tmp_path / "out", ABOUT | {"method": "grad-cam"}, preparer, mean=False)
     assert other.explanations == []
-    assert "every image is explained anew" in capsys.readouterr().err
+    assert "every image is explained again" in capsys.readouterr().err
 
 
 def test_a_stop_before_the_first_image_writes_nothing(

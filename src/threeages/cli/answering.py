@@ -50,7 +50,7 @@ def check_answering(model: str, parts: Iterable[Provenance]) -> None:
         if part.model in NAMES and part.model_checksum not in {"", checksum(find_model_file(model))}:
             raise ConfigError(
                 f"The predictions are of another version of the {model} model.",
-                hint=f"Make them again: threeages evaluate MANIFEST --model {model} --out FOLDER",
+                hint=f"Make them with this one: threeages evaluate MANIFEST --model {model} --out FOLDER.",
             )
 
 

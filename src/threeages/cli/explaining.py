@@ -39,7 +39,7 @@ class Explaining:
         if earlier is None:
             typer.echo(
                 f"{out / JSON_FILE} is of other settings, or damaged: it is replaced, and every image is "
-                "explained anew.",
+                "explained again.",
                 err=True,
             )
         self.explanations: list[Explanation] = earlier or []

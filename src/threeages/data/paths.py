@@ -43,7 +43,9 @@ def place_inside(name: str, root: Path) -> Path:
     folder = root.resolve()
     inside = path_inside(name, folder)
     if inside is None:
-        raise ImageError("outside_root", f"The path is not inside {root}.")
+        raise ImageError(
+            "outside_root", f"The path is not inside {root}.", hint="Name another folder with --root."
+        )
     return folder / inside
 
 

@@ -115,7 +115,7 @@ def open_probe(
 ) -> tuple[ProbeData, str]:
     """The data of a run's model, or of the network that the settings start from, and the kind of features.
 
-    With `only` no other row is read: a recipe is split anew within these, and a run's split is read from its
+    With `only` no other row is read: a recipe is split within these alone, and a run's split is read from its
     folder. Of a run whose folder does not name it every row is read, as the split is made of all of them.
     Raises as `collect_data` and `open_manifest_features` do.
     """

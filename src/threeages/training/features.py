@@ -45,7 +45,7 @@ def open_manifest_features(
 ) -> ManifestFeatures:
     """The features of a run's model, or without `run` those of the network that the settings start from.
 
-    `split` is that of a run whose manifest held more rows; without it the run's is made anew of all rows.
+    `split` is that of a run whose manifest held more rows; without it the run's is made again, of all rows.
     Pixels and pooled features come from the caches that a training of these settings fills, and are computed
     where they are not there. Raises ConfigError where the run was not split by identity, DataError where an
     image cannot be read, and ModelError where the run has no model.
