@@ -68,8 +68,14 @@ def explain(
     signature, predict, make_map = _open_method(method, model, device)
     paths = list(dict.fromkeys(_find_images(sources, root)))
     preparer = FacePreparer(signature, None if no_detect else YuNet())
-    about = {"model": model, "checksum": _find_checksum(method, model), "method": method}
-    about |= {"detect": not no_detect, "curves": curves, "mean": mean}
+    about = {
+        "model": model,
+        "checksum": _find_checksum(method, model),
+        "method": method,
+        "detect": not no_detect,
+        "curves": curves,
+        "mean": mean,
+    }
     explaining = Explaining(out, about, preparer, mean=mean)
     explaining.run(paths, make_map, predict if curves else None)
     held = explaining.explanations
