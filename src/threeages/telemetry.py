@@ -17,8 +17,8 @@ _too_late = False
 def turn_off_telemetry() -> None:
     """Set the switches of every library in the environment of this process, and so of those it starts.
 
-    ONNX Runtime reads its own once, when it is imported: it then writes a device id below the user's cache and
-    starts to send events. Where it was imported without them before, a warning is logged.
+    ONNX Runtime reads its own once, when it is imported: it then writes a device id below the user's cache
+    and starts to send events. Where it was imported without them before, a warning is logged.
     """
     global _too_late
     too_late = "onnxruntime" in sys.modules and SWITCHES[0] not in os.environ

@@ -55,10 +55,11 @@ def run_training(
     """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
     Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
-    every epoch, and `tracking` the settings and the split too. What can be checked is checked before an image is read, see `check_labels`. Raises
-    DataError where an image cannot be read (`threeages data audit` finds them), BusyError where another
-    process trains into the folder, and ConfigError where it holds a training of other settings, images,
-    labels, weights or of another split.
+    every epoch, and `tracking` the settings and the split too. What can be checked is checked before an
+    image is read, see `check_labels`. Raises DataError where an image cannot be read (`threeages data audit`
+    finds them) or a tracker fails before the first epoch, BusyError where another process trains into the
+    folder, and ConfigError where it holds a training of other settings, images, labels, weights or of
+    another split.
     """
     said = check_labels(manifest, config)
     model = create_model(config, manifest)

@@ -31,7 +31,7 @@ class FakeTracker:
     def _ask(self) -> None:
         self.server.tries += 1
         if self.server.away:
-            raise ConnectionError("it is away")
+            raise RuntimeError("http://user:secret@fake failed") from ConnectionError("it is away")
 
     def create_run(self, about: Description) -> str:
         self._ask()
@@ -96,9 +96,9 @@ def test_a_tracker_that_fails_in_the_middle_warns_once_and_gets_all_later(
     for number in (2, 3):
         tracker.log_epoch(_epoch(number))
     assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-        "Fake at http://fake does not take the metrics: it is away. The training goes on, and metrics.csv has "
-        "every epoch. What is missing there is sent when it answers again, or by the same command after the "
-        "training."
+        "Fake at http://fake does not take the metrics: it is away. The training goes on, and metrics.csv "
+        "has every epoch. What is missing there is sent when it answers again, or by the same command after "
+        "the training."
     ]
     server.away = False
     tracker.log_epoch(_epoch(4))

@@ -158,6 +158,8 @@ def test_a_server_that_stops_in_the_middle_costs_no_epoch(
 
 
 def test_a_server_that_is_away_is_an_error_without_the_password(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="MLflow at http://127.0.0.1:9 does not take the metrics") as error:
+    with pytest.raises(
+        DataError, match=r"MLflow at http://127\.0\.0\.1:9 does not take the metrics: Connection refused"
+    ) as error:
         open_tracking(["mlflow"], tmp_path, "http://user:secret@127.0.0.1:9").start(tmp_path, {}, {}, [])
     assert "secret" not in str(error.value)

@@ -2,18 +2,20 @@
 
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from threeages.errors import DataError, ThreeAgesError, describe_cause
+from threeages.errors import DataError, ThreeAgesError, describe_cause, list_causes
 from threeages.training.epochs import Epoch
-from threeages.training.tracking.record import Record, load_record, save_record
+from threeages.training.tracking.record import load_record, save_record
 from threeages.training.tracking.tracker import Description, Tracker
 
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 60.0  # between tries while a tracker fails: each may keep the training waiting
+CREDENTIALS = re.compile(r"//[^/@\s]+@")  # in an address that a library's message quotes
 HINT = "Check its address and that it runs, or leave it out; nothing was trained yet."
 
 
@@ -99,13 +101,14 @@ class GuardedTracker:
         if not self._has_failed:
             self._has_failed = True
             logger.warning(
-                "%s The training goes on, and metrics.csv has every epoch. What is missing there is sent when "
-                "it answers again, or by the same command after the training.",
+                "%s The training goes on, and metrics.csv has every epoch. What is missing there is sent "
+                "when it answers again, or by the same command after the training.",
                 self._describe(error),
             )
 
     def _describe(self, error: Exception) -> str:
-        cause = error.message.rstrip(".") if isinstance(error, ThreeAgesError) else describe_cause(error)
+        root = error if isinstance(error, ThreeAgesError) else list(list_causes(error))[-1]
+        cause = CREDENTIALS.sub("//", describe_cause(root))
         return f"{self.tracker.title} at {self.tracker.place} does not take the metrics: {cause}."
 
 

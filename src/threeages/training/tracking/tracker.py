@@ -48,7 +48,9 @@ class Tracker(Protocol):
 
 def describe_training(folder: Path, settings: Mapping[str, Any], split: Mapping[str, Any]) -> Description:
     """The settings and the split of a training, flattened."""
-    return Description(folder.absolute(), flatten({**settings, **{f"split.{k}": v for k, v in split.items()}}))
+    return Description(
+        folder.absolute(), flatten({**settings, **{f"split.{k}": v for k, v in split.items()}})
+    )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

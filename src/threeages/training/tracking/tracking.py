@@ -10,8 +10,8 @@ from threeages.training.epochs import Epoch
 from threeages.training.tracking.guarded import GuardedTracker
 from threeages.training.tracking.mlflow import MlflowTracker
 from threeages.training.tracking.tensorboard import TensorBoardTracker
-from threeages.training.tracking.trackio import TrackioTracker
 from threeages.training.tracking.tracker import Tracker, describe_training
+from threeages.training.tracking.trackio import TrackioTracker
 
 MLFLOW = "mlflow"
 TRACKERS: Mapping[str, Callable[[Path, str | None], Tracker]] = {
