@@ -41,10 +41,11 @@ def collect_model(model: Path, card: Path | None = None) -> SharedModel:
     card = card or path.parent / CARD_FILE
     check_card(read_card(card), card)
     licenses = {name: path.parent / name for name in LICENSE_FILES if (path.parent / name).is_file()}
-    files = {MODEL_FILE: path, CARD_FILE: card, SIGNATURE_FILE: format_signature(path, onnx.signature)}
+    files: dict[str, Path | bytes] = {MODEL_FILE: path, CARD_FILE: card, **licenses}
+    files[SIGNATURE_FILE] = format_signature(path, onnx.signature)
     carried = onnx.read_train_digests()
     digests = parse_train_digests(carried, path) if carried else None
-    return SharedModel({**files, **licenses}, onnx.signature, digests)
+    return SharedModel(files, onnx.signature, digests)
 
 
 def find_onnx(model: Path) -> Path:
@@ -69,11 +70,14 @@ def read_card(card: Path) -> str:
     """The text of a card; raises DataError where it is missing or no text."""
     hint = CARD_HINT.format(card)
     try:
-        return card.read_text(encoding="utf-8")
+        text = card.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise DataError(f"The model has no card: there is no {card}.", hint=hint) from error
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read {card}: {describe_cause(error)}.", hint=hint) from error
+    if "\0" in text:
+        raise DataError(f"{card} is damaged: it is no text.", hint=hint)
+    return text
 
 
 def check_card(text: str, card: Path) -> None:

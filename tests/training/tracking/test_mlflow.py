@@ -112,7 +112,10 @@ def test_a_training_that_is_stopped_and_resumed_is_one_run(
     (run,) = _find_runs(client, "stopped")
     assert run.info.status == "KILLED"
     monkeypatch.undo()
-    assert _train(faces_csv, out, server).exit_code == 0
+    result = _train(faces_csv, out, server)
+    assert result.exit_code == 0
+    assert "View run" in result.stderr
+    assert "View run" not in result.stdout
     (run,) = _find_runs(client, "stopped")
     assert run.info.status == "FINISHED"
     assert json.loads((out / "tracking.json").read_text())["content"]["mlflow"]["run_id"] == run.info.run_id

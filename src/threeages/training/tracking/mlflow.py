@@ -4,8 +4,10 @@ The client, unlike MLflow's own functions, adds no tags about the user, the prog
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -78,7 +80,8 @@ class MlflowTracker:
     def close(self, *, finished: bool) -> None:
         """Say on the server how the training ended."""
         if self._run:
-            self._client.set_terminated(self._run, "FINISHED" if finished else "KILLED")
+            with redirect_stdout(sys.stderr):  # the client prints where the run can be seen
+                self._client.set_terminated(self._run, "FINISHED" if finished else "KILLED")
 
     def _find_experiment(self) -> str:
         name = os.environ.get(EXPERIMENT) or DEFAULT_EXPERIMENT

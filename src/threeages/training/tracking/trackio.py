@@ -1,10 +1,10 @@
 """trackio: a database in the user's cache, or the server or space that the user's environment names."""
 
 import os
-import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any
 
 from threeages.errors import MissingDependencyError
@@ -45,7 +45,7 @@ class TrackioTracker:
     def open_run(self, run_id: str, about: Description) -> None:
         """Go on in the run of that name, or begin it."""
         config = {"run_folder": str(about.folder), **about.values}
-        with redirect_stdout(sys.stderr), _without_hub(self.place == self._folder):
+        with redirect_stdout(StringIO()), _without_hub(self.place == self._folder):
             self._run = self._library.init(
                 PROJECT,
                 name=run_id,
@@ -63,7 +63,7 @@ class TrackioTracker:
     def close(self, *, finished: bool) -> None:
         """Wait until all is written."""
         if self._run is not None:
-            with redirect_stdout(sys.stderr):
+            with redirect_stdout(StringIO()):  # it speaks of an upload where there is none
                 self._library.finish()
 
 
