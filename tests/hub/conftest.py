@@ -42,6 +42,8 @@ class StandIn:
     cut_uploads: bool = False
     fails: int = 0  # the status of every answer, where it is not 0
     damaged: str = ""  # the file that comes with a byte changed
+    cut_off: str = ""  # the file of which half comes
+    complaint: str = ""  # about the metadata of a card
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -127,7 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             self._create(asked)
         elif self.path == "/api/validate-yaml":
-            self._send(200, {"errors": [], "warnings": []})
+            errors = [{"message": self.hub.complaint}] if self.hub.complaint else []
+            self._send(400 if errors else 200, {"errors": errors, "warnings": []})
         elif self.path.endswith("/objects/batch"):
             self._send(
                 200, {"transfer": "basic", "objects": [self._offer(each) for each in asked["objects"]]}
@@ -176,7 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            cut = bool(self.hub.cut_off) and self.path.endswith(f"/{self.hub.cut_off}")
+            self.wfile.write(body[: len(body) // 2] if cut else body)
+            self.close_connection = self.close_connection or cut
 
 
 def _describe(name: str, content: bytes) -> dict[str, Any]:

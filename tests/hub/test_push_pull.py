@@ -139,6 +139,33 @@ def test_a_file_that_comes_damaged_is_refused(name: str, hub: Any, model: Path, 
     assert not [path for path in tmp_path.iterdir() if path not in {model, tmp_path / "token"}]
 
 
+def test_a_connection_that_breaks_leaves_nothing(
+    hub: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between the client's tries
+    _push(model)
+    hub.cut_off = "model.onnx"
+    with pytest.raises(ServiceError, match=REPO):
+        _pull(tmp_path / "out")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_what_a_killed_pull_left_is_removed(hub: Any, model: Path, tmp_path: Path) -> None:
+    _push(model)
+    left = tmp_path / ".out.4194304.part"  # of a process that cannot be
+    left.mkdir()
+    (left / "model.onnx").write_bytes(b"half")
+    _pull(tmp_path / "out")
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_card_that_the_hub_refuses(hub: Any, model: Path) -> None:
+    hub.complaint = "license must be one of ..."
+    with pytest.raises(DataError, match="The hub refuses: .*license must be one of"):
+        _push(model)
+    assert not hub.repos[REPO].files
+
+
 def test_a_repository_without_our_model_is_refused(hub: Any, model: Path, tmp_path: Path) -> None:
     _push(model)
     files = hub.repos[REPO].files

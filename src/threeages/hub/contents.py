@@ -61,7 +61,8 @@ def find_onnx(model: Path) -> Path:
         names = ", ".join(path.name for path in found)
         raise ModelError(
             f"{model} holds {format_count(found, 'ONNX file')}{f': {names}' if names else ''}.",
-            hint=f"Give one of them, or export one: threeages export RUN --out {model / MODEL_FILE}",
+            hint=f"{'Give one of them, or export' if found else 'Export'} one: threeages export RUN --out "
+            f"{model / MODEL_FILE}",
         )
     return found[0]
 
