@@ -41,6 +41,7 @@ class StandIn:
     agents: set[str] = field(default_factory=set)
     cut_uploads: bool = False
     fails: int = 0  # the status of every answer, where it is not 0
+    page: bytes = b""  # every answer, where it is not empty
     damaged: str = ""  # the file that comes with a byte changed
     cut_off: str = ""  # the file of which half comes
     complaint: str = ""  # about the metadata of a card
@@ -75,7 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
 
     def _route(self, body: bytes) -> None:
-        if self.hub.fails:
+        if self.hub.page:
+            self._send(200, self.hub.page)
+        elif self.hub.fails:
             self._send(self.hub.fails, {"error": "it fails"})
         elif self.path.startswith("/blobs/"):
             self.hub.blobs[self.path.removeprefix("/blobs/")] = body

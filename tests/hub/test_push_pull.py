@@ -124,6 +124,12 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path, hub: Any, monkeypatch: pyt
     assert "HF_ENDPOINT" in error.value.hint
 
 
+def test_an_address_of_no_hub(hub: Any, tmp_path: Path) -> None:
+    hub.page = b"<html>"
+    with pytest.raises(ServiceError, match=f"{hub.address} answers as no hub does"):
+        _pull(tmp_path / "out")
+
+
 def test_a_hub_that_fails(hub: Any, model: Path) -> None:
     hub.fails = 418
     with pytest.raises(ServiceError, match="HTTP 418"):
@@ -161,7 +167,7 @@ def test_what_a_killed_pull_left_is_removed(hub: Any, model: Path, tmp_path: Pat
 
 def test_a_card_that_the_hub_refuses(hub: Any, model: Path) -> None:
     hub.complaint = "license must be one of ..."
-    with pytest.raises(DataError, match="The hub refuses: .*license must be one of"):
+    with pytest.raises(DataError, match=r"The hub refuses: .*license must be one of"):
         _push(model)
     assert not hub.repos[REPO].files
 

@@ -1,4 +1,4 @@
-"""The hub by its own client, whose failures are put into words: nothing else here speaks to it."""
+"""The hub by its own client, whose failures are put into words (hub.refusals)."""
 
 import hashlib
 import os
@@ -9,22 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from threeages.errors import (
-    ConfigError,
-    DataError,
-    MissingDependencyError,
-    ServiceError,
-    ThreeAgesError,
-    describe_cause,
-    list_causes,
-)
-from threeages.files.disk import FULL, write_error
+from threeages.errors import ConfigError, DataError, MissingDependencyError, ThreeAgesError
 from threeages.hub.contents import digest_file
+from threeages.hub.refusals import Request, translate_refusal
 from threeages.inference.named import HUB, HUB_VARIABLE
 
 MAIN = "main"
-LOGIN = "Log in with 'hf auth login', or set HF_TOKEN to a token that may {} there."
-REACH = f"Check the network, the proxy (HTTPS_PROXY) and {HUB_VARIABLE}; then start the same command again."
 
 
 @dataclass(frozen=True)
@@ -122,57 +112,8 @@ class Hub:
         except ThreeAgesError:
             raise
         except Exception as error:  # the client raises what its own libraries raise
-            raise self._translate(error, repo, revision, verb, folder) from error
-
-    def _translate(
-        self, error: Exception, repo: str, revision: str, verb: str, folder: Path | None
-    ) -> ThreeAgesError:
-        from huggingface_hub import errors
-
-        status = find_status(error)
-        where = f"{repo} at {self.address}"
-        full = find_cause(error, OSError)
-        if folder and isinstance(full, OSError) and full.errno in FULL:
-            return write_error(folder, full)
-        if isinstance(error, errors.HFValidationError):
-            return ConfigError(f"'{repo}' is no name of a repository.", hint="Give OWNER/NAME.")
-        if isinstance(error, errors.OfflineModeIsEnabled):
-            return ServiceError("HF_HUB_OFFLINE is set: no hub is asked.", hint="Unset it.")
-        if isinstance(error, errors.GatedRepoError):
-            return ServiceError(
-                f"{where} asks for consent first.", hint="Give it on its page.", status=status
-            )
-        if isinstance(error, errors.RevisionNotFoundError):
-            return ServiceError(
-                f"{where} has no revision {revision}.", hint="Check --revision.", status=status
-            )
-        if status in (401, 403):
-            return ServiceError(
-                f"{where}: the hub refused (HTTP {status}).", hint=LOGIN.format(verb), status=status
-            )
-        if status == 404:
-            hint = f"Check the name. If it is private: {LOGIN.format(verb)}"
-            return ServiceError(f"There is no {where}.", hint=hint, status=status)
-        if status is None and isinstance(error, ValueError):  # the hub's word on the card's metadata
-            return DataError(f"The hub refuses: {describe_cause(error)}.", hint="Mend what it names.")
-        what = (
-            f"the hub answered with HTTP {status}" if status else describe_cause(list(list_causes(error))[-1])
-        )
-        return ServiceError(f"{where}: {what}.", hint=REACH, status=status)
-
-
-def find_status(error: BaseException) -> int | None:
-    """The HTTP status in an error or in one of its causes."""
-    for each in list_causes(error):
-        status = getattr(getattr(each, "response", None), "status_code", None)
-        if isinstance(status, int):
-            return status
-    return None
-
-
-def find_cause(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """The first of an error and its causes that is of a kind and knows its number in the system."""
-    return next((e for e in list_causes(error) if isinstance(e, kind) and getattr(e, "errno", None)), None)
+            asked = Request(repo, self.address, revision, verb, folder)
+            raise translate_refusal(error, asked) from error
 
 
 def _name_blob(content: bytes) -> str:
