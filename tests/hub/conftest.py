@@ -220,7 +220,11 @@ def hub(_server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, tmp_path:
     _server.RequestHandlerClass.hub = found  # type: ignore[attr-defined]
     monkeypatch.setenv("HF_ENDPOINT", found.address)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the stand-in has no store of that protocol
+    # the stand-in has no store of the protocol Xet; the client reads its environment at its import
+    template = f"{found.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    names = {"HF_HUB_DISABLE_XET": True, "ENDPOINT": found.address, "HUGGINGFACE_CO_URL_TEMPLATE": template}
+    for name, value in names.items():
+        monkeypatch.setattr(constants, name, value, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     return found
 

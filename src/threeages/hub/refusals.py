@@ -87,7 +87,8 @@ def _translate_status(status: int | None, asked: Request) -> ThreeAgesError | No
 def _translate_content(error: Exception, asked: Request) -> ThreeAgesError | None:
     if isinstance(error, JSONDecodeError):
         return ServiceError(f"What is at {asked.address} answers as no hub does.", hint=REACH)
-    if isinstance(error, ValueError):  # the hub's word on the card's metadata
+    # the hub's word on the card's metadata; a client without a connection raises a ValueError too
+    if isinstance(error, ValueError) and (find_status(error) or not isinstance(error, OSError)):
         return DataError(f"The hub refuses: {describe_cause(error)}.", hint="Change what it names.")
     return None
 
