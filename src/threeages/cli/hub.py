@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 Repo = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository on the hub.")]
-Revision = Annotated[str, typer.Option(help="Branch; for pull a tag or a commit too.")]
 
 
 def push(
@@ -16,7 +15,7 @@ def push(
         Path | None, typer.Option(help="The model's card; by default README.md beside it.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
-    revision: Revision = "main",
+    revision: Annotated[str, typer.Option(help="Branch, which is made where it is missing.")] = "main",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded.")] = False,
 ) -> None:
     """Upload a model with its card to the Hugging Face hub, or to that of HF_ENDPOINT.
@@ -45,7 +44,7 @@ def pull(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write to; by default the repository's NAME.")
     ] = None,
-    revision: Revision = "main",
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "main",
 ) -> None:
     """Fetch a model from the Hugging Face hub, or from that of HF_ENDPOINT, and verify it."""
     from threeages.hub.contents import CARD_FILE

@@ -19,6 +19,8 @@ LICENSE_FILES = ("LICENSE", "LICENSE.md", "LICENSE.txt")
 FORMAT = 1
 CARD_HINT = "Write it: threeages card --set NAME=PREDICTIONS.csv --model FILE.onnx --run RUN --out {}"
 
+SOURCE_HINT = "RUN names them where the manifest that it was trained on has the column source."
+
 
 @dataclass(frozen=True)
 class SharedModel:
@@ -88,7 +90,7 @@ def check_card(text: str, card: Path) -> None:
     if block is None or "\nlicense:" not in block[0]:
         raise DataError(f"{card} does not begin with a card's metadata, which names the licence.", hint=hint)
     if not find_terms_rows(text):
-        raise DataError(f"{card} has no table of sources with their terms.", hint=hint)
+        raise DataError(f"{card} has no table of sources with their terms.", hint=f"{hint}. {SOURCE_HINT}")
 
 
 def format_signature(path: Path, signature: Signature) -> bytes:
