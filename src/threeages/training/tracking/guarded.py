@@ -91,7 +91,7 @@ class GuardedTracker:
             self._save()
         self.tracker.open_run(self._record.run_id, self._about)
         self._is_open = True
-        logger.info("%s at %s has the run %s.", self.tracker.title, self.tracker.place, self._record.run_id)
+        logger.info("%s: run %s at %s.", self.tracker.title, self._record.run_id, self.tracker.place)
 
     def _save(self) -> None:
         save_record(self._about.folder, self.name, self._record)

@@ -26,8 +26,8 @@ class TensorBoardTracker:
 
     @property
     def place(self) -> str:
-        """The name of the folder, as a run may be moved."""
-        return FOLDER
+        """No path, as a run may be moved."""
+        return "the run's folder"
 
     def create_run(self, about: Description) -> str:
         """The run is the folder."""
