@@ -9,7 +9,7 @@ from threeages.demo import find_portraits
 from threeages.errors import ModelError
 from threeages.faces.crop import Face
 from threeages.faces.images import Pixels, load_image
-from threeages.faces.yunet import YUNET_PATH, YuNet
+from threeages.faces.yunet import YUNET_PATH, YuNet, create_blob
 
 PORTRAITS = find_portraits()
 
@@ -64,6 +64,12 @@ def test_it_finds_what_opencv_finds_with_the_same_network(min_score: float, sepa
         assert face.landmarks is not None
         np.testing.assert_allclose(face.landmarks.ravel(), row[4:14], atol=0.01)
         assert face.score == pytest.approx(row[14], abs=1e-4)
+
+
+def test_the_input_is_opencvs_of_the_padded_image() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    padded = cv2.copyMakeBorder(pixels, 0, 14, 0, 26, cv2.BORDER_CONSTANT)
+    np.testing.assert_array_equal(create_blob(pixels), cv2.dnn.blobFromImage(padded, swapRB=True))
 
 
 def test_a_missing_detector_says_so(tmp_path: Path) -> None:
