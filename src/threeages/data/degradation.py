@@ -1,7 +1,7 @@
 """Degradation of faces: what is drawn for an image, and what that does to its pixels.
 
-Drawing and applying are two steps, so that a device that degrades whole batches (training.device_augment) does
-with the same draws what is done here to one image.
+Drawing and applying are two steps, so that a device that degrades whole batches (training.device_augment)
+does with the same draws what is done here to one image.
 """
 
 from dataclasses import dataclass

@@ -75,7 +75,7 @@ def describe_batch(drawn: Sequence[Drawn]) -> tuple[NDArray[np.bool_], NDArray[n
     """Which images are crops `(b,)`, and their `transforms` `(b, 2, 3)`, as `AugmentedBatch` has them."""
     is_crop = np.array([image.transform is not None for image in drawn], dtype=np.bool_)
     transforms = np.tile(IDENTITY_TRANSFORM, (len(drawn), 1, 1))
-    for i in np.flatnonzero(is_crop):
+    for i in np.flatnonzero(is_crop).tolist():
         transforms[i] = drawn[i].transform
     return is_crop, transforms
 
