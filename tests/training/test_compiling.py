@@ -52,11 +52,12 @@ def _assert_alike(found: dict[str, Any], expected: dict[str, Any]) -> None:
             torch.testing.assert_close(value, expected[part][name], atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_compiled_run_has_the_same_names_and_weights_and_either_resumes_the_other(tmp_path: Path) -> None:
     list(_epochs(PLAIN, tmp_path / "plain"))
     plain = read_content(tmp_path / "plain" / "last.ckpt", "")
     assert not counters["frames"]
-    for name, first, second in (("whole", COMPILED, COMPILED), ("on", PLAIN, COMPILED), ("off", COMPILED, PLAIN)):
+    for name, first, second in (("on", PLAIN, COMPILED), ("off", COMPILED, PLAIN)):
         torch._dynamo.reset()
         counters.clear()
         running = _epochs(first, tmp_path / name)
@@ -90,17 +91,19 @@ def test_a_missing_compiler_is_said_and_the_steps_stay_as_they_were(
     task = ClassificationTask(create_model(COMPILED), {})
     compiling.compile_steps(task, COMPILED.phases()[1], torch.device("cpu"))
     assert task._compiled_call_impl is None
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
+    (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
     assert fault.partition("\n")[0].rstrip(".") in record.getMessage()
     assert "line 3" not in record.getMessage()
 
 
 def test_an_evaluation_runs_uncompiled() -> None:
-    layer = torch.nn.Linear(2, 2)
-    layer.compile(backend="eager")
+    if not hasattr(torch.compiler, "set_stance"):
+        pytest.skip("torch before 2.6 cannot leave compiled code")
+    model = create_model(COMPILED).eval()
+    model.compile(backend="eager")
+    pixels = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     with compiling.run_uncompiled(), torch.inference_mode():
-        layer(torch.zeros(1, 2))
+        model(pixels)
     assert not counters["frames"]
-    layer(torch.zeros(1, 2))
+    model(pixels)
     assert counters["frames"]["ok"] == 1

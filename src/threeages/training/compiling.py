@@ -48,5 +48,6 @@ def _try_compiler(device: torch.device) -> str:
     try:
         torch.compile(lambda x: x.sin() + 1, backend=BACKEND)(torch.zeros(8, device=device))
     except Exception as error:  # torch raises its own classes for a missing Triton, compiler or header
-        return describe_cause(str(error).strip().partition("\n")[0] or error)
+        cause = getattr(error, "inner_exception", error)
+        return describe_cause(str(cause).strip().partition("\n")[0] or type(cause).__name__)
     return ""

@@ -30,6 +30,11 @@ class DeviceBatch:
     transforms: Tensor
 
 
+def augments(device: torch.device) -> bool:
+    """Whether a device augments faster than the processes beside it: a GPU does."""
+    return device.type == "cuda"
+
+
 def send_batch(batch: AugmentedBatch, device: torch.device) -> DeviceBatch:
     """A batch that processes have augmented, on a device."""
     return DeviceBatch(*(send(part, device) for part in (batch.pixels, batch.is_crop, batch.transforms)))

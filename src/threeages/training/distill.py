@@ -29,6 +29,7 @@ from threeages.training.checks import plan_split
 from threeages.training.config import DistillConfig, TrainConfig
 from threeages.training.device_augment import (
     DeviceBatch,
+    augments,
     create_drawing_thread,
     open_device_augmenter,
     send_batch,
@@ -275,7 +276,7 @@ def _train(training: _Training, epochs: int) -> Iterator[float]:
 def _open_batches(training: _Training) -> Iterator[Augment]:
     """How batches are augmented: on a GPU that trains, else by processes beside the one that trains."""
     device, augmenter = training.state.fabric.device, training.augmenter
-    if device.type == "cuda":
+    if augments(device):
         on_device = open_device_augmenter(augmenter, training.rows.faces[training.rows.train], device)
         with create_drawing_thread() as thread:
             yield partial(on_device.augment_batches, thread)
