@@ -80,7 +80,9 @@ def test_the_head_alone_is_not_compiled() -> None:
     assert task._compiled_call_impl is not None
 
 
-@pytest.mark.parametrize("fault", ["No module named 'triton'", "no working C++ compiler was found.\nat line 3"])
+@pytest.mark.parametrize(
+    "fault", ["No module named 'triton'", "no working C++ compiler was found.\nat line 3"]
+)
 def test_a_missing_compiler_is_said_and_the_steps_stay_as_they_were(
     fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -111,7 +111,7 @@ def load_best(task: ClassificationTask, content: Content) -> None:
 
 
 def check_config(saved: Content, config: TrainConfig, run: Path) -> None:
-    """Raise ConfigError, which names the settings, where the run was started with others it cannot resume with."""
+    """Raise ConfigError, which names the settings, that differ, where the run cannot resume with these."""
     before, now = (select_fixed(TrainConfig, values) for values in (saved["config"], config.to_dict()))
     if changes := describe_changes(before, now):
         raise ConfigError(
