@@ -17,6 +17,7 @@ from threeages.machine import ONNX_RUNTIME, list_versions
 from threeages.studies.results import describe_origin
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"
+SCALE = RESULTS.with_name("scale.csv")
 PER_IDENTITY = 10
 HEADER = (
     "benchmark", "measure", "unit", "ours", "other_name", "other", "ratio", "details", "machine", "versions",
