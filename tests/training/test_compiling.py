@@ -12,6 +12,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from threeages.data.split import Split
+from threeages.errors import ConfigError
 from threeages.models.heads import MAIN
 from threeages.training import compiling
 from threeages.training.batches import TrainingData
@@ -69,6 +70,15 @@ def test_a_compiled_run_has_the_same_names_and_weights_and_either_resumes_the_ot
         _assert_alike(read_content(tmp_path / name / "last.ckpt", ""), plain)
         assert counters["frames"]["ok"] > 0
         assert not counters["graph_break"]
+
+
+def test_a_run_resumes_with_another_choice_of_compiling_and_of_nothing_else(tmp_path: Path) -> None:
+    saved = {"config": PLAIN.to_dict()}
+    check_config(saved, COMPILED, tmp_path)
+    with pytest.raises(ConfigError, match="lr is"):
+        check_config(saved, replace(COMPILED, lr=0.5), tmp_path)
+    del saved["config"]["compile"]  # of a release before it
+    check_config(saved, PLAIN, tmp_path)
 
 
 def test_the_head_alone_is_not_compiled() -> None:

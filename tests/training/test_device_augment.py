@@ -91,6 +91,16 @@ def test_batches_come_in_order_with_the_draws_of_their_numbers(files: Path) -> N
         assert (batch.pixels.int() - other.pixels.int()).abs().float().mean() < TIES[0]
 
 
+def test_every_operation_is_on_the_device(files: Path) -> None:
+    """Tensors of torch's device without values refuse to be computed with those of the CPU."""
+    augmenter, on_device = _open(files, replace(DEFAULT_AUGMENTATION, resize=1, blur=1, jpeg=1))
+    batch = replace(on_device, device=torch.device("meta")).augment_batch(
+        np.arange(N), augmenter.draw_batch(np.arange(N), (0,))
+    )
+    assert {part.device.type for part in (batch.pixels, batch.is_crop, batch.transforms)} == {"meta"}
+    assert batch.pixels.shape == (N, SIZE, SIZE, 3)
+
+
 @pytest.mark.parametrize("quality", [5, 25, 50, 89, 100])
 def test_jpeg_loses_what_opencvs_loses(quality: int, files: Path) -> None:
     pixels = np.load(files / "crops.npy")[:4]

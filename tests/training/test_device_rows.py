@@ -73,6 +73,18 @@ def test_rows_are_kept_where_they_fit(gpu: dict[str, int], caplog: pytest.LogCap
     assert "sent batch by batch" in caplog.text
 
 
+def test_memory_that_is_gone_meanwhile_costs_no_training(
+    gpu: dict[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(device_rows, "move_rows", fail)
+    assert keep_rows(PIXELS, np.arange(30), GPU) is None
+    assert "sent batch by batch" in caplog.text
+
+
 def test_of_a_training_every_copy_is_kept_and_no_test_row(gpu: dict[str, int]) -> None:
     data = TrainingData(PIXELS, {MAIN: np.zeros(10, dtype=np.int64)}, b"")  # 10 images with 3 copies each
     split = Split(np.arange(6), np.array([6, 7]), np.array([8, 9]), 0)

@@ -36,7 +36,7 @@ class DeviceRows:
 def keep_rows(values: NDArray[Any], rows: Rows, device: torch.device) -> DeviceRows | None:
     """The rows on a CUDA device; None where they take more than SHARE of its free memory, and elsewhere.
 
-    A processor reads them where they are.
+    A processor reads them where they are. None too where another process has taken the memory meanwhile.
     """
     if device.type != "cuda":
         return None
@@ -49,7 +49,11 @@ def keep_rows(values: NDArray[Any], rows: Rows, device: torch.device) -> DeviceR
             format_bytes(allowed),
         )
         return None
-    return move_rows(values, rows, device)
+    try:
+        return move_rows(values, rows, device)
+    except torch.cuda.OutOfMemoryError:
+        logger.info("The GPU has too little memory for the images: they are sent batch by batch.")
+        return None
 
 
 def move_rows(values: NDArray[Any], rows: Rows, device: torch.device) -> DeviceRows:
