@@ -31,15 +31,15 @@ def test_every_part_runs_and_writes_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(frozen, "gains_by_bfloat16", lambda _: True)  # by torch: an export takes seconds
+    monkeypatch.setattr(gpu, "NETWORKS", {"reference-cnn": gpu.NETWORKS["reference-cnn"]})  # one costs less
     np.save(pixels := tmp_path / "pixels.npy", gpu_training.draw_pixels(9, 64))
     rows = _run(monkeypatch, tmp_path / "gpu.csv", "--quick", "--pixels", str(pixels))
     assert "Nothing was left out." in capsys.readouterr().out
     found = {row["measure"]: row for row in rows}
-    assert len(found) == len(rows) == 14
+    assert len(found) == len(rows) == 11
     assert all(float(row["ours"]) >= 0 and "a test of the script" in row["details"] for row in rows)
     compiled = [row for row in rows if row["measure"].endswith("bf16-mixed, compiled")]
-    assert len(compiled) == 2
-    assert all("s longer" in row["details"] for row in compiled)
+    assert ["s longer" in row["details"] for row in compiled] == [True]
     assert all("of the measured rate" in row["details"] for row in rows if "training the" in row["measure"])
     assert found["the default recipe, whole training"]["unit"] == "minutes"
     assert "computed" in found["the default recipe, whole training"]["details"]
