@@ -35,7 +35,7 @@ def test_a_gpu_that_this_build_leaves_idle_is_named(
     monkeypatch.setattr("shutil.which", lambda _: driver)
     (found,) = devices.check_onnxruntime()
     assert found.verdict == "ok"
-    assert found.advice.endswith("pip install onnxruntime-gpu") == (driver is not None)
+    assert found.advice.endswith("pip install 'onnxruntime-gpu[cuda,cudnn]'") == (driver is not None)
 
 
 def test_opencv_is_loaded_and_named() -> None:
