@@ -12,12 +12,13 @@ import numpy as np
 from threeages.data.terms import SHIPPED
 from threeages.errors import ConfigError, ImageError
 from threeages.evaluation.card_terms import write_terms
+from threeages.evaluation.enough import TOO_FEW
 from threeages.evaluation.evaluate import Evaluation, evaluate_table
 from threeages.evaluation.front_matter import format_front_matter
 from threeages.evaluation.model_index import Measured, create_metadata
 from threeages.evaluation.predictions import REJECTION_REASON, PredictionTable
 from threeages.evaluation.provenance import join_sources
-from threeages.evaluation.slices import SLICE_METRICS
+from threeages.evaluation.slices import MIN_IDENTITIES, SLICE_METRICS
 from threeages.evaluation.tables import (
     METRIC_TITLES,
     format_number,
@@ -169,11 +170,16 @@ def _classes(result: Evaluation) -> str:
 
 def _slice(result: Evaluation, column: str) -> str:
     rows = (
-        (value, f"{found['n']:,}", *(format_number(found[name]) for name in SLICE_METRICS))
+        (value, _count_images(found), *(format_number(found[name]) for name in SLICE_METRICS))
         for value, found in result.slices[column].items()
     )
     title = f"By {SLICE_TITLES.get(column, column)}"
     return markdown_table((title, "Images", *(METRIC_TITLES[name] for name in SLICE_METRICS)), rows)
+
+
+def _count_images(found: Mapping[str, float]) -> str:
+    few = found["units"] < MIN_IDENTITIES
+    return f"{found['n']:,}{f', {TOO_FEW}' if few else ''}"
 
 
 def _thresholds(signature: Signature, sets: Sequence[CardSet]) -> Iterator[str]:
