@@ -24,8 +24,8 @@ from threeages.evaluation.identity_estimate import (
 REPEATED = 0.05  # share of a label's rows that repeat an image, from which they were oversampled
 NO_NAMES = "No identities are named, so that none were counted or kept apart by their names."
 NO_ESTIMATE = (
-    "No estimate from faces: of the test rows whose identity is named it says for none rightly that its person "
-    "is in train."
+    "No estimate from faces: where identities are named here, it finds none of them in train rightly, so that "
+    "it is worth nothing on these images."
 )
 
 
@@ -83,7 +83,7 @@ class LeakageReport:
 
     @property
     def largest_gap(self) -> AgeBlind | None:
-        """The answer with the largest gap above chance; None beside identities of which none is on both sides."""
+        """The answer with the largest gap above chance; None where a split keeps named identities apart."""
         if self.compared == IDENTITY and not any(self._crossing.values()):
             return None
         return max((a for a in self.answers if a.leaks), key=lambda answer: answer.gap or 0, default=None)
