@@ -85,7 +85,7 @@ def test_the_numbers_are_those_of_the_evaluation(
     by_column = {next(iter(rows)): rows for rows in slices}
     for title, column in (("By gender", "gender"), ("By shorter side in pixels", "image_size")):
         for value, found in result.slices[column].items():
-            expected = [f"{found['n']:,}", *(f"{found[name]:.3f}" for name in SLICE_METRICS)]
+            expected = [f"{found['n']:,}, too few to tell", *(f"{found[name]:.3f}" for name in SLICE_METRICS)]
             assert by_column[title][value] == expected
     covered = table.confidence >= 0.875
     wrong = (table.probs.argmax(axis=1) != table.labels)[covered].mean()
@@ -113,7 +113,8 @@ def test_a_set_that_is_not_of_held_out_identities_is_refused(table: PredictionTa
     with pytest.raises(DataError, match="119 of 120 scored rows"):
         _card(trained, None, tmp_path / "card.md")
     assert not (tmp_path / "card.md").exists()
-    assert "Warning" not in _card(table, None, tmp_path / "card.md")
+    text = _card(table, None, tmp_path / "card.md")
+    assert text.count("**Warning.**") == text.count("too few to tell, as 10 or more are needed.") == 3
 
 
 def test_the_shipped_card_names_the_version_the_terms_and_every_source() -> None:

@@ -26,7 +26,7 @@ def _table() -> PredictionTable:
     labels = rng.integers(3, size=n)
     probs = rng.dirichlet((1, 1, 1), n) * 0.5 + 0.5 * np.eye(3)[labels]
     columns = {
-        "identity": tuple(str(i % 8) for i in range(n)),
+        "identity": tuple(str(i % 40) for i in range(n)),
         "<b>": tuple(f"<i>{i % 2}&" for i in range(n)),
     }
     status = ("<bad>", *["ok"] * (n - 1))

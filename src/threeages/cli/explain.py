@@ -18,7 +18,7 @@ from threeages.cli.options import (
     OutFolder,
     RootFolder,
 )
-from threeages.cli.output import print_rows, show_log, watch
+from threeages.cli.output import print_notes, print_rows, show_log, watch
 
 if TYPE_CHECKING:
     from threeages.inference.explain import Explanation
@@ -105,12 +105,12 @@ def sheet(
     """
     from threeages.errors import ConfigError, format_count
     from threeages.evaluation.extremes import find_extremes
-    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
+    from threeages.evaluation.joining import join_runs
     from threeages.evaluation.sheet import write_sheet
 
     if out.suffix.lower() not in {".html", ".htm"}:
         raise ConfigError(f"--out was {out}.", hint="Give a file that ends in .html.")
-    table = join_predictions([load_predictions(find_predictions(path)) for path in predictions])
+    table = join_runs(predictions)
     written = write_sheet(table, find_extremes(table, count, per_identity=per_identity), root, out)
     typer.echo(f"Written to {out}")
     if written.unreadable:
@@ -143,7 +143,13 @@ def identity_probe(
     Needs a manifest with identities, and the extra 'explain'. No identity is named anywhere.
     """
     from threeages.data.manifest import load_manifest
-    from threeages.studies.identity_probe import collect_data, run_probe, save_probe, summarize_probe
+    from threeages.studies.identity_probe import (
+        collect_data,
+        describe_few,
+        run_probe,
+        save_probe,
+        summarize_probe,
+    )
     from threeages.studies.recipes import create_recipe
     from threeages.training.features import open_manifest_features
 
@@ -155,6 +161,7 @@ def identity_probe(
     if table:
         measured = [row | {"seed": str(seed)} for row in measured]
         save_probe(measured, name or Path(model).name, found.kind, table)
+    print_notes(describe_few(measured))
     print_rows(*summarize_probe(measured))
 
 

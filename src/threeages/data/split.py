@@ -27,8 +27,8 @@ class Split:
     `source`: the test rows are all rows of some sources; the others are parted by identity, without those of
     an identity or with a near duplicate of an image in test. Mode `random`: `validation` IS `test`, as in the
     reference study, and identities are on both sides, so that the score is too high for new identities. Mode
-    `none`: every row is in `train`. `leaked_duplicates` counts test images with an exact duplicate in `train`,
-    `leaked_near_duplicates` those with a near duplicate alone.
+    `none`: every row is in `train`. `leaked_duplicates` counts test images with an exact duplicate in
+    `train`, `leaked_near_duplicates` those with a near duplicate alone.
     """
 
     train: Rows

@@ -122,16 +122,9 @@ def evaluate_table(
     where no row has the ages that they need.
     """
     asked = ages or AgeQuestions()
-    rows = np.flatnonzero(table.scored())
-    failed = _failed(table)
-    if not len(rows):
-        counts = ", ".join(f"{k}: {v}" for k, v in failed.items()) or "the table is empty"
-        raise DataError(
-            f"None of {format_count(len(table), 'prediction')} can be scored ({counts}).",
-            hint=f"At least one row needs a label and the status '{OK}'.",
-        )
+    rows, failed = scored_rows(table), _failed(table)
     labels, probs = table.labels[rows], table.probs[rows]
-    identities = _find_identities(table, rows)
+    identities = find_identities(table, rows)
     return Evaluation(
         n=len(rows),
         n_failed=len(table) - len(rows),
@@ -165,7 +158,19 @@ def evaluate_table(
     )
 
 
-def _find_identities(table: PredictionTable, rows: NDArray[np.int64]) -> NDArray[np.str_] | None:
+def scored_rows(table: PredictionTable) -> NDArray[np.int64]:
+    """Indices of the rows that can be scored; DataError without any."""
+    rows = np.flatnonzero(table.scored())
+    if not len(rows):
+        counts = ", ".join(f"{k}: {v}" for k, v in _failed(table).items()) or "the table is empty"
+        raise DataError(
+            f"None of {format_count(len(table), 'prediction')} can be scored ({counts}).",
+            hint=f"At least one row needs a label and the status '{OK}'.",
+        )
+    return rows
+
+
+def find_identities(table: PredictionTable, rows: NDArray[np.int64]) -> NDArray[np.str_] | None:
     """Identity of these rows `(n,)`, '' where it is not known; None where no row names any."""
     known = table.identities()
     return None if known is None or not any(known[rows]) else known[rows]
@@ -195,7 +200,7 @@ def describe_labels(table: PredictionTable) -> Iterator[str]:
 
 def _describe_few(table: PredictionTable, rows: NDArray[np.int64]) -> Iterator[str]:
     """Where all scored rows are too few to tell, or those of an age group."""
-    identities = _find_identities(table, rows)
+    identities = find_identities(table, rows)
     unit = IMAGE if identities is None else IDENTITY
     units = np.arange(len(rows)) if identities is None else metrics.identity_codes(identities)
     few = describe_too_few(len(rows), len(np.unique(units)), unit)

@@ -24,8 +24,8 @@ from threeages.evaluation.identity_estimate import (
 REPEATED = 0.05  # share of a label's rows that repeat an image, from which they were oversampled
 NO_NAMES = "No identities are named, so that none were counted or kept apart by their names."
 NO_ESTIMATE = (
-    "No estimate from faces: where identities are named here, it finds none of them in train rightly, so that "
-    "it is worth nothing on these images."
+    "No estimate from faces: of the identities that are named here it finds none in train rightly, so it is "
+    "worth nothing on these images."
 )
 
 

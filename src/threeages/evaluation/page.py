@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from threeages.errors import MissingDependencyError
+from threeages.evaluation.age_thresholds import describe_missing
 from threeages.evaluation.enough import IMAGE, TOO_FEW
 from threeages.evaluation.front_matter import remove_front_matter
 from threeages.evaluation.report_parts import Report
@@ -46,6 +47,7 @@ def render_report(report: Report) -> str:
             titles=METRIC_TITLES,
             slice_metrics=SLICE_METRICS,
             describe_interval=describe_interval,
+            describe_missing=describe_missing,
             too_few=TOO_FEW,
             least_units=MIN_IDENTITIES,
             units_name="images" if report.evaluation.unit == IMAGE else "identities",

@@ -65,8 +65,9 @@ def bound_means(
         return [NO_BOUNDS] * values.shape[1]
     means = values.mean(axis=0)
     deviations = found.means - means
-    errors = deviations.std(axis=0)
-    largest = find_largest(deviations, errors)
+    spread = deviations.std(axis=0)
+    largest = find_largest(deviations, spread)
+    errors = spread * math.sqrt(found.units / (found.units - 1))  # resamples of few vary less than samples
     pairs = zip(means.tolist(), errors.tolist(), strict=True)
     return [bound_difference(mean, error, largest, found.units - 1) for mean, error in pairs]
 

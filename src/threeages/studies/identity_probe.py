@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.split import Rows
-from threeages.errors import DataError
+from threeages.errors import DataError, format_count
+from threeages.evaluation.enough import LEAST_UNITS
 from threeages.evaluation.metrics import bootstrap_by_identity, bootstrap_mean, summarize
 from threeages.labels import UNKNOWN
 from threeages.progress import track_progress
@@ -116,6 +117,18 @@ def summarize_probe(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     ]
     names = ("erased", "removed", "identity_images", "identity_films", "chance", *METRICS)
     return header, [[row[name] or "-" for name in names] for row in rows]
+
+
+def describe_few(rows: Sequence[Row]) -> Iterator[str]:
+    """Where the identities or an age group's rows of `run_probe` are too few to tell, a sentence each."""
+    first = rows[0]
+    probed, tested = int(first["identities"]), int(first["held_out_identities"])
+    for count, what in ((probed, "are named by the probe"), (tested, "are held out for the age groups")):
+        if count < LEAST_UNITS:
+            yield (
+                f"Too few to tell: {format_count(count, 'identity', 'identities')} {what}, and {LEAST_UNITS} "
+                "or more are needed."
+            )
 
 
 def _probe_identity(data: ProbeData, name: str, parting: tuple[Rows, Rows] | None, erased: Erased) -> Row:
