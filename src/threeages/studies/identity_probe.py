@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.checks import find_groups
 from threeages.data.manifest import Manifest, find_rows
 from threeages.data.split import Rows
 from threeages.errors import DataError, format_count
@@ -53,7 +54,8 @@ def collect_data(
 ) -> ProbeData:
     """The rows that can be probed, of those with a value in a column where `only` gives both.
 
-    Raises DataError where the manifest names no identities, or no identity has enough images.
+    Raises DataError where the manifest names no identities, no identity has enough images, or all train rows
+    are of one age group.
     """
     names = manifest.identities()
     if names is None:
@@ -71,6 +73,12 @@ def collect_data(
             f"No two identities of the train rows have {LEAST_IMAGES} images each.",
             hint="Give a manifest with several images of each identity.",
         )
+    for train, _ in folds:
+        if len(groups := find_groups(manifest.labels[rows][train])) == 1:
+            raise DataError(
+                f"All train rows with identities are {groups[0]}, so that no age group can be told from others.",
+                hint="Give a manifest with images of two age groups or more.",
+            )
     films = manifest.columns.get(FILM)
     named = films is not None and any(films[row] for row in rows)
     return ProbeData(
