@@ -279,7 +279,7 @@ class _Compared:
 
     def largest(self) -> Floats:
         """Largest studentized difference of each resample, `(r,)`."""
-        return np.max([find_largest(*pair) for pair in self.pairs()], axis=0)
+        return np.asarray(np.max([find_largest(*pair) for pair in self.pairs()], axis=0))
 
 
 def _find_gaps(

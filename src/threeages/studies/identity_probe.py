@@ -76,7 +76,7 @@ def collect_data(
     for train, _ in folds:
         if len(groups := find_groups(manifest.labels[rows][train])) == 1:
             raise DataError(
-                f"All train rows with identities are {groups[0]}, so that no age group can be told from others.",
+                f"All train rows with identities are {groups[0]}, so no age group can be told from others.",
                 hint="Give a manifest with images of two age groups or more.",
             )
     films = manifest.columns.get(FILM)
