@@ -157,7 +157,7 @@ def describe_missing(found: AgeThreshold) -> Iterator[str]:
     yield (
         f"Limit {found.limit}: no challenge age up to {OLDEST} can be shown to meet the target "
         f"{', '.join(f'{t:.1%}' for t in targets)}. The data hold {there} of {low} to {high} years. "
-        f"Even where none is accepted, so many identities of these ages are needed: {needed}."
+        f"Even where none is accepted, these numbers of identities are needed: {needed}."
     )
 
 
