@@ -143,8 +143,8 @@ def test_where_no_challenge_age_is_found_it_says_how_many_identities_are_needed(
     near = found.false_acceptance_near
     assert list(describe_missing(found)) == [
         f"Limit 18: no challenge age up to 100 can be shown to meet the target 2.0%, 1.0%. The data hold "
-        f"{near.n} images of {near.units} identities of 14 to 17 years. Even where none is accepted, these numbers "
-        "of identities are needed: 189 for 2.0%, 381 for 1.0%."
+        f"{near.n} images of {near.units} identities of 14 to 17 years. Even where none is accepted, these "
+        "numbers of identities are needed: 189 for 2.0%, 381 for 1.0%."
     ]
     (old,) = evaluate_age_thresholds(table, [99], target_rates=(0.1,)).limits
     assert "The data hold no image of 95 to 98 years." in next(describe_missing(old))
