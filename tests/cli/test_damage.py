@@ -161,7 +161,7 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
         "model.onnx": ("{predictions}", "--model", "FILE", *OUT),
     },
     "threeages card": {
-        "predictions.csv": ("--set", "drawn=FILE", *OUT),
+        "predictions.csv": ("--set", "drawn=FILE", "--model", "default", *OUT),
         "model.onnx": ("--set", "drawn={predictions}", "--model", "FILE", *OUT),
     },
     "threeages study": {"manifest.csv": ("FILE", *TRAINED)},

@@ -226,7 +226,8 @@ def test_a_card_is_written_for_the_shipped_model_and_for_another(tmp_path: Path)
     for name in ("a", "b"):
         save_predictions(_table(name), tmp_path / f"{name}.csv")
     sets = f"Both={tmp_path / 'a.csv'},{tmp_path / 'b.csv'}"
-    done = _invoke("card", "--set", sets, "--root", f"Both={tmp_path}", "--out", tmp_path / "card.md")
+    shipped = ("--model", "default", "--root", f"Both={tmp_path}")
+    done = _invoke("card", "--set", sets, *shipped, "--out", tmp_path / "card.md")
     assert done.exit_code == 0, done.output
     text = (tmp_path / "card.md").read_text()
     assert "default model\n" in text

@@ -45,7 +45,7 @@ WRITES: dict[str, list[tuple[str, ...]] | str] = {
         ("{predictions}", "--target-error", "0.9", "--min-confidence", "0.5", "--out", "DISK/out.json")
     ],
     "threeages thresholds": [("{predictions}", "--out", "DISK/out.json")],
-    "threeages card": [("--set", "drawn={predictions}", "--out", "DISK/out.md")],
+    "threeages card": [("--set", "drawn={predictions}", "--model", "default", "--out", "DISK/out.md")],
     "threeages study": TRAINS,
     "threeages cross-source": TRAINS,
     "threeages tune": TRAINS,

@@ -23,7 +23,7 @@ NEAR_YEARS = 5  # years at each side of a limit whose rates are shown one by one
 def parse_questions(brackets: str | None, at: str | None, rates: str | None = None) -> "AgeQuestions":
     """What the options --brackets, --at and --challenge-rates ask; ConfigError where one cannot be read."""
     from threeages.errors import ConfigError
-    from threeages.evaluation.age_thresholds import TARGET_RATES, parse_limits
+    from threeages.evaluation.age_thresholds import TARGET_RATES, check_target_rates, parse_limits
     from threeages.evaluation.evaluate import AgeQuestions
     from threeages.inference.brackets import Brackets
 
@@ -33,6 +33,7 @@ def parse_questions(brackets: str | None, at: str | None, rates: str | None = No
         targets = TARGET_RATES if rates is None else tuple(float(rate) for rate in rates.split(","))
     except ValueError as error:
         raise ConfigError(f"The rates were '{rates}'.", hint="Give shares such as 0.05,0.01.") from error
+    check_target_rates(targets)
     return AgeQuestions(
         None if brackets is None else Brackets.create(brackets),
         () if at is None else parse_limits(at),

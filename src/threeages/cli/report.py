@@ -8,7 +8,7 @@ import typer
 
 from threeages.cli.ages import parse_questions
 from threeages.cli.models import find_model
-from threeages.cli.output import print_notes
+from threeages.cli.output import describe_faces, print_notes
 from threeages.errors import format_count
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _describe_faces(mistakes: Sequence["Mistake"], root: Path) -> Iterator[str]:
     """What the reader should know of the faces in the page, a sentence each."""
     shown = sum(bool(mistake.picture) for mistake in mistakes)
     if shown:
-        yield "The page holds faces of people: keep it where the images may be."
+        yield describe_faces("The page holds")
     if shown < len(mistakes):
         yield f"{len(mistakes) - shown:,} of {format_count(mistakes, 'face')} cannot be read below {root}."
 

@@ -75,26 +75,30 @@ def review(
 
 
 def _find(rows: "Manifest", predictions: list[Path], cache_dir: Path | None) -> "list[Suspect]":
+    from threeages.cli.output import say_left_out
     from threeages.data.cache import open_cache, open_near_duplicates
-    from threeages.data.conflicts import find_conflicts
+    from threeages.data.conflicts import find_conflicts, without_rows
     from threeages.evaluation.suspects import find_suspects
 
     answers = _load(rows, predictions) if predictions else None
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
-    conflicts = find_conflicts(rows.labels, cache.digests, open_near_duplicates(cache))
-    return find_suspects(rows, conflicts, answers)
+    if cache.failed:
+        say_left_out(rows, cache.failed)
+    found = find_conflicts(rows.labels, cache.digests, open_near_duplicates(cache))
+    conflicts = without_rows(found, rows.labels, cache.failed)  # which all look alike
+    return [one for one in find_suspects(rows, conflicts, answers) if one.row not in cache.failed]
 
 
 def _load(rows: "Manifest", predictions: list[Path]) -> "PredictionTable":
     """All predictions; what they lack is said or refused before an image is read."""
     from threeages.errors import format_count
     from threeages.evaluation.joining import check_parts
-    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
+    from threeages.evaluation.predictions import join_predictions, load_predictions
     from threeages.evaluation.suspects import check_held_out, describe_few, import_cleanlab, match_rows
     from threeages.labels import UNKNOWN
 
     import_cleanlab()
-    tables = {path: load_predictions(find_predictions(path)) for path in predictions}
+    tables = {path: load_predictions(path) for path in predictions}
     for path, table in tables.items():
         check_held_out(table)
         if not table.provenance.split:

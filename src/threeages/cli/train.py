@@ -62,6 +62,8 @@ def train(
 
     start_training()
     config = create_recipe(recipe)
+    given = _parse_heads(given)
+    replace(config, **given)  # what is outside its range is said before the manifest is read
     rows = _load_rows(manifest, root, terms, allow_source or ())
     config = _adjust(config, given, rows)
     out = out or RUNS / f"{manifest.stem}-{Path(recipe).stem}"
@@ -97,10 +99,14 @@ def _adjust(config: TrainConfig, given: dict[str, Any], rows: "Manifest") -> Tra
     """A recipe with the options given; its own heads need their column, those given must have it."""
     from threeages.training.build import drop_missing_heads
 
-    config = drop_missing_heads(config, rows)
-    if "extra_heads" in given:
-        given["extra_heads"] = dict(parse_weighted(text) for text in given["extra_heads"])
-    return replace(config, **given)
+    return replace(drop_missing_heads(config, rows), **given)
+
+
+def _parse_heads(given: dict[str, Any]) -> dict[str, Any]:
+    """The options with the weights of extra heads as numbers."""
+    if "extra_heads" not in given:
+        return given
+    return given | {"extra_heads": dict(parse_weighted(text) for text in given["extra_heads"])}
 
 
 @with_settings(distillation=DistillConfig, given=(TrainConfig, DISTILL_FIELDS))
@@ -126,10 +132,11 @@ def distill(
     from threeages.training.distill import run_distillation
 
     start_training()
+    config, settings = replace(create_recipe(recipe), **given), DistillConfig(**distillation)
     losses = run_distillation(
         _load_rows(manifest, root, terms, allow_source or ()),
-        replace(create_recipe(recipe), **given),
-        DistillConfig(**distillation),
+        config,
+        settings,
         out,
         only=only,
         cache_dir=cache_dir,

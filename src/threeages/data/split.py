@@ -89,6 +89,11 @@ def _check(mode: str, fold: int, folds: int, held_out: Sequence[str], train_sour
         raise ConfigError(
             f"The split was '{mode}' with sources to train on.", hint="Only a split by source chooses them."
         )
+    check_folds(fold, folds)
+
+
+def check_folds(fold: int, folds: int) -> None:
+    """Raise ConfigError unless there are two folds or more, and that fold is one of them."""
     if folds < 2 or not 0 <= fold < folds:
         raise ConfigError(
             f"The split was fold {fold} of {folds} folds.",

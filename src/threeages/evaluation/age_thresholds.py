@@ -125,6 +125,16 @@ def parse_limits(text: str) -> tuple[int, ...]:
     return limits
 
 
+def check_target_rates(rates: Iterable[float]) -> None:
+    """Raise ConfigError where a target rate of false acceptance is not between 0 and 1."""
+    given = tuple(rates)
+    if not all(0 < rate < 1 for rate in given):
+        raise ConfigError(
+            f"The target rates were {', '.join(f'{rate:g}' for rate in given)}.",
+            hint="Give shares between 0 and 1, such as 0.05,0.01.",
+        )
+
+
 def evaluate_age_thresholds(
     table: PredictionTable, limits: Iterable[int], *, target_rates: Iterable[float] = TARGET_RATES
 ) -> AgeThresholds:
@@ -134,11 +144,7 @@ def evaluate_age_thresholds(
     has both ages, ConfigError where a target rate is not between 0 and 1.
     """
     targets = tuple(target_rates)
-    if not all(0 < rate < 1 for rate in targets):
-        raise ConfigError(
-            f"The target rates were {', '.join(f'{rate:g}' for rate in targets)}.",
-            hint="Give shares between 0 and 1, such as 0.05,0.01.",
-        )
+    check_target_rates(targets)
     ages, rows = _read_ages(table)
     columns = list_sliced({name: [cells[i] for i in rows] for name, cells in table.columns.items()})
     columns.pop("age_decade", None)

@@ -7,12 +7,12 @@ from threeages.data.terms import find_terms
 from threeages.evaluation.tables import load_template, markdown_table
 
 
-def write_terms(sources: Mapping[str, int | None], is_default: bool) -> Iterator[str]:
+def write_terms(sources: Mapping[str, int | None], is_shipped: bool) -> Iterator[str]:
     """What the terms of the training data allow, in the first line, and a row for each source.
 
     `sources` holds train images by source, None where their number is not known.
     """
-    if is_default:
+    if is_shipped:
         yield load_template("terms_default.md").template.strip()
     elif sources:
         yield _sum_up([name for name in sources if find_terms(name).use != "permissive"])

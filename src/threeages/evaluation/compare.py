@@ -12,7 +12,7 @@ from threeages.errors import DataError, format_count
 from threeages.evaluation import metrics
 from threeages.evaluation.answers import load_answers
 from threeages.evaluation.enough import IMAGE, describe_too_few
-from threeages.evaluation.predictions import PREDICTIONS, PredictionTable, find_predictions
+from threeages.evaluation.predictions import PredictionTable, choose_predictions
 from threeages.labels import UNKNOWN
 
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
@@ -37,8 +37,7 @@ class Comparison:
 
 def load_run(path: Path) -> PredictionTable:
     """The predictions of a run folder, or any program's answers in a csv; DataError where there are none."""
-    path = find_predictions(path)
-    return load_answers(path / PREDICTIONS if path.is_dir() else path)
+    return load_answers(choose_predictions(path))
 
 
 def compare_tables(tables: Sequence[tuple[str, PredictionTable]]) -> list[Comparison]:

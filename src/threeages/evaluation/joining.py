@@ -9,7 +9,6 @@ import numpy as np
 from threeages.errors import DataError, format_count
 from threeages.evaluation.predictions import (
     PredictionTable,
-    find_predictions,
     join_predictions,
     load_predictions,
 )
@@ -20,7 +19,7 @@ HELD_OUT = {"identity": "an identity-disjoint one", "source": "one with sources 
 
 def join_runs(paths: Sequence[Path]) -> PredictionTable:
     """The rows of run folders, report folders or predictions csv; raises as `check_parts`."""
-    parts = [(str(path), load_predictions(find_predictions(path))) for path in paths]
+    parts = [(str(path), load_predictions(path)) for path in paths]
     check_parts(parts)
     return join_predictions([table for _, table in parts])
 
