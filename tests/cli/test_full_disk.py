@@ -50,6 +50,8 @@ WRITES: dict[str, list[tuple[str, ...]] | str] = {
     "threeages cross-source": TRAINS,
     "threeages tune": TRAINS,
     "threeages ensemble": "it writes the report that evaluate writes",
+    "threeages push": "it writes no file",
+    "threeages pull": "tests/hub/test_push_pull.py",
     "threeages doctor": "it prints: tests/cli/test_doctor.py",
     "threeages bundle": "tests/offline/test_bundle.py",
     "threeages models": "it prints",

@@ -107,8 +107,11 @@ def test_the_default_recipe_without_ages_trains_the_groups_alone(faces_csv: Path
 
 @pytest.mark.slow
 def test_a_random_split_says_what_its_numbers_are_worth(faces_csv: Path, tmp_path: Path) -> None:
-    result = _train(faces_csv, tmp_path / "run", *SMALL)
+    result = _train(faces_csv, tmp_path / "run", *SMALL, "--track", "tensorboard")
     assert result.exit_code == 0
+    tracked = json.loads((tmp_path / "run" / "tracking.json").read_text())["content"]["tensorboard"]
+    assert tracked["epochs"] == 1
+    assert "test_accuracy" in tracked["test"]
     shared = json.loads((tmp_path / "run" / "config.json").read_text())["split"]["shared_identities"]
     assert f"Random split: {shared} identities are in training and among the rows" in result.stdout
     assert "the epoch was chosen on the rows evaluated" in result.stdout

@@ -41,9 +41,13 @@ def train(
         Path | None, typer.Option("--out", help="Folder of the run: runs/MANIFEST-RECIPE.")
     ] = None,
     recipe: RecipeName = "default",
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard too.")
-    ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option("--track", help="Send metrics to tensorboard, mlflow or trackio too; repeatable."),
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of the MLflow server; else MLFLOW_TRACKING_URI.")
+    ] = None,
     terms: Terms = "any",
     allow_source: AllowSource = None,
     root: RootFolder = None,
@@ -58,7 +62,7 @@ def train(
     from threeages.evaluation.report import write_report
     from threeages.studies.recipes import create_recipe
     from threeages.training.run import run_training
-    from threeages.training.tensorboard import open_tensorboard
+    from threeages.training.tracking.tracking import open_tracking
 
     start_training()
     config = create_recipe(recipe)
@@ -67,12 +71,15 @@ def train(
     rows = _load_rows(manifest, root, terms, allow_source or ())
     config = _adjust(config, given, rows)
     out = out or RUNS / f"{manifest.stem}-{Path(recipe).stem}"
-    log = open_tensorboard(out) if tensorboard else None
-    table = run_training(rows, config, out, cache_dir=cache_dir, log=log)
-    if table is None:
+    with open_tracking(track or (), out, tracking_uri) as tracking:
+        table = run_training(rows, config, out, cache_dir=cache_dir, tracking=tracking)
+        result = None if table is None else write_report(table, out)
+        if result:
+            tracking.log_test(result.metrics)
+    if result is None:
         typer.echo(f"Trained on every row; none was left to evaluate. Model: {out}")
         return
-    print_evaluation(write_report(table, out), out)
+    print_evaluation(result, out)
 
 
 def _load_rows(manifest: Path, root: Path | None, terms: str, allowed: Sequence[str]) -> "Manifest":

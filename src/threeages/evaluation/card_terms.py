@@ -1,10 +1,14 @@
 """The part of a model card on the terms of the weights: what allows their use, and a row for each source."""
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from threeages.data.terms import find_terms
 from threeages.evaluation.tables import load_template, markdown_table
+
+HEADER = ("Source", "Train images", "What it is", "Terms as stated", "Use")
+ROWS = re.compile(rf"^{re.escape(markdown_table(HEADER, ()))}\n((?:\|.*\n)+)", re.MULTILINE)
 
 
 def write_terms(sources: Mapping[str, int | None], is_shipped: bool) -> Iterator[str]:
@@ -19,8 +23,13 @@ def write_terms(sources: Mapping[str, int | None], is_shipped: bool) -> Iterator
     else:
         yield load_template("terms_unknown.md").template.strip()
     if sources:
-        header = ("Source", "Train images", "What it is", "Terms as stated", "Use")
-        yield markdown_table(header, (_row(name, count) for name, count in sources.items()))
+        yield markdown_table(HEADER, (_row(name, count) for name, count in sources.items()))
+
+
+def find_terms_rows(card: str) -> list[str]:
+    """The rows of the table by source in the text of a card; none where it has no such table."""
+    table = ROWS.search(f"{card}\n")
+    return table[1].splitlines() if table else []
 
 
 def _row(name: str, count: int | None) -> Sequence[str]:
