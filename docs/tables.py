@@ -405,6 +405,8 @@ def _between(row: Row | None) -> str:
     return (
         ""
         if row is None
+        else _number(row, "value")
+        if not row["low"]
         else f"{_number(row, 'value')}{SPACE}[{_number(row, 'low')},{SPACE}{_number(row, 'high')}]"
     )
 

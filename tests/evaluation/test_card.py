@@ -133,7 +133,8 @@ def test_a_set_that_is_not_of_held_out_identities_is_refused(table: PredictionTa
     with pytest.raises(DataError, match="119 of 120 scored rows"):
         _card(trained, None, tmp_path / "card.md")
     assert not (tmp_path / "card.md").exists()
-    assert "Warning" not in _card(table, None, tmp_path / "card.md")
+    text = _card(table, None, tmp_path / "card.md")
+    assert text.count("**Warning.**") == text.count("too few to tell, as 10 or more are needed.") == 3
 
 
 def test_the_shipped_card_names_the_version_the_terms_and_every_source() -> None:

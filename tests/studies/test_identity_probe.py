@@ -14,6 +14,7 @@ from threeages.evaluation.predictions import PredictionTable, save_predictions
 from threeages.files.csvfiles import read_csv
 from threeages.studies.identity_probe import (
     collect_data,
+    describe_few,
     open_probe,
     run_probe,
     save_probe,
@@ -96,6 +97,23 @@ def test_a_manifest_without_identities_is_refused() -> None:
     single = Manifest(manifest.root, manifest.paths, manifest.labels, {"identity": manifest.paths})
     with pytest.raises(DataError, match="No two identities"):
         collect_data(single, found)
+
+
+def test_few_identities_are_said_to_be_too_few() -> None:
+    few = {"identities": "2", "held_out_identities": "12"}
+    assert list(describe_few([few])) == [
+        "Too few to tell: 2 identities are named by the probe, and 10 or more are needed."
+    ]
+    many = {"identities": "10", "held_out_identities": "10"}
+    assert list(describe_few([many])) == []
+
+
+def test_rows_of_one_age_group_are_refused() -> None:
+    manifest = _manifest()
+    found = _features(manifest)
+    manifest.labels[:] = 2
+    with pytest.raises(DataError, match="All train rows with identities are OLD"):
+        collect_data(manifest, found)
 
 
 def test_with_only_no_other_row_is_read(

@@ -25,6 +25,7 @@ from threeages.cli.output import print_evaluation, print_notes, print_rows, prin
 if TYPE_CHECKING:
     from threeages.data.manifest import InvalidRow, Manifest
     from threeages.evaluation.predictions import PredictionTable
+    from threeages.evaluation.thresholds import ErrorMeasure
     from threeages.inference.predictor import Predictor
 
 Predictions = Annotated[
@@ -120,9 +121,9 @@ def _refuse_model_options(model: str, root: Path | None, no_detect: bool) -> Non
 
 def _join(predictions: list[Path], only: NameValue | None = None) -> "PredictionTable":
     """The rows of all predictions, or those with the value of --only."""
-    from threeages.evaluation.predictions import join_predictions, load_predictions
+    from threeages.evaluation.joining import join_runs
 
-    joined = join_predictions([load_predictions(path) for path in predictions])
+    joined = join_runs(predictions)
     return joined.where(*only) if only else joined
 
 
@@ -261,7 +262,7 @@ def thresholds(
     print_rows(
         ["target error rate", "confidence threshold", "coverage", "selective risk"],
         [
-            [f"{e.target_error:g}", f"{e.confidence:.3f}", f"{e.coverage:.3f}", f"{e.risk:.3f}"]
+            [f"{e.target_error:g}", f"{e.confidence:.3f}", f"{e.coverage:.3f}", _format_risk(e)]
             for e in found.errors
         ],
     )
@@ -280,6 +281,12 @@ def thresholds(
             f"{found.years.nll_before:.4f} before, {found.years.nll:.4f} after on others ({found.years.n:,} "
             f"images){'' if found.years.adopted != 1 else '; it is of no use there and not stored'}"
         )
+
+
+def _format_risk(measure: "ErrorMeasure") -> str:
+    """The selective risk, and its interval where there is one."""
+    low, high = measure.risk_low, measure.risk_high
+    return f"{measure.risk:.3f}" + (f" [{low:.3f}, {high:.3f}]" if math.isfinite(low) else "")
 
 
 def card(
@@ -373,10 +380,11 @@ def compare(
     typer.echo(f"{found[0].n:,} images; differences from {found[0].name} with 95 % intervals")
     notes = join_provenance(table.provenance for _, table in tables).notes()
     print_notes((*notes, *describe_corrections(tables[0][1])))
-    for name, table in tables:
-        print_notes(f"{name}: {note}" for note in describe_trained(table))
-    rows = []
-    for item in found:
+    for (name, table), item in zip(tables, found, strict=True):
+        print_notes(f"{name}: {note}" for note in (*describe_trained(table), *item.notes))
+    first, *others = found
+    rows = [[first.name, *(_format_value(first.metrics[name]) for name in METRICS)]]
+    for item in others:
         cells = [_format_difference(item.metrics[name], *item.differences[name]) for name in METRICS]
         rows.append([item.name, *cells])
     print_rows(["run", *METRICS], rows)
@@ -385,7 +393,10 @@ def compare(
 def _format_difference(value: float, difference: float, low: float, high: float) -> str:
     """A metric, and its difference from the baseline with the interval where there is one."""
     if not math.isfinite(value):
-        return "not defined"
-    if not math.isfinite(low):
-        return f"{value:.4f}  {difference:+.4f}"
-    return f"{value:.4f}  {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+        return _format_value(value)
+    interval = f" [{low:+.4f}, {high:+.4f}]" if math.isfinite(low) else ""
+    return f"{_format_value(value)}  {difference:+.4f}{interval}"
+
+
+def _format_value(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "not defined"

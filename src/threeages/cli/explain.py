@@ -18,7 +18,7 @@ from threeages.cli.options import (
     OutFolder,
     RootFolder,
 )
-from threeages.cli.output import describe_faces, print_rows, print_unreadable, show_log
+from threeages.cli.output import describe_faces, print_notes, print_rows, print_unreadable, show_log
 
 if TYPE_CHECKING:
     from threeages.inference.explain import Explanation
@@ -102,12 +102,12 @@ def sheet(
     """
     from threeages.errors import ConfigError, format_count
     from threeages.evaluation.extremes import find_extremes
-    from threeages.evaluation.predictions import join_predictions, load_predictions
+    from threeages.evaluation.joining import join_runs
     from threeages.evaluation.sheet import write_sheet
 
     if out.suffix.lower() not in {".html", ".htm"}:
         raise ConfigError(f"--out was {out}.", hint="Give a file that ends in .html.")
-    table = join_predictions([load_predictions(path) for path in predictions])
+    table = join_runs(predictions)
     written = write_sheet(table, find_extremes(table, count, per_identity=per_identity), root, out)
     typer.echo(f"Written to {out}")
     if written.pictures:
@@ -145,6 +145,7 @@ def identity_probe(
     from threeages.data.manifest import load_manifest
     from threeages.studies.identity_probe import (
         check_probe,
+        describe_few,
         find_usable,
         open_probe,
         run_probe,
@@ -166,6 +167,7 @@ def identity_probe(
     if table:
         measured = [row | {"seed": str(seed)} for row in measured]
         save_probe(measured, name or Path(model).name, kind, table)
+    print_notes(describe_few(measured))
     print_rows(*summarize_probe(measured))
 
 

@@ -167,11 +167,11 @@ def _find_sides(
 def _print_report(report: "LeakageReport", limit: float | None) -> None:
     from threeages.cli.output import print_rows
     from threeages.evaluation.leakage_text import (
-        HEADER,
         NOTABLE,
         describe_leakage,
         judge_leakage,
         list_answers,
+        list_header,
     )
 
     sides: Sequence[str] = (f"{report.n_train:,} train rows", f"{report.n_test:,} test rows")
@@ -180,4 +180,4 @@ def _print_report(report: "LeakageReport", limit: float | None) -> None:
     for line in describe_leakage(report):
         typer.echo(f"- {line}")
     if report.answers:
-        print_rows(list(HEADER), list_answers(report))
+        print_rows(list_header(report), list_answers(report))

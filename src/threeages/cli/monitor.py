@@ -58,12 +58,12 @@ def monitor(
     from dataclasses import asdict
 
     from threeages.cli.answering import choose_model
-    from threeages.evaluation.predictions import join_predictions, load_predictions
+    from threeages.evaluation.joining import join_runs
     from threeages.evaluation.replay import replay_table
     from threeages.files.writing import write_json
     from threeages.inference.runtime import OnnxModel
 
-    table = join_predictions([load_predictions(path) for path in predictions])
+    table = join_runs(predictions)
     if min_confidence is None:
         chosen = choose_model(model, [table.provenance], otherwise="Or give --min-confidence.")
         min_confidence = OnnxModel(find_model(chosen)).signature.confidence_for(target_error)

@@ -127,15 +127,18 @@ def create_console() -> "Console":
 def print_evaluation(result: "Evaluation", out: Path) -> None:
     """Every metric with its interval, the warnings that belong beside them, and where the report is."""
     from threeages.cli.ages import print_age_thresholds, print_brackets, print_gaps
+    from threeages.evaluation.enough import TOO_FEW
+    from threeages.evaluation.tables import NO_INTERVAL
 
     failed = ", ".join(f"{status} {count:,}" for status, count in result.failed.items())
     typer.echo(
         f"{format_count(result.n, 'image')} scored, {result.n_failed:,} not{f' ({failed})' if failed else ''}"
     )
     print_notes(result.notes)
+    words = f"  {TOO_FEW if result.too_few else NO_INTERVAL}"
     for name, value in result.metrics.items():
         bounds = result.intervals.get(name)
-        interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds and math.isfinite(bounds[0]) else ""
+        interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds and math.isfinite(bounds[0]) else words
         typer.echo(f"  {name:18} {f'{value:.4f}{interval}' if math.isfinite(value) else 'not defined'}")
     print_gaps(result.slice_audit)
     if result.brackets:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from threeages.cli.options import CacheFolder, ManifestFile, RootFolder
+from threeages.cli.output import print_notes
 
 if TYPE_CHECKING:
     from threeages.data.manifest import Manifest
@@ -91,8 +92,9 @@ def _find(rows: "Manifest", predictions: list[Path], cache_dir: Path | None) -> 
 def _load(rows: "Manifest", predictions: list[Path]) -> "PredictionTable":
     """All predictions; what they lack is said or refused before an image is read."""
     from threeages.errors import format_count
+    from threeages.evaluation.joining import check_parts
     from threeages.evaluation.predictions import join_predictions, load_predictions
-    from threeages.evaluation.suspects import check_held_out, import_cleanlab, match_rows
+    from threeages.evaluation.suspects import check_held_out, describe_few, import_cleanlab, match_rows
     from threeages.labels import UNKNOWN
 
     import_cleanlab()
@@ -101,9 +103,11 @@ def _load(rows: "Manifest", predictions: list[Path]) -> "PredictionTable":
         check_held_out(table)
         if not table.provenance.split:
             typer.echo(f"{path}: make sure that its model was not trained on these persons.", err=True)
+    check_parts([(str(path), table) for path, table in tables.items()])
     joined = join_predictions(list(tables.values()))
     labelled, known = int((rows.labels != UNKNOWN).sum()), len(match_rows(rows, joined)[0])
     typer.echo(f"{known:,} of {format_count(labelled, 'label')} have predictions")
+    print_notes(describe_few(rows, joined))
     return joined
 
 

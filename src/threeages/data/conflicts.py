@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.duplicates import NearDuplicates, Pairs, link_rows
+from threeages.data.duplicates import NearDuplicates, number_pictures
 from threeages.labels import UNKNOWN
 
 
@@ -16,7 +16,7 @@ def find_conflicts(
 
     `labels` are `(n,)`, `digests` uint8 `(n, 16)`, equal for images with identical pixels.
     """
-    roots = link_rows(len(labels), np.concatenate([_link_equal(digests), near.pairs]))
+    roots = number_pictures(digests, near)
     order = np.argsort(roots, kind="stable")
     starts = np.flatnonzero(np.diff(roots[order])) + 1
     sets = (rows.tolist() for rows in np.split(order, starts) if len(rows) > 1)
@@ -37,12 +37,3 @@ def without_rows(
 def _disagree(labels: NDArray[np.int64], rows: list[int]) -> bool:
     """Whether the rows have more than one known label."""
     return len(set(labels[rows].tolist()) - {UNKNOWN}) > 1
-
-
-def _link_equal(digests: NDArray[np.uint8]) -> Pairs:
-    """Each row with the first that has the same digest, where that is another."""
-    _, first, inverse = np.unique(digests, axis=0, return_index=True, return_inverse=True)
-    origin = first[inverse.reshape(-1)]
-    rows = np.arange(len(digests))
-    pairs = np.stack([origin, rows], axis=1)[origin != rows]
-    return np.asarray(pairs, dtype=np.int64)

@@ -237,12 +237,12 @@ def _read_table(path: Path) -> CsvTable:
     table = read_csv(path)
     usual = dict.fromkeys(OWN_COLUMNS) | {"path": PATH_NAMES, "label": LABEL_NAMES}
     found = {pick_column(table.columns, names or (own,)): own for own, names in usual.items()}
+    given = ", ".join(table.columns) or "none"  # as the file has them
     table = rename_columns(table, {old: own for old, own in found.items() if old is not None})
     missing = [n for n in ("path", "label", *PROB_COLUMNS) if n not in table.columns]
     if missing:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}; its columns are "
-            f"{', '.join(table.columns) or 'none'}.",
+            f"{path} has no column {', '.join(missing)}; its columns are {given}.",
             hint=f"The columns path, label, {', '.join(PROB_COLUMNS)} are needed; others are optional."
             + (f" The label may be called {', '.join(LABEL_NAMES[1:])}." if "label" in missing else ""),
         )

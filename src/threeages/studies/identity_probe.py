@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.checks import find_groups
 from threeages.data.manifest import IDENTITY, Manifest, find_rows
 from threeages.data.split import Rows
-from threeages.errors import DataError, MissingDependencyError
+from threeages.errors import DataError, MissingDependencyError, format_count
+from threeages.evaluation.enough import LEAST_UNITS
 from threeages.evaluation.metrics import bootstrap_by_identity, bootstrap_mean, summarize
 from threeages.labels import UNKNOWN
 from threeages.progress import track_progress
@@ -80,7 +82,8 @@ def collect_data(
 ) -> ProbeData:
     """The rows that can be probed, of those with a value in a column where `only` gives both.
 
-    Raises DataError as `find_usable` does, and where too few identities are among the train rows.
+    Raises DataError as `find_usable` does, where too few identities are among the train rows, and where all
+    train rows are of one age group.
     """
     rows, names = find_usable(manifest, only), np.asarray(manifest.columns[IDENTITY])
     folds = tuple(_count_within(rows, split.train, split.test) for split in found.splits)
@@ -95,6 +98,12 @@ def collect_data(
             "None of the rows is a test row of the run, so that no age accuracy can be measured.",
             hint="Give the manifest that the run was trained on.",
         )
+    for train, _ in folds:
+        if len(groups := find_groups(manifest.labels[rows][train])) == 1:
+            raise DataError(
+                f"All train rows with identities are {groups[0]}, so no age group can be told from others.",
+                hint="Give a manifest with images of two age groups or more.",
+            )
     films = manifest.columns.get(FILM)
     named = films is not None and any(films[row] for row in rows)
     return ProbeData(
@@ -170,6 +179,18 @@ def summarize_probe(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     ]
     names = ("erased", "removed", "identity_images", "identity_films", "chance", *METRICS)
     return header, [[row[name] or "-" for name in names] for row in rows]
+
+
+def describe_few(rows: Sequence[Row]) -> Iterator[str]:
+    """Where the identities or an age group's rows of `run_probe` are too few to tell, a sentence each."""
+    first = rows[0]
+    probed, tested = int(first["identities"]), int(first["held_out_identities"])
+    for count, what in ((probed, "are named by the probe"), (tested, "are held out for the age groups")):
+        if count < LEAST_UNITS:
+            yield (
+                f"Too few to tell: {format_count(count, 'identity', 'identities')} {what}, and {LEAST_UNITS} "
+                "or more are needed."
+            )
 
 
 def _probe_identity(data: ProbeData, name: str, parting: tuple[Rows, Rows] | None, erased: Erased) -> Row:
