@@ -142,8 +142,9 @@ def test_a_model_has_the_name_that_tells_it_from_others(tmp_path: Path) -> None:
     ids=lambda words: " ".join(words[:2]),
 )
 def test_folders_of_runs_are_taken_and_others_are_refused_with_what_to_give(
-    command: tuple[str, ...], run: Path, tmp_path: Path
+    command: tuple[str, ...], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     words = [word.format(empty=tmp_path, run=run) for word in command]
     done = _invoke(*words)
     assert isinstance(done.exception, DataError)
