@@ -58,6 +58,16 @@ def test_a_dry_run_asks_nothing(hub: Any, model: Path) -> None:
     assert not hub.asked
 
 
+@pytest.mark.parametrize("name", ["a/b/c", "owner/", "", "https://hub.example/owner/faces", "owner/my faces"])
+def test_a_name_of_no_repository_is_refused_before_anything_is_shown(
+    hub: Any, model: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match="is no name of a repository"):
+        _invoke("push", model, name, "--dry-run")
+    assert not capsys.readouterr().out
+    assert not hub.asked
+
+
 def test_private_is_private_from_its_first_file(hub: Any, model: Path) -> None:
     assert "(private)" in _push(model, "--private").stdout
     assert hub.repos[REPO].private

@@ -178,3 +178,8 @@ def test_a_long_name_stays_inside_its_tile() -> None:
     assert (tile[TILE + 12 :] < 128).any()
     assert stack_tiles([tile] * 3).shape == (2 * tile.shape[0], 2 * tile.shape[1], 3)
     assert stack_tiles([tile]).shape == tile.shape
+
+
+def test_a_name_that_is_no_utf8_is_drawn() -> None:
+    tile = draw_tile(np.zeros((32, 32, 3), np.uint8), np.zeros((2, 2)), ["photo\udcff.jpg", 90 * "\udcff"])
+    assert tile.ndim == 3  # OpenCV would end the process

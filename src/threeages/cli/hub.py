@@ -27,6 +27,7 @@ def push(
 
     shared = collect_model(model, card)
     hub = Hub()
+    hub.check_name(repo)
     kind = "private" if private else "public, unless it exists and is private"
     typer.echo(f"To {repo} at {hub.address} ({kind}), branch {revision}:")
     for name, content in shared.files.items():

@@ -60,6 +60,13 @@ class Hub:
             endpoint=self.address, library_name="threeages", library_version=version("threeages")
         )
 
+    def check_name(self, repo: str) -> None:
+        """Raise ConfigError where no repository can have that name; nothing is asked of the hub."""
+        from huggingface_hub.utils import validate_repo_id
+
+        with self._explain(repo, MAIN, "write"):
+            validate_repo_id(repo)
+
     def upload(
         self, repo: str, files: Mapping[str, Path | bytes], *, private: bool, revision: str = MAIN
     ) -> str:

@@ -75,9 +75,13 @@ def _shorten(text: str, width: int) -> str:
 
 
 def _measure(text: str) -> int:
-    return int(cv2.getTextSize(text, FONT, 0.45, 1)[0][0])
+    return int(cv2.getTextSize(_make_plain(text), FONT, 0.45, 1)[0][0])
+
+
+def _make_plain(text: str) -> str:
+    """The characters that the font has; OpenCV ends the process at those of a name that is no UTF-8."""
+    return text.encode("ascii", "replace").decode()
 
 
 def _write(tile: Pixels, text: str, line: int) -> None:
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(tile, plain, (GAP, line), FONT, 0.45, INK, 1, cv2.LINE_AA)
+    cv2.putText(tile, _make_plain(text), (GAP, line), FONT, 0.45, INK, 1, cv2.LINE_AA)

@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from threeages.errors import ConfigError, MissingDependencyError
+from threeages.errors import ConfigError, MissingDependencyError, describe_cause, list_causes
+from threeages.training.tracking.guarded import CREDENTIALS
 from threeages.training.tracking.tracker import Description
 
 ADDRESS, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
@@ -22,6 +23,7 @@ FOLDER_TAG = "threeages.run_folder"
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 AT_ONCE = 100  # parameters in a request, by MLflow's interface
 LONGEST = 500  # characters of a parameter, which every version takes
+ALLOWED = "Give that of a server, such as http://localhost:5000, or of a database: sqlite:///mlflow.db."
 T = TypeVar("T")
 
 
@@ -29,7 +31,7 @@ class MlflowTracker:
     """Writes to the MLflow server at an address, MLFLOW_TRACKING_URI where none is given.
 
     The experiment is MLFLOW_EXPERIMENT_NAME or `threeages`. Nothing is sent before a run is created. Raises
-    ConfigError where there is no address, and MissingDependencyError where MLflow is not installed.
+    ConfigError where MLflow takes no such address or there is none, and MissingDependencyError where MLflow is not installed.
     """
 
     title = "MLflow"
@@ -47,7 +49,11 @@ class MlflowTracker:
             from mlflow import MlflowClient
         except ModuleNotFoundError as error:
             raise MissingDependencyError("mlflow", "mlflow") from error
-        self._client: Any = MlflowClient(tracking_uri=self._address)
+        try:
+            self._client: Any = MlflowClient(tracking_uri=self._address)
+        except Exception as error:  # a folder, or a scheme that it does not know: its classes are unrelated
+            cause = CREDENTIALS.sub("//", describe_cause(list(list_causes(error))[-1]))
+            raise ConfigError(f"MLflow takes no address {self.place}: {cause}.", hint=ALLOWED) from error
         self._run = ""
 
     @property
