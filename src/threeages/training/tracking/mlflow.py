@@ -31,7 +31,8 @@ class MlflowTracker:
     """Writes to the MLflow server at an address, MLFLOW_TRACKING_URI where none is given.
 
     The experiment is MLFLOW_EXPERIMENT_NAME or `threeages`. Nothing is sent before a run is created. Raises
-    ConfigError where MLflow takes no such address or there is none, and MissingDependencyError where MLflow is not installed.
+    ConfigError where MLflow takes no such address or there is none, and MissingDependencyError where it is
+    not installed.
     """
 
     title = "MLflow"
