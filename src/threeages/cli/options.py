@@ -5,6 +5,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+ENGINES = ("local", "ray")
+
 
 class NameValue(NamedTuple):
     """An option given as NAME=VALUE, such as --only source=faces."""
@@ -94,7 +96,28 @@ AllowSource = Annotated[
     typer.Option("--allow-source", help="A source whose terms you know to allow your use; repeatable."),
 ]
 
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="With --engine ray: the head of the cluster. RAY_ADDRESS, else a cluster of this machine, by "
+        "default.",
+    ),
+]
+
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
+
+
+def check_engine(engine: str, address: str | None) -> bool:
+    """Whether the work is given to a Ray cluster; raises ConfigError for what does not go together."""
+    from threeages.errors import ConfigError
+
+    if engine not in ENGINES:
+        raise ConfigError(f"The engine was '{engine}'.", hint=f"Give one of {', '.join(ENGINES)}.")
+    if address and engine != "ray":
+        raise ConfigError("--address was given without --engine ray.", hint="Add --engine ray.")
+    return engine == "ray"
 
 
 def parse_weighted(text: str) -> tuple[str, float]:

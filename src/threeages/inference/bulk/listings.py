@@ -24,6 +24,7 @@ class ListingReader:
         column: Column or key of the paths or of the images' bytes; None takes the first of COLUMNS.
         id_column: Column of a parquet that names its images; None takes the number of the row, from 0.
         root: Folder that the paths of a listing are relative to; None is the current one.
+        by_part: Images of plain tars are given as parts of the file, which are read where they are needed.
         passed_over: Number of a tar's members that are no images, by kind.
         problems: Errors of damaged listings; what they list before the damage is yielded.
     """
@@ -31,6 +32,7 @@ class ListingReader:
     column: str | None = None
     id_column: str | None = None
     root: Path | None = None
+    by_part: bool = False
     passed_over: Counter[str] = field(default_factory=Counter)
     problems: list[DataError] = field(default_factory=list)
 
@@ -49,7 +51,7 @@ class ListingReader:
         if name.endswith(TAR):
             from threeages.inference.bulk.tars import read_tar
 
-            return read_tar(path, self.passed_over)
+            return read_tar(path, self.passed_over, by_part=self.by_part)
         if name.endswith(PARQUET):
             from threeages.inference.bulk.parquets import read_parquet
 
