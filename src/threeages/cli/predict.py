@@ -41,7 +41,8 @@ def predict(
         list[str],
         typer.Argument(
             help="Image files, folders, globs; listings: .txt with a path a line, .csv, .jsonl; .tar and "
-            ".parquet; or '-' for a list of paths on stdin."
+            ".parquet; any of these in a store, such as s3://bucket/folder; or '-' for a list of paths on "
+            "stdin."
         ),
     ],
     model: ModelName = "default",
@@ -94,7 +95,7 @@ def predict(
         ),
     ] = None,
     root: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--root", help="Folder that paths in a listing are relative to; the current one by default."
         ),

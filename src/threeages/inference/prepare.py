@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from threeages.errors import ImageError, describe_cause
+from threeages.errors import ImageError, ThreeAgesError, describe_cause
 from threeages.faces.arrays import Pixels
 from threeages.faces.crop import Face, align_crop, crop_box, scale_face, whole_image
 from threeages.faces.crowd import MIN_CROWD_SIDE, TILE_FACE, find_in_tiles, small_face_side
@@ -71,9 +71,14 @@ class FacePreparer:
         return PreparedImage(path, tuple(self._prepare(pixels, face, scale) for face in found))
 
     def prepare_any(self, path: str, image: AnySource) -> PreparedImage:
-        """As `prepare`; what a library raises for the image, memory that ends too, makes it `corrupt`."""
+        """As `prepare`; what a library raises for the image, memory that ends too, makes it `corrupt`.
+
+        Raises what is wrong with the installation, such as MissingDependencyError.
+        """
         try:
             return self.prepare(path, image)
+        except ThreeAgesError:
+            raise
         except (MemoryError, Exception) as error:  # OpenCV raises its own class where memory ends
             message = f"The image cannot be used: {describe_cause(error)}. Save it again."
             return PreparedImage(path, status="corrupt", message=message)

@@ -80,7 +80,7 @@ def _load(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Content:
     return content
 
 
-def _find_part(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Content:
+def _find_part(tar: tarfile.TarFile, member: tarfile.TarInfo) -> FilePart | ImageError:
     if member.size > MAX_BYTES:
         return _too_large(member)
     path = Path(os.fsdecode(tar.name or ""))  # tarfile makes it absolute
