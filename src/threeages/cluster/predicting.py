@@ -28,12 +28,18 @@ class Worker:
         self._answerer = GuardedAnswerer(options)
 
     def __call__(self, block: Any) -> Any:
-        """The answers to a table of images, as a table of one row."""
+        """The answers to a table of images, or an error of ours, as a table of one row."""
         import pyarrow
 
+        return pyarrow.table({ANSWERS: [pickle.dumps(self._answer(block))]})
+
+    def _answer(self, block: Any) -> list[Answer] | ThreeAgesError:
         sources = [pickle.loads(pickled) for pickled in block.column(SOURCE).to_pylist()]
-        answers = zip(block.column(NUMBER).to_pylist(), self._answerer.answer(sources), strict=True)
-        return pyarrow.table({ANSWERS: [pickle.dumps(list(answers))]})
+        try:
+            found = self._answerer.answer(sources)
+        except ThreeAgesError as error:  # what Ray makes of an exception has lost its cause
+            return error
+        return list(zip(block.column(NUMBER).to_pylist(), found, strict=True))
 
 
 def predict_on_cluster(ray: Any, sources: Iterable[Source], options: AnswerOptions) -> Iterator[list[Record]]:
@@ -69,7 +75,7 @@ def _answer_round(ray: Any, images: list[Waiting], options: AnswerOptions) -> It
                 if waiting.pop(number, None):  # a worker that was lost after its answer gives it twice
                     yield records
         except ray.exceptions.RayError as raised:
-            error = _find_own(raised)
+            error = raised
             logger.info("Workers were lost; %d images are given to others.", len(waiting))
         failures = failures + 1 if len(waiting) == before else 0
         if waiting and failures == TRIES:
@@ -91,7 +97,10 @@ def _run(ray: Any, waiting: Mapping[int, Waiting], options: AnswerOptions) -> It
     )
     for table in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
         for pickled in table.column(ANSWERS).to_pylist():
-            yield from pickle.loads(pickled)
+            answers: list[Answer] | ThreeAgesError = pickle.loads(pickled)
+            if isinstance(answers, ThreeAgesError):
+                raise answers
+            yield from answers
 
 
 def _as_table(block: Sequence[tuple[int, Waiting]]) -> Any:
@@ -100,16 +109,6 @@ def _as_table(block: Sequence[tuple[int, Waiting]]) -> Any:
     numbers, images = zip(*block, strict=True)
     sources = pyarrow.array([image.pickled for image in images], pyarrow.binary())
     return pyarrow.table({NUMBER: list(numbers), SOURCE: sources})
-
-
-def _find_own(error: BaseException) -> BaseException:
-    """The error itself; an error of ours in a worker is raised as it is."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ThreeAgesError):
-            raise cause from None
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return error
 
 
 def _gives_up(images: int, error: BaseException | None) -> DataError:

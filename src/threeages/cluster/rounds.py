@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextvars import copy_context
+from pathlib import Path
 from threading import Condition, Thread
 from typing import NamedTuple
 
@@ -74,7 +75,7 @@ class RoundReader:
     def _read(self, sources: Iterator[Source]) -> None:
         try:
             for source in sources:
-                self._add(Waiting(source.name, pickle.dumps(source)), held_bytes(source.content))
+                self._add(Waiting(source.name, _pickle(source)), held_bytes(source.content))
                 del source  # or it is held until there is a next one
                 if self._stopped:
                     return
@@ -92,3 +93,9 @@ class RoundReader:
             self._held += held
             if len(self._listed) == 1 or self._is_full():
                 self._news.notify_all()
+
+
+def _pickle(source: Source) -> bytes:
+    """The source for a process with another current folder."""
+    content = source.content
+    return pickle.dumps(Source(source.name, content.absolute() if isinstance(content, Path) else content))
