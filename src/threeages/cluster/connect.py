@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from threeages.processes import STOP_SIGNALS
 EXTRA = "cluster"
 ADDRESS = "RAY_ADDRESS"  # Ray's own variable: the address of the cluster to use
 LOCAL = "local"
+REACH_SECONDS = 10.0
 SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers see the devices that the machine shows
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # a lost worker is no error: its images are answered again
@@ -88,6 +90,7 @@ def _connect(ray: Any, address: str, cores: int | None) -> None:
     if address == LOCAL:
         given |= {"num_cpus": cores, "include_dashboard": False}
     try:
+        _reach(address)
         with _keep_signals(), _hide_stderr():
             ray.init(**given)
     except (
@@ -104,6 +107,13 @@ def _connect(ray: Any, address: str, cores: int | None) -> None:
             hint="Check --address and RAY_ADDRESS; without both a cluster of this machine is started.",
         ) from error
     _quiet(ray)
+
+
+def _reach(address: str) -> None:
+    """Raise an error of the system where nothing listens at HOST:PORT: Ray would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
 
 
 def _protect() -> None:
