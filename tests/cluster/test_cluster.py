@@ -1,7 +1,9 @@
 """What Ray runs, on one cluster of three machines: images and trials, while machines and workers are lost."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import tarfile
 import threading
@@ -101,6 +103,25 @@ def test_the_command_writes_the_rows_of_the_local_engine(
     again = ("predict", *inputs, "--no-detect", "--out", clustered, "--engine", "ray", "--resume")
     assert _run(monkeypatch, *again) == 1
     assert sorted(clustered.read_text().splitlines()) == sorted(local.read_text().splitlines())
+
+
+def test_after_sigkill_of_the_driver_every_image_has_one_row(
+    cluster: Any, faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, images = tmp_path / "out.jsonl", tmp_path / "images"
+    images.mkdir()
+    for i, file in enumerate(sorted(faces_dir.glob("*.jpg")) * 5):
+        (images / f"{i}.jpg").symlink_to(file)
+    command = ["predict", str(images), "--no-detect", "--out", str(out), "--engine", "ray", "--resume"]
+    driver = subprocess.Popen([sys.executable, "-m", "threeages", *command, "--address", cluster.address])
+    while driver.poll() is None and not (out.exists() and out.stat().st_size):
+        time.sleep(0.01)
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    before = out.read_text().count("\n")
+    assert _run(monkeypatch, *command) == 0
+    names = [json.loads(line)["path"] for line in out.read_text().splitlines()]
+    assert before < len(names) == len(set(names)) == len(list(images.iterdir()))
 
 
 def test_a_machine_with_another_model_ends_the_job(cluster: Any) -> None:
