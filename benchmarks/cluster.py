@@ -17,8 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from common import add_row, load_faces
-from folders import SCALE, check_rows, write_list
+from common import SCALE, add_row, load_faces
+from folders import check_rows, write_list
 
 COMMAND = [sys.executable, "-m", "threeages", "predict", "--no-detect"]
 ENGINES = ("ray", "local")

@@ -109,7 +109,7 @@ RayAddress = Annotated[
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 
 
-def check_engine(engine: str, address: str | None) -> bool:
+def check_engine(engine: str, address: str | None, device: str = "auto") -> bool:
     """Whether the work is given to a Ray cluster; raises ConfigError for what does not go together."""
     from threeages.errors import ConfigError
 
@@ -117,6 +117,8 @@ def check_engine(engine: str, address: str | None) -> bool:
         raise ConfigError(f"The engine was '{engine}'.", hint=f"Give one of {', '.join(ENGINES)}.")
     if address and engine != "ray":
         raise ConfigError("--address was given without --engine ray.", hint="Add --engine ray.")
+    if engine == "ray" and device not in {"auto", "cpu"}:
+        raise ConfigError(f"--device {device} was given with --engine ray.", hint="Its workers use the CPU.")
     return engine == "ray"
 
 

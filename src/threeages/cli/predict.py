@@ -119,7 +119,7 @@ def predict(
         raise ConfigError("--jsonl was given with --csv.", hint="Give one of them.")
     if link and sort is None:
         raise ConfigError("--link was given without --sort.", hint="Add --sort FOLDER.")
-    on_ray = check_engine(engine, address)
+    on_ray = check_engine(engine, address, device)
     file = find_model(model)
     reader = ListingReader(column, id_column, root, by_part=on_ray)
     if out is not None:

@@ -13,6 +13,7 @@ SCHEMES = frozenset(
 )
 _CHECKED: set[str] = set()  # schemes that are read
 TRIES, PAUSE = 3, 0.5  # of a read that fails, and seconds before the second one
+HINT = "Check the address, the rights in the store and the network."
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, DataError, MissingDependencyError)
 
 
@@ -43,7 +44,7 @@ def read_remote(address: str) -> bytes:
             raise
         except Exception as error:  # every store has classes of its own
             if number == TRIES - 1:
-                raise DataError(f"Cannot read {address}: {describe_cause(error)}.") from error
+                raise _refuse(address, error) from error
         time.sleep(PAUSE * 2**number)
     raise AssertionError
 
@@ -102,6 +103,10 @@ def _open_in_arrow(address: str, lacking: ImportError) -> tuple[Any, str]:
     return ArrowFSWrapper(store), path
 
 
+def _refuse(address: str, error: Exception) -> DataError:
+    return DataError(f"Cannot read {address}: {describe_cause(error)}.", hint=HINT)
+
+
 def _join(address: str, path: str) -> str:
     return f"{address.partition('://')[0]}://{path}"
 
@@ -112,4 +117,4 @@ def _call(address: str, call: Any, *args: Any, **options: Any) -> Any:
     except FINAL:
         raise
     except Exception as error:
-        raise DataError(f"Cannot read {address}: {describe_cause(error)}.") from error
+        raise _refuse(address, error) from error

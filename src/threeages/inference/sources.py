@@ -52,7 +52,8 @@ class FilePart(Deferred):
                 file.seek(self.offset)
                 return file.read(self.size)
         except OSError as error:
-            return ImageError("missing", f"Cannot read {self.path}: {describe_cause(error)}.")
+            what = f"Cannot read {self.path}: {describe_cause(error)}."
+            return ImageError("missing", what, hint="Every machine must see the file at the same place.")
 
 
 @dataclass(frozen=True)

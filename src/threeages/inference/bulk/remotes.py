@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from threeages.errors import DataError, ImageError, ThreeAgesError, describe_cause
 from threeages.faces.folders import is_image_name, skipped_kind
 from threeages.files.remote import (
+    HINT,
     check_store,
     copy_remote,
     is_remote_file,
@@ -34,8 +35,11 @@ class RemoteFile(Deferred):
             return read_remote(self.address)
         except FileNotFoundError:
             return ImageError("missing", f"There is no file {self.address}.", hint="Check the address.")
-        except (DataError, OSError) as error:
-            return ImageError("missing", f"Cannot read {self.address}: {describe_cause(error)}.")
+        except DataError as error:
+            return ImageError("missing", error.message, hint=error.hint)
+        except OSError as error:
+            what = f"Cannot read {self.address}: {describe_cause(error)}."
+            return ImageError("missing", what, hint=HINT)
 
 
 def locate_remote(address: str) -> Source:
