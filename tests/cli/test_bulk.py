@@ -132,7 +132,7 @@ def test_after_sigkill_every_image_has_one_row(files: list[Path], listing: Path,
         (["--out", "a.jsonl", "--address", "head:6379"], "--address was given without --engine ray"),
         (
             ["--out", "a.jsonl", "--engine", "ray", "--device", "cuda"],
-            "--device cuda was given with --engine",
+            "--device cuda was given with",
         ),
         (["--out", "a.jsonl", "--model", "none.onnx"], "There is no model none.onnx"),
     ],

@@ -22,6 +22,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers see the devices that the machine shows
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # a lost worker is no error: its images are answered again
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_worker_niceness": "0",  # as the processes of the local engine
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # else it is said on stdout
 }
 PACKAGES = ("ray", "pyarrow", "pandas", "fsspec")

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ class Worker:
     """A worker of the cluster: it holds the model once, in a process that an image may end."""
 
     def __init__(self, options: AnswerOptions) -> None:
+        # a process that this one starts would import Ray's program, the main module here
+        vars(sys.modules["__main__"]).pop("__file__", None)
         self._answerer = GuardedAnswerer(options)
 
     def __call__(self, block: Any) -> Any:
