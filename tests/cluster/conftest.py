@@ -1,5 +1,6 @@
 """A Ray cluster of three machines, all of them here."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ def cluster() -> Iterator[Any]:
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     for _ in range(2):
         made.add_node(num_cpus=1)
+    handler = signal.getsignal(signal.SIGTERM)
     with connect_ray(made.address):
+        assert signal.getsignal(signal.SIGTERM) is handler  # Ray would take it
         yield made
     made.shutdown()  # type: ignore[no-untyped-call]

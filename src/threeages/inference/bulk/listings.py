@@ -113,7 +113,7 @@ def is_listing(path: Path) -> bool:
     return path.name.lower().endswith((*CSV, *JSONL, *PARQUET, *TAR))
 
 
-def damaged(path: Path | str, cause: BaseException | str) -> DataError:
+def damaged(path: Path, cause: BaseException | str) -> DataError:
     """The error of a listing that cannot be read to its end."""
     return DataError(
         f"{path} cannot be read to its end: {describe_cause(cause)}. What could be read of it is answered.",

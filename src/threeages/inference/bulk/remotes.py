@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from threeages.errors import DataError, ImageError, ThreeAgesError, describe_cause
+from threeages.errors import DataError, ImageError, describe_cause
 from threeages.faces.folders import is_image_name, skipped_kind
 from threeages.files.remote import (
     HINT,
@@ -17,7 +17,7 @@ from threeages.files.remote import (
     read_remote,
     walk_remote,
 )
-from threeages.inference.bulk.listings import ListingReader, damaged
+from threeages.inference.bulk.listings import ListingReader
 from threeages.inference.sources import Deferred, Source
 
 ReadListing = Callable[[Path, ListingReader], Iterator[Path | Source]]
@@ -68,8 +68,14 @@ def read_remote_source(
         else:
             yield from _walk(address, reader)
     except (DataError, OSError) as error:
-        cause = error.message if isinstance(error, ThreeAgesError) else error
-        reader.problems.append(error if isinstance(error, DataError) else damaged(address, cause))
+        reader.problems.append(error if isinstance(error, DataError) else _broke_off(address, error))
+
+
+def _broke_off(address: str, cause: OSError) -> DataError:
+    return DataError(
+        f"{address} cannot be read to its end: {describe_cause(cause)}. What could be read of it is answered.",
+        hint=f"{HINT} With --out, --resume then answers the rest.",
+    )
 
 
 def _match(pattern: str) -> list[str]:
