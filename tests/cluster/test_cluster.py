@@ -1,4 +1,4 @@
-"""What Ray runs, on one cluster of three machines: images and trials, while machines and workers are lost."""
+"""What Ray runs, on one cluster: images and trials, while machines, workers and drivers are lost."""
 
 import json
 import os

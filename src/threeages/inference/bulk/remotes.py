@@ -72,8 +72,9 @@ def read_remote_source(
 
 
 def _broke_off(address: str, cause: OSError) -> DataError:
+    what = f"{address} cannot be read to its end: {describe_cause(cause)}."
     return DataError(
-        f"{address} cannot be read to its end: {describe_cause(cause)}. What could be read of it is answered.",
+        f"{what} What could be read of it is answered.",
         hint=f"{HINT} With --out, --resume then answers the rest.",
     )
 
