@@ -36,6 +36,7 @@ from threeages.training.memory import explain_memory
 from threeages.training.run_folder import check_config, read_run, write_config
 from threeages.training.tasks import ClassificationTask, select_targets
 from threeages.training.teachers import ENCODER
+from threeages.training.tracking.tracking import Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +50,16 @@ def run_training(
     *,
     cache_dir: Path | None = None,
     log: Callable[[Epoch], None] | None = None,
+    tracking: Tracking | None = None,
 ) -> PredictionTable | None:
     """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
     Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
-    every epoch. What can be checked is checked before an image is read, see `check_labels`. Raises
-    DataError where an image cannot be read (`threeages data audit` finds them), BusyError where another
-    process trains into the folder, and ConfigError where it holds a training of other settings, images,
-    labels, weights or of another split.
+    every epoch, and `tracking` the settings and the split too. What can be checked is checked before an
+    image is read, see `check_labels`. Raises DataError where an image cannot be read (`threeages data audit`
+    finds them) or a tracker fails before the first epoch, BusyError where another process trains into the
+    folder, and ConfigError where it holds a training of other settings, images, labels, weights or of
+    another split.
     """
     said = check_labels(manifest, config)
     model = create_model(config, manifest)
@@ -80,12 +83,26 @@ def run_training(
         task, data = create_task(model, manifest, config, split, data, cache_dir)
         _start_run(run, config, notes["split"])
         save_train_digests(collect_train_digests(manifest, split, cache), run)
+        if tracking:
+            tracking.start(run, config.to_dict(), notes["split"], saved["history"] if saved else [])
         with explain_memory(config.batch_size, config.input_size):
-            task = fit_model(task, data, split, config, run, log, notes)
+            task = fit_model(task, data, split, config, run, _join(log, tracking), notes)
             _plot_history(run, config)
             if not len(split.test):
                 return None
             return answer_table(manifest, split.test, _test(task, data, split, config, run))
+
+
+def _join(log: Callable[[Epoch], None] | None, tracking: Tracking | None) -> Callable[[Epoch], None]:
+    """One function that gives an epoch to both."""
+
+    def log_epoch(epoch: Epoch) -> None:
+        if log:
+            log(epoch)
+        if tracking:
+            tracking.log_epoch(epoch)
+
+    return log_epoch
 
 
 def describe_run_data(
