@@ -105,25 +105,6 @@ def test_the_command_writes_the_rows_of_the_local_engine(
     assert sorted(clustered.read_text().splitlines()) == sorted(local.read_text().splitlines())
 
 
-def test_after_sigkill_of_the_driver_every_image_has_one_row(
-    cluster: Any, faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, images = tmp_path / "out.jsonl", tmp_path / "images"
-    images.mkdir()
-    for i, file in enumerate(sorted(faces_dir.glob("*.jpg")) * 5):
-        (images / f"{i}.jpg").symlink_to(file)
-    command = ["predict", str(images), "--no-detect", "--out", str(out), "--engine", "ray", "--resume"]
-    driver = subprocess.Popen([sys.executable, "-m", "threeages", *command, "--address", cluster.address])
-    while driver.poll() is None and not (out.exists() and out.stat().st_size):
-        time.sleep(0.01)
-    driver.kill()
-    assert driver.wait() == -signal.SIGKILL
-    before = out.read_text().count("\n")
-    assert _run(monkeypatch, *command) == 0
-    names = [json.loads(line)["path"] for line in out.read_text().splitlines()]
-    assert before < len(names) == len(set(names)) == len(list(images.iterdir()))
-
-
 def test_a_machine_with_another_model_ends_the_job(cluster: Any) -> None:
     import ray
 
@@ -180,6 +161,25 @@ def test_trials_on_a_cluster_are_those_of_the_pool(cluster: Any, faces_csv: Path
     torch.set_num_threads(threads)
     lines = (search.out / "search.csv").read_text().splitlines()
     assert [line.split(",")[2] for line in lines[1:]] == [str(trial.value) for trial in expected]
+
+
+def test_after_sigkill_of_the_driver_every_image_has_one_row(
+    cluster: Any, faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, images = tmp_path / "out.jsonl", tmp_path / "images"
+    images.mkdir()
+    for i, file in enumerate(sorted(faces_dir.glob("*.jpg")) * 5):
+        (images / f"{i}.jpg").symlink_to(file)
+    command = ["predict", str(images), "--no-detect", "--out", str(out), "--engine", "ray", "--resume"]
+    driver = subprocess.Popen([sys.executable, "-m", "threeages", *command, "--address", cluster.address])
+    while driver.poll() is None and not (out.exists() and out.stat().st_size):
+        time.sleep(0.01)
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    before = out.read_text().count("\n")
+    assert _run(monkeypatch, *command) == 0
+    names = [json.loads(line)["path"] for line in out.read_text().splitlines()]
+    assert before < len(names) == len(set(names)) == len(list(images.iterdir()))
 
 
 def _kill_a_trial(out: Path) -> None:

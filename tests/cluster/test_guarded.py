@@ -75,7 +75,7 @@ def test_a_machine_with_another_model_is_named(answerer: GuardedAnswerer) -> Non
     with pytest.raises(ModelError, match="of a worker is another") as raised:
         other.answer([Source("a.jpg", Path("a.jpg"))])
     other.close()
-    assert "every machine" in raised.value.hint
+    assert "Every machine" in raised.value.hint
 
 
 def test_a_process_that_does_not_start_is_no_fault_of_an_image(
