@@ -1,0 +1,99 @@
+"""What tests/training/test_ranks.py runs in every process: trainings whose whole result is kept.
+
+Computed in float64: Adam makes differences out of rounding that hide what is really different.
+"""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from threeages.data.manifest import Manifest, load_manifest
+from threeages.training import batches, loop
+from threeages.training.build import create_data, create_model, create_task, open_data
+from threeages.training.config import TrainConfig
+from threeages.training.placement import find_placement
+from threeages.training.ranks import LostError, Ranks
+
+# batch norm and dropout, mirrored and augmented images, averaged weights, balanced rows, a head that few rows
+# know; 85 train rows in batches of 12 leave one row for the last
+BUSY = TrainConfig(
+    model="attention_cnn",
+    input_size=32,
+    batch_size=12,
+    epochs=2,
+    flip=True,
+    augmented_copies=2,
+    ema=0.9,
+    lr_decay=0.5,
+    balance="identity,source",
+    extra_heads={"years": 0.5, "gender": 0.3},
+)
+CONFIGS = {
+    "busy": BUSY,
+    # the head phase with every stage frozen, and the one behind it; with 13 the last 2 batches are 13 and 7
+    "frozen": replace(
+        BUSY, flip=False, head_epochs=1, epochs=1, unfreeze=2, batch_size=13, frozen_cache=False
+    ),
+    "plain": TrainConfig(model="cnn", input_size=48, batch_size=16, epochs=2, head="corn"),
+}
+
+
+def run_all(csv: Path, folder: Path, ranks: Ranks) -> None:
+    """Every training, each process into a folder of its own, in which the first alone may write."""
+    for name, config in CONFIGS.items():
+        run_one(csv, name, config, folder, ranks)
+
+
+def run_one(csv: Path, name: str, config: TrainConfig, folder: Path, ranks: Ranks) -> None:
+    loop.choose_precision = lambda _: "64-true"  # type: ignore[assignment]
+    manifest = hide_most(load_manifest(csv))
+    cache = folder.parent / "cache"
+    model = create_model(config, manifest)
+    with ranks.in_turns():
+        images, split = open_data(manifest, config, cache)
+    data = create_data(manifest, model, images, cache)
+    task, data = create_task(model, manifest, config, split, data, cache)
+    run = folder / name / f"rank-{ranks.rank}"
+    history = list(loop.train_epochs(task, data, split, config, run, ranks=ranks))
+    outputs = batches.compute_outputs(
+        ranks.create_fabric(),
+        task,
+        loop.open_source(task.model, data, config.phases()[-1], config),
+        split.test[:5],
+        ranks,
+    )
+    found = {"history": history, "outputs": {k: v.tolist() for k, v in outputs.items()}}
+    (folder / f"{name}-{ranks.rank}.json").write_text(json.dumps(found))
+
+
+def hide_most(manifest: Manifest) -> Manifest:
+    """A gender for 5 rows alone, so that most batches have none, and no age in half of them."""
+    n = len(manifest)
+    gender = tuple("mf"[i // 24 % 2] if i % 24 == 5 else "" for i in range(n))
+    age = tuple(a if i % 2 else "" for i, a in enumerate(manifest.columns["age"]))
+    labels = np.where(np.arange(n) % 3 == 0, -1, manifest.labels)
+    columns = {**manifest.columns, "gender": gender, "age": age}
+    return Manifest(manifest.root, manifest.paths, labels, columns)
+
+
+def main() -> None:
+    csv, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    ranks = Ranks(find_placement(int(os.environ["SIZE"])))
+
+    def end(error: Any) -> None:
+        os._exit(9)
+
+    with ranks.stay_together(end):
+        run_all(csv, folder, ranks)
+
+
+if __name__ == "__main__":
+    main()
