@@ -5,7 +5,6 @@ Computed in float64: Adam makes differences out of rounding that hide what is re
 
 import json
 import os
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from threeages.training import batches, loop
 from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.placement import find_placement
-from threeages.training.ranks import LostError, Ranks
+from threeages.training.ranks import Ranks
 
 # batch norm and dropout, mirrored and augmented images, averaged weights, balanced rows, a head that few rows
 # know; 85 train rows in batches of 12 leave one row for the last

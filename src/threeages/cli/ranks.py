@@ -21,22 +21,26 @@ def join_ranks(placement: Placement) -> Iterator["Ranks"]:
     """The processes of a training, of which this is one, in the block; an error is said once for all."""
     if placement.launcher == "own":
         follow_launcher()
-    from threeages.training.ranks import Ranks
+    from threeages.training.ranks import Ranks, open_ranks
 
     if placement.size == 1:
         yield Ranks(placement)
         return
     _show_own_log(placement)
-    ranks: Ranks | None = None
+    met: list[Ranks] = []
+
+    def claims(error: ThreeAgesError) -> bool:
+        # before they have met, every process of a machine finds the same fault
+        return met[0].claim(error) if met else placement.local_rank == 0
+
     try:
-        ranks = Ranks(placement)
-        with ranks.stay_together(lambda error: _leave(error, ranks)):
+        with open_ranks(placement, lambda error: _leave(error, claims(error))) as ranks:
+            met.append(ranks)
             yield ranks
     except ThreeAgesError as error:
-        # before they have met, every process of a machine finds the same fault
-        if placement.local_rank == 0 if ranks is None else ranks.claim(error):
+        if claims(error):
             raise
-        raise typer.Exit(LOST) from None
+        _end(LOST)
 
 
 def _show_own_log(placement: Placement) -> None:
@@ -44,14 +48,22 @@ def _show_own_log(placement: Placement) -> None:
     import logging
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    logger = logging.getLogger("threeages")
     if placement.rank:
-        logging.getLogger("threeages").setLevel(logging.ERROR)
+        logger.setLevel(logging.ERROR)
+    elif placement.launcher == "own" and placement.nodes > 1:
+        logger.info("Waiting for the processes of %d machines.", placement.nodes)
 
 
-def _leave(error: ThreeAgesError, ranks: "Ranks | None") -> None:
+def _leave(error: ThreeAgesError, claimed: bool) -> None:
     """End at once, from a thread: the main one may wait for the lost process for ever."""
-    claimed = ranks is not None and ranks.claim(error)
     if claimed:
         typer.echo(f"Error: {error}", err=True)
-        sys.stderr.flush()
-    os._exit(2 if claimed else LOST)
+    _end(2 if claimed else LOST)
+
+
+def _end(code: int) -> None:
+    """End without the interpreter's clean-up, in which torch may wait for the others."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)

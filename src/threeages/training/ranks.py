@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -22,13 +21,13 @@ from threeages.errors import ConfigError, DataError, ThreeAgesError, format_coun
 from threeages.training.heartbeat import MISSED as HEARTBEAT_MISSED
 from threeages.training.heartbeat import SECONDS as HEARTBEAT_SECONDS
 from threeages.training.heartbeat import Heartbeat
+from threeages.training.interfaces import find_interface
 from threeages.training.launch import LOST_TEXT, RESUMES
 from threeages.training.placement import Placement
 from threeages.training.whole_batch import Part, share_batches
 
 ENVIRONMENTS = {"own": LightningEnvironment, "torchrun": TorchElasticEnvironment, "srun": SLURMEnvironment}
 POLL_SECONDS = 0.1
-STORE_TIMEOUT = timedelta(seconds=20)
 # what torch's and gloo's errors say where another process is gone
 WORDS = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "tcpstore", "socket")
 T = TypeVar("T")
@@ -47,10 +46,8 @@ class Ranks:
         self.is_main = self.rank == 0  # the one that writes
         self._turns = 0
         self._part = Part()
-        self._fabric: Fabric | None = None
-        if self.size > 1:
-            self._fabric = self.create_fabric()
-            self._store = _open_store()
+        self._fabric = self.create_fabric() if self.size > 1 else None
+        self._store: Any = open_store(self.placement) if self.size > 1 else None
 
     def create_fabric(self, precision: Any = "32-true") -> Fabric:
         """Lightning Fabric on the device of this process."""
@@ -156,44 +153,14 @@ class Ranks:
 
     def claim(self, error: ThreeAgesError) -> bool:
         """Whether this process is the one to say what ended them all."""
-        if isinstance(error, LostError) and self.placement.launcher == "own":
-            return False  # the process that started them knows which one it was
+        if isinstance(error, LostError):  # one that starts processes itself knows which one was lost
+            return self.placement.launcher != "own" and self.placement.local_rank == 0
         try:
             return bool(self._store.add("errors", 1) == 1)
         except RuntimeError:  # the store is gone with the first process
             return True
 
-    @contextmanager
-    def stay_together(self, on_lost: Callable[[ThreeAgesError], None]) -> Iterator[None]:
-        """Watch the other processes in the block, and wait for them at its end.
-
-        `on_lost`, called in a thread, is to end this process: one of the others answers no more. Raises
-        LostError where an exchange with another one fails.
-        """
-        if self.size == 1:
-            yield
-            return
-        heartbeat = Heartbeat(self._store, self.rank, self.size, lambda rank: on_lost(self._describe(rank)))
-        heartbeat.start()
-        try:
-            yield
-            self._close(heartbeat)
-        except RuntimeError as error:
-            if not _is_lost(error):
-                raise
-            raise LostError(LOST_TEXT[0], hint=LOST_TEXT[1]) from error
-
-    def _describe(self, rank: int) -> ThreeAgesError:
-        if rank < 0:
-            return LostError(LOST_TEXT[0], hint=LOST_TEXT[1])
-        seconds = HEARTBEAT_SECONDS * HEARTBEAT_MISSED
-        return ThreeAgesError(
-            f"Process {rank + 1} of {self.size} has not answered for {seconds:.0f} seconds, and the training "
-            "ended with it.",
-            hint=RESUMES,
-        )
-
-    def _close(self, heartbeat: Heartbeat) -> None:
+    def close(self, heartbeat: Heartbeat) -> None:
         """Wait for the others; the first process ends last, as the store goes with it."""
         self._store.add("ended", 1)
         self._wait("ended", self.size)
@@ -213,6 +180,63 @@ class Ranks:
         return [rows // self.size + (rank < rows % self.size) for rank in range(self.size)]
 
 
+@contextmanager
+def open_ranks(placement: Placement, on_lost: Callable[[ThreeAgesError], None]) -> Iterator[Ranks]:
+    """Meet the other processes, watch them in the block, and wait for them at its end.
+
+    `on_lost`, called in a thread, is to end this process: one of the others answers no more. Raises LostError
+    where an exchange with another one fails, and ConfigError where this machine has too few GPUs.
+    """
+    if placement.size == 1:
+        yield Ranks(placement)
+        return
+    _choose_interface(placement)
+    heartbeat = Heartbeat(
+        lambda: open_store(placement),
+        placement.rank,
+        placement.size,
+        lambda rank: on_lost(_describe_lost(rank, placement.size)),
+    )
+    heartbeat.start()
+    try:
+        ranks = Ranks(placement)
+        yield ranks
+        ranks.close(heartbeat)
+    except RuntimeError as error:
+        if not _is_lost(error):
+            raise
+        raise LostError(LOST_TEXT[0], hint=LOST_TEXT[1]) from error
+
+
+def open_store(placement: Placement) -> Any:
+    """A connection to the store by which torch's processes meet; it waits until the first one has started."""
+    environment = ENVIRONMENTS[placement.launcher]()
+    store = TCPStore(environment.main_address, environment.main_port, is_master=False)
+    # torchrun's store outlives a restart of its processes
+    return PrefixStore(f"threeages-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+
+
+def _choose_interface(placement: Placement) -> None:
+    """Let gloo speak from the interface that leads to the first process.
+
+    By itself it takes that of the host's name, which on many machines is the loopback.
+    """
+    found = find_interface(ENVIRONMENTS[placement.launcher]().main_address)
+    if found:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", found)
+
+
+def _describe_lost(rank: int, size: int) -> ThreeAgesError:
+    if rank < 0:
+        return LostError(LOST_TEXT[0], hint=LOST_TEXT[1])
+    seconds = HEARTBEAT_SECONDS * HEARTBEAT_MISSED
+    return ThreeAgesError(
+        f"Process {rank + 1} of {size} has not answered for {seconds:.0f} seconds, and the training ended "
+        "with it.",
+        hint=RESUMES,
+    )
+
+
 def _check_devices(placement: Placement) -> None:
     found = torch.cuda.device_count()
     if placement.devices > found > 0:
@@ -228,14 +252,6 @@ def _create_strategy() -> DDPStrategy:
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {name: False}
     return DDPStrategy(**options)
-
-
-def _open_store() -> Any:
-    """A connection of this process's own to the store by which torch's processes met."""
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, is_master=False, timeout=STORE_TIMEOUT)
-    # torchrun's store outlives a restart of its processes
-    return PrefixStore(f"threeages-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
 
 
 def _is_lost(error: RuntimeError) -> bool:
