@@ -8,7 +8,6 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from threeages.training import batches, loop
 from threeages.training.build import create_data, create_model, create_task, open_data
 from threeages.training.config import TrainConfig
 from threeages.training.placement import find_placement
-from threeages.training.ranks import Ranks
+from threeages.training.ranks import Ranks, open_ranks
 
 # batch norm and dropout, mirrored and augmented images, averaged weights, balanced rows, a head that few rows
 # know; 85 train rows in batches of 12 leave one row for the last
@@ -44,54 +43,45 @@ CONFIGS = {
 }
 
 
-def run_all(csv: Path, folder: Path, ranks: Ranks) -> None:
-    """Every training, each process into a folder of its own, in which the first alone may write."""
-    for name, config in CONFIGS.items():
-        run_one(csv, name, config, folder, ranks)
-
-
 def run_one(csv: Path, name: str, config: TrainConfig, folder: Path, ranks: Ranks) -> None:
-    loop.choose_precision = lambda _: "64-true"  # type: ignore[assignment]
-    manifest = hide_most(load_manifest(csv))
-    cache = folder.parent / "cache"
+    """Train, each process into a folder of its own, in which the first alone may write."""
+    manifest, cache = hide_most(load_manifest(csv)), folder.parent / "cache"
     model = create_model(config, manifest)
     with ranks.in_turns():
         images, split = open_data(manifest, config, cache)
     data = create_data(manifest, model, images, cache)
     task, data = create_task(model, manifest, config, split, data, cache)
-    run = folder / name / f"rank-{ranks.rank}"
-    history = list(loop.train_epochs(task, data, split, config, run, ranks=ranks))
-    outputs = batches.compute_outputs(
-        ranks.create_fabric(),
-        task,
-        loop.open_source(task.model, data, config.phases()[-1], config),
-        split.test[:5],
-        ranks,
+    history = list(
+        loop.train_epochs(task, data, split, config, folder / f"{name}-run-{ranks.rank}", ranks=ranks)
     )
-    found = {"history": history, "outputs": {k: v.tolist() for k, v in outputs.items()}}
+    source = loop.open_source(task.model, data, config.phases()[-1], config)
+    outputs = batches.compute_outputs(ranks.create_fabric(), task, source, split.test[:3], ranks)
+    found = {
+        "history": history,
+        "train rows": len(split.train),
+        "outputs": {name: values.tolist() for name, values in outputs.items()},
+        "weights": {name: values.sum().item() for name, values in task.state_dict().items()},
+    }
     (folder / f"{name}-{ranks.rank}.json").write_text(json.dumps(found))
 
 
 def hide_most(manifest: Manifest) -> Manifest:
-    """A gender for 5 rows alone, so that most batches have none, and no age in half of them."""
+    """A gender for 5 rows alone, so that most batches have none, no age in half of them, few labels."""
     n = len(manifest)
     gender = tuple("mf"[i // 24 % 2] if i % 24 == 5 else "" for i in range(n))
     age = tuple(a if i % 2 else "" for i, a in enumerate(manifest.columns["age"]))
     labels = np.where(np.arange(n) % 3 == 0, -1, manifest.labels)
-    columns = {**manifest.columns, "gender": gender, "age": age}
-    return Manifest(manifest.root, manifest.paths, labels, columns)
+    return Manifest(manifest.root, manifest.paths, labels, {**manifest.columns, "gender": gender, "age": age})
 
 
 def main() -> None:
-    csv, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    """Train everything with as many processes as there are."""
+    csv, folder, devices = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
-    ranks = Ranks(find_placement(int(os.environ["SIZE"])))
-
-    def end(error: Any) -> None:
-        os._exit(9)
-
-    with ranks.stay_together(end):
-        run_all(csv, folder, ranks)
+    loop.choose_precision = lambda _: "64-true"
+    with open_ranks(find_placement(devices), lambda _: os._exit(9)) as ranks:
+        for name, config in CONFIGS.items():
+            run_one(csv, name, config, folder, ranks)
 
 
 if __name__ == "__main__":

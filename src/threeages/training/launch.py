@@ -16,6 +16,7 @@ from threading import Thread
 from threeages.errors import ThreeAgesError
 from threeages.training.placement import STARTED, Placement
 
+COMMAND = (sys.executable, "-m", "threeages")
 LOST = 75  # exit code of a process that ends because another one did, which is the one to name
 GRACE = 3.0  # seconds for the others to end by themselves, so that the one with the cause is found
 RESUMES = "Start the same command again: the training resumes, with any number of processes."
@@ -52,7 +53,7 @@ def _end_with_stdin() -> None:
 
 @contextmanager
 def _start(placement: Placement) -> Iterator[list[subprocess.Popen[bytes]]]:
-    command = [sys.executable, "-m", "threeages", *sys.argv[1:]]
+    command = [*COMMAND, *sys.argv[1:]]
     meeting = {} if placement.nodes > 1 else {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_find_port())}
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -68,7 +69,7 @@ def _start(placement: Placement) -> Iterator[list[subprocess.Popen[bytes]]]:
         for process in processes:
             process.kill()
         for process in processes:
-            process.wait()
+            process.communicate()  # closes its pipe
 
 
 def _find_port() -> int:
