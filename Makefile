@@ -11,7 +11,7 @@ demo: .venv/installed
 
 # A thread for each of two processes is faster than one process with both.
 test: .venv/installed check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=30
 
 # No type check and no import contract, which take half a minute of their own.
 quick: .venv/installed

@@ -17,6 +17,7 @@ from threeages.files.csvfiles import replace_rows
 from threeages.studies.results import describe_origin
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"
+SCALE = RESULTS.with_name("scale.csv")
 PER_IDENTITY = 10
 HEADER = (
     "benchmark", "measure", "unit", "ours", "other_name", "other", "ratio", "details", "machine", "versions",

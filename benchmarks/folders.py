@@ -1,6 +1,7 @@
 """`threeages predict --out` on many images: memory, kill -9 in the middle, shards.
 
 python benchmarks/folders.py [--images 60000] [--few 20000] [--kills 3] [--seed 0] [--side 48]
+python benchmarks/folders.py --only kills --inputs folder --outputs jsonl --few 1000000 --kills 1
 
 The images are links to a few hundred drawn faces, each under a name of its own; the model is a tiny one with
 random weights, so that what is measured is reading, writing and remembering. Peaks are those of the process
@@ -11,6 +12,7 @@ import argparse
 import itertools
 import json
 import random
+import signal
 import subprocess
 import sys
 import tarfile
@@ -22,14 +24,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, add_row
+from common import SCALE, add_row
 from PIL import Image
 from predict import PROGRAM
 
 from threeages.data.synthetic import draw_face
 from threeages.files.arrow import import_arrow
 
-SCALE = RESULTS.with_name("scale.csv")
 FILES, PER_FOLDER, SHARDS = 300, 1000, 4
 COMMAND = [sys.executable, "-c", PROGRAM, "predict", "--no-detect"]
 
@@ -44,7 +45,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side", type=int, default=48, help="of the images, in pixels")
     parser.add_argument("--only", choices=("memory", "kills", "shards"))
-    parser.add_argument("--inputs", nargs="*", choices=("folder", "listing", "tar", "parquet"))
+    parser.add_argument("--inputs", nargs="*", choices=INPUTS, help="default: all; to kill: a tar")
+    parser.add_argument("--outputs", nargs="*", choices=OUTPUTS, default=list(OUTPUTS), help="to kill")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -53,7 +55,9 @@ def main() -> None:
         if args.only in {None, "memory"}:
             measure_memory(model, faces, folder, args.few, args.images, args.inputs or list(INPUTS))
         if args.only in {None, "kills"}:
-            kill_and_resume(model, faces, folder, args.few, args.kills, args.seed)
+            source = write_source(faces, folder, (args.inputs or ["tar"])[0], args.few)
+            for kind in args.outputs:
+                kill_and_resume(model, source, folder / OUTPUTS[kind], args.few, args.kills, args.seed)
         if args.only in {None, "shards"}:
             answer_shards(model, faces, folder, args.few)
 
@@ -119,6 +123,12 @@ INPUTS = {
     "tar": (write_tar, "{}.tar"),
     "parquet": (write_parquet, "{}.parquet"),
 }
+OUTPUTS = {"jsonl": "killed.jsonl", "csv": "killed.csv", "parquet": "killed"}
+
+
+def write_source(faces: list[Path], folder: Path, kind: str, count: int) -> Path:
+    write, name = INPUTS[kind]
+    return write(faces, folder / name.format(count), count)
 
 
 def measure_memory(
@@ -129,8 +139,7 @@ def measure_memory(
     rates: dict[str, float] = {}
     for count in (few, many):
         for kind in kinds:
-            write, name = INPUTS[kind]
-            source = write(faces, folder / name.format(count), count)
+            source = write_source(faces, folder, kind, count)
             out = folder / ("parts" if kind == "parquet" else f"{kind}.jsonl")
             seconds, peak = answer(model, source, folder / f"out-{count}" / out.name)
             check_rows(folder / f"out-{count}" / out.name, count)
@@ -155,29 +164,41 @@ def answer(model: Path, source: Path, out: Path, *options: str) -> tuple[float, 
     return time.perf_counter() - start, int(done.stderr.split()[-1]) / 2**10
 
 
-def kill_and_resume(model: Path, faces: list[Path], folder: Path, count: int, kills: int, seed: int) -> None:
-    """Kill the command with SIGKILL at random moments, resume it to its end, and count the rows."""
+def kill_and_resume(model: Path, source: Path, out: Path, count: int, kills: int, seed: int) -> None:
+    """Kill the command with SIGKILL when a random share is answered, resume it to its end, count the rows."""
     rng = random.Random(seed)
-    source = write_tar(faces, folder / "killed.tar", count)
-    for kind, name in (("jsonl", "k.jsonl"), ("csv", "k.csv"), ("parquet", "k")):
-        out, killed = folder / "killed" / name, 0
-        start = time.perf_counter()
-        answer(model, source, folder / "undisturbed" / name)
-        whole = time.perf_counter() - start
-        command = [*COMMAND, str(source), "--model", str(model), "--out", str(out), "--resume"]
-        for _ in range(kills):
-            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-            try:
-                process.wait(whole * rng.uniform(0.2, 0.9) * 2 / (kills + 1))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                killed += 1
-                process.wait()
-        answer(model, source, out, "--resume")
-        rows = check_rows(out, count)
-        details = f"tar of {count} images, killed {killed} times with SIGKILL and resumed, seed {seed}"
-        add_row("predict --out", f"images with other than one row after kill -9, {kind}", "images",
-                rows, details=details, results=SCALE)  # fmt: skip
+    shares = sorted(rng.uniform(0.1, 0.9) for _ in range(kills))
+    command = [*COMMAND, str(source), "--model", str(model), "--out", str(out), "--resume"]
+    row = measure_row(model, source, out, count)
+    for share in shares:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while process.poll() is None and count_answered(out, row) < share * count:
+            time.sleep(0.05)
+        process.kill()
+        if process.wait() != -signal.SIGKILL:
+            raise SystemExit("The command ended before it was killed: give more images.")
+    _, peak = answer(model, source, out, "--resume")
+    kind = out.suffix[1:] or "parquet"
+    details = f"{source.suffix[1:] or 'folder'} of {count} images, seed {seed}; "
+    details += f"killed with SIGKILL at {', '.join(f'{share:.0%}' for share in shares)}; "
+    details += f"the resumed process took {peak:.0f} MiB"
+    add_row("predict --out", f"images with other than one row after kill -9, {kind}", "images",
+            check_rows(out, count), details=details, results=SCALE)  # fmt: skip
+
+
+def measure_row(model: Path, source: Path, out: Path, count: int) -> float:
+    """About the bytes of a row of the answers, by those of a hundredth."""
+    part = out.with_name(f"part-{out.name}")
+    answer(model, source, part, "--shard", "1/100")
+    return 0 if part.is_dir() else part.stat().st_size / (count / 100)
+
+
+def count_answered(out: Path, row: float) -> float:
+    """About as many rows as are there; a parquet file appears whole."""
+    if out.is_dir():
+        _, parquet = import_arrow()
+        return float(sum(parquet.read_metadata(file).num_rows for file in out.glob("*.parquet")))
+    return out.stat().st_size / row if out.exists() else 0
 
 
 def answer_shards(model: Path, faces: list[Path], folder: Path, count: int) -> None:

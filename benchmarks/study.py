@@ -25,6 +25,7 @@ from threeages.data.split import create_split
 from threeages.data.stored.opening import FEATURES
 from threeages.studies.recipes import create_recipe
 from threeages.training.config import TrainConfig
+from threeages.training.malloc import keep_freed_memory
 from threeages.training.run import run_training
 
 SCRIPTS = {
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=640, help="a fifth of them is held out")
     parser.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()
+    keep_freed_memory()  # as the commands do
     times = [measure(recipe, args) for recipe in args.recipe or SCRIPTS]
     if not args.recipe:
         ours, keras = (sum(side) for side in zip(*times, strict=True))

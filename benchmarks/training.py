@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import add_row, alternate, load_faces
+from common import SCALE, add_row, alternate, load_faces
 
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
 from threeages.studies.recipes import create_recipe
+from threeages.training.malloc import keep_freed_memory
 from threeages.training.run import run_training
 
 RECIPES = {"reference-cnn": "four-block CNN", "reference-attention": "channel attention CNN"}
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=640, help="a fifth of them is held out")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    keep_freed_memory()  # as `threeages train` does
     for recipe in args.recipe or RECIPES:
         measure(recipe, args)
 
@@ -81,6 +83,7 @@ def measure(recipe: str, args: argparse.Namespace) -> None:
             ratio=fast / slow,
             details=f"{details}, median of {args.rounds} in turn",
             versions={"torch": version("torch"), "tensorflow": other["tensorflow"]},
+            results=SCALE,
         )
 
 

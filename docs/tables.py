@@ -13,6 +13,8 @@ DEFAULT = {
     "utkface": "default, held-out UTKFace",
 }
 BEFORE = "default before distillation on film faces"  # the last model that a random split was run for
+CORES = 2  # of the machine of results/benchmarks.csv
+CORE_HOUR = 0.04  # USD, an assumption
 SPACE = "\u00a0"  # keeps an interval on one line
 CLASSES = ("YOUNG", "MIDDLE", "OLD")
 Row = Mapping[str, str]
@@ -210,6 +212,20 @@ def serve() -> str:
 def scale() -> str:
     """Answers for very many images on disk: memory, rows after kills."""
     return _measures("scale")
+
+
+def billion() -> str:
+    """What 1,000,000,000 images take, computed from the measured rates of `predict`."""
+    measured = {row["measure"]: row for row in read_rows("benchmarks") if row["benchmark"] == "predict"}
+    rows = []
+    for measure in ("folder of photos", "folder of crops"):
+        row = measured[measure]
+        rate = float(row["ours"]) / CORES
+        hours = 1e9 / rate / 3600
+        cells = [f"{rate:,.0f}", f"{hours:,.0f}", f"{hours / 1000:.1f}", f"{hours * CORE_HOUR:,.0f}"]
+        rows.append([f"{measure}: {row['details']}", *cells, *_origin(row)])
+    header = ["images", "images/s and core", "core-hours", "hours on 1,000 cores", "USD", "date", "commit"]
+    return table(header, rows)
 
 
 def _measures(name: str) -> str:
@@ -542,6 +558,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cross-source-peers": cross_source_peers,
     "serve": serve,
     "scale": scale,
+    "billion": billion,
     "study": study,
     "ablation": ablation,
     "experiments": experiments,

@@ -5,7 +5,9 @@ with another image whole, so that a crop is found beside its original; the windo
 two count as near duplicates. results/near-duplicates.csv holds the precision and the recall.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -225,8 +227,9 @@ class _Cells:
         for rows, members in zip(np.split(order, bounds), self.members, strict=True):
             if len(rows) and len(members):
                 likeness = queries[rows] @ self.vectors[members].T
-                i, j = np.nonzero(likeness >= _CANDIDATE)
-                found.append((rows[i], members[j], likeness[i, j]))
+                near = np.flatnonzero(likeness >= _CANDIDATE)  # several times as fast as nonzero
+                i, j = np.divmod(near, len(members))
+                found.append((rows[i], members[j], likeness.ravel()[near]))
         query, member, likeness = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return query, member, likeness
 
@@ -236,22 +239,36 @@ def _find_windows(
 ) -> Iterator[tuple[Pairs, Floats]]:
     """Pairs (image, copy) where a window of the image shows the copy, mirrored or not."""
     cells.keep(kept)
-    n, blocks = len(images), [kept[i : i + _BLOCK] for i in range(0, len(kept), _BLOCK)]
-    title = f"Comparing {len(kept):,} images"
-    for rows in track_progress(blocks, title, len(blocks)) if progress else blocks:
-        vectors = _describe_windows(images.read_grey(rows)).reshape(-1, cells.vectors.shape[1])
-        query, member, likeness = cells.search(vectors)
-        image, window = rows[query // len(_WINDOWS)], query % len(_WINDOWS)
-        pair = image * len(cells.vectors) + member
-        order = np.lexsort((-likeness, pair))
-        best = order[np.unique(pair[order], return_index=True)[1]]  # the nearest window of each pair
-        best = best[image[best] != member[best] % n]
-        for part in np.split(best, range(_PAIRS_BLOCK, len(best), _PAIRS_BLOCK)):
-            pairs = np.stack([image[part], member[part] % n], axis=1)
-            mirrored = member[part] >= n
-            targets = cells.vectors[member[part]]
-            found = _compare(images, pairs, mirrored, targets, _WINDOWS[window[part]])
-            yield pairs[found >= NEAR], found[found >= NEAR]
+    blocks = [kept[i : i + _BLOCK] for i in range(0, len(kept), _BLOCK)]
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        found = pool.map(lambda rows: list(_search_block(images, cells, rows)), blocks)
+        for parts in (
+            track_progress(found, f"Comparing {len(kept):,} images", len(blocks)) if progress else found
+        ):
+            yield from parts
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _search_block(
+    images: _Thumbnails, cells: _Cells, rows: NDArray[np.int64]
+) -> Iterator[tuple[Pairs, Floats]]:
+    """The pairs whose image is one of these rows."""
+    n = len(images)
+    vectors = _describe_windows(images.read_grey(rows)).reshape(-1, cells.vectors.shape[1])
+    query, member, likeness = cells.search(vectors)
+    image, window = rows[query // len(_WINDOWS)], query % len(_WINDOWS)
+    pair = image * len(cells.vectors) + member
+    order = np.lexsort((-likeness, pair))
+    best = order[np.unique(pair[order], return_index=True)[1]]  # the nearest window of each pair
+    best = best[image[best] != member[best] % n]
+    for part in np.split(best, range(_PAIRS_BLOCK, len(best), _PAIRS_BLOCK)):
+        pairs = np.stack([image[part], member[part] % n], axis=1)
+        mirrored = member[part] >= n
+        targets = cells.vectors[member[part]]
+        found = _compare(images, pairs, mirrored, targets, _WINDOWS[window[part]])
+        yield pairs[found >= NEAR], found[found >= NEAR]
 
 
 def _compare(

@@ -53,7 +53,8 @@ class Classifier(nn.Module):
     def normalize(self, pixels: Tensor) -> Tensor:
         """uint8 RGB `(n, size, size, 3)` to float `(n, 3, size, size)`, mean and scale applied."""
         x = pixels.permute(0, 3, 1, 2).float()  # of NHWC memory this is a channels-last tensor at no cost
-        x = x - self.mean
+        if self.signature.mean != (0.0, 0.0, 0.0):
+            x = x - self.mean
         return x if self.signature.std == (1.0, 1.0, 1.0) else x / self.std
 
     def answers(self, pixels: Tensor) -> dict[str, Tensor]:

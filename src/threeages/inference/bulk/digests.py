@@ -49,17 +49,17 @@ class DigestSet:
         return place
 
     def _grow(self) -> None:
-        held = list(self._digests())
-        self._cells = bytearray(2 * len(self._cells))
-        for digest in held:
+        before, self._cells = self._cells, bytearray(2 * len(self._cells))
+        for digest in _list_digests(before):  # one at a time: as objects they take four times the memory
             place = self._find(digest)
             self._cells[place : place + SIZE] = digest
 
-    def _digests(self) -> Iterator[bytes]:
-        for place in range(0, len(self._cells), SIZE):
-            cell = bytes(self._cells[place : place + SIZE])
-            if cell != EMPTY:
-                yield cell
+
+def _list_digests(cells: bytearray) -> Iterator[bytes]:
+    for place in range(0, len(cells), SIZE):
+        cell = bytes(cells[place : place + SIZE])
+        if cell != EMPTY:
+            yield cell
 
 
 @dataclass(frozen=True)
