@@ -1,5 +1,6 @@
 """Trainings in 1, 2 and 4 processes, started in every way there is, on one machine and on two."""
 
+import csv
 import json
 import os
 import shutil
@@ -133,9 +134,15 @@ def test_a_training_is_that_of_one_process(
     out = request.getfixturevalue(way)
     expected = dict(_flatten(_read(alone, name)))
     found = dict(_flatten(_read(out, name)))
-    assert found == {key: pytest.approx(value, rel=1e-5, abs=1e-9) for key, value in expected.items()}
+    assert found.keys() == expected.keys()
     losses = [key for key in expected if key.endswith("loss")]
-    assert {key: found[key] for key in losses} == pytest.approx({key: expected[key] for key in losses}, 1e-9)
+    assert len(losses) >= 4
+    for key, value in expected.items():
+        if isinstance(value, float):  # outputs and metrics of validation rows are kept in float32
+            rel = 1e-9 if "train" in key and key in losses else 1e-5
+            assert found[key] == pytest.approx(value, rel=rel, abs=1e-9), key
+        else:
+            assert found[key] == value, key
 
 
 @pytest.mark.slow
@@ -170,6 +177,11 @@ def _find_differences(one: Path, two: Path) -> float:
     return max(float((weights[name].double() - others[name].double()).abs().max()) for name in weights)
 
 
+def _read_losses(run: Path) -> list[float]:
+    with (run / "metrics.csv").open(encoding="utf-8") as file:
+        return [float(row["train_loss"]) for row in csv.DictReader(file)]
+
+
 @pytest.fixture(scope="module")
 def whole(folder: Path, faces_csv: Path) -> Path:
     """A run of two processes that nobody disturbs."""
@@ -195,7 +207,7 @@ def test_a_killed_process_ends_the_training_which_resumes(whole: Path, folder: P
     _run([command], stdout=subprocess.DEVNULL)
     assert _find_differences(whole, folder / "killed") == 0
     _run([_command(faces_csv, folder, "killed-alone")], stdout=subprocess.DEVNULL)
-    assert _find_differences(whole, folder / "killed-alone") < 1e-3
+    assert _read_losses(folder / "killed-alone") == pytest.approx(_read_losses(whole), rel=3e-3)
     assert (folder / "killed" / "predictions.csv").exists()
 
 
