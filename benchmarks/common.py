@@ -4,7 +4,6 @@ import io
 import os
 import statistics
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 from PIL import Image, ImageEnhance
@@ -14,6 +13,7 @@ from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.synthetic import write_face_set
 from threeages.demo import find_portraits
 from threeages.files.csvfiles import replace_rows
+from threeages.machine import ONNX_RUNTIME, list_versions
 from threeages.studies.results import describe_origin
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"
@@ -71,7 +71,7 @@ def add_row(
     `other` is the name and value that `ours` is compared with. Machine, versions, date and commit are added.
     """
     name, value = other or ("", None)
-    packages = {p: version(p) for p in ("threeages", "numpy", "onnxruntime", "pillow")} | (versions or {})
+    packages = list_versions(("threeages", "numpy", *ONNX_RUNTIME, "pillow")) | (versions or {})
     text = " ".join(f"{name} {number}" for name, number in packages.items())
     numbers = (_number(ours), name, _number(value), _number(ratio))
     row = dict(zip(HEADER, (benchmark, measure, unit, *numbers, details), strict=False))

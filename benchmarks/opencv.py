@@ -20,7 +20,7 @@ from common import make_photo
 from numpy.typing import NDArray
 from PIL import Image
 
-from threeages.faces import crop, images, quality
+from threeages.faces import crop, images, quality, yunet
 from threeages.faces.images import Pixels
 from threeages.faces.process import configure_process
 from threeages.inference.predictor import load_predictor
@@ -61,7 +61,7 @@ def _steps() -> dict[str, tuple[Step, Step]]:
             lambda: cv2.warpAffine(face, matrix, square, borderMode=cv2.BORDER_REPLICATE),
             lambda: warp(face, matrix, square),
         ),
-        "detector's input": (lambda: cv2.dnn.blobFromImage(small, swapRB=True), lambda: to_blob(small)),
+        "detector's input": (lambda: yunet.create_blob(small), lambda: to_blob(small)),
         "grey of 64x64": (lambda: cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), lambda: to_grey(part)),
         "cosine transform of 64x64": (lambda: cv2.dct(values), lambda: transform(values)),
     }
@@ -95,8 +95,9 @@ def warp(pixels: Pixels, matrix: NDArray[np.float64], size: tuple[int, int], **_
 
 
 def to_blob(pixels: Pixels) -> NDArray[np.float32]:
-    """As cv2.dnn.blobFromImage with swapped channels."""
-    return pixels[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    """As yunet.create_blob."""
+    padded = np.pad(pixels, [(0, -side % 32) for side in pixels.shape[:2]] + [(0, 0)])
+    return padded[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32, order="C")
 
 
 def to_grey(pixels: Pixels, *_: object) -> Pixels:
@@ -135,12 +136,12 @@ def _time(ours: Step, other: Step, rounds: int) -> tuple[float, float]:
 
 @contextmanager
 def _replaced() -> Iterator[None]:
-    """Within it the core runs on Pillow and NumPy, but for the detector's padding and overlap."""
+    """Within it the core runs on Pillow and NumPy, but for the overlap of the detector's faces."""
     places: list[tuple[object, str, object]] = [
         (images, "resize", resize), (crop, "resize", resize), (quality, "resize", resize),
         (images, "scale_image", scale_image), (crop, "scale_image", scale_image),
         (cv2, "warpAffine", warp), (cv2, "cvtColor", to_grey), (cv2, "dct", transform),
-        (cv2.dnn, "blobFromImage", lambda pixels, **_: to_blob(pixels)),
+        (yunet, "create_blob", to_blob),
     ]  # fmt: skip
     with ExitStack() as stack:
         for module, name, step in places:

@@ -211,7 +211,12 @@ def serve() -> str:
 
 def scale() -> str:
     """Answers for very many images on disk: memory, rows after kills."""
-    return _measures("scale")
+    return _measures("scale", lambda row: not row["benchmark"].startswith("photo"))
+
+
+def photo() -> str:
+    """Where the time of a photo goes, and what else its parts could be made of."""
+    return _measures("scale", lambda row: row["benchmark"].startswith("photo"))
 
 
 def billion() -> str:
@@ -228,10 +233,10 @@ def billion() -> str:
     return table(header, rows)
 
 
-def _measures(name: str) -> str:
+def _measures(name: str, chosen: Callable[[Row], bool] = bool) -> str:
     header = ["what", "unit", "here", "beside", "ratio", "details", "date", "commit"]
     rows = []
-    for row in read_rows(name):
+    for row in filter(chosen, read_rows(name)):
         other = f"{row['other_name']}: {_short(row['other'])}" if row["other"] else ""
         what = f"{row['benchmark']}: {row['measure']}"
         rows.append(
@@ -400,6 +405,8 @@ def _between(row: Row | None) -> str:
     return (
         ""
         if row is None
+        else _number(row, "value")
+        if not row["low"]
         else f"{_number(row, 'value')}{SPACE}[{_number(row, 'low')},{SPACE}{_number(row, 'high')}]"
     )
 
@@ -558,6 +565,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cross-source-peers": cross_source_peers,
     "serve": serve,
     "scale": scale,
+    "photo": photo,
     "billion": billion,
     "study": study,
     "ablation": ablation,

@@ -342,3 +342,39 @@ def test_an_answer_of_something_else_is_an_error() -> None:
 
     with pytest.raises(ServiceError, match="garbled"):
         _client(garbled, retries=0).model()
+
+
+@pytest.mark.parametrize(
+    ("first", "repeated"),
+    [
+        (httpx.ConnectError("refused"), True),
+        (httpx.ReadTimeout("no answer"), False),  # it may have been counted
+        (_problem(503), True),
+        (_problem(429), True),
+        (_problem(504), False),
+    ],
+    ids=str,
+)
+def test_labels_are_sent_again_only_where_they_were_not_counted(
+    first: httpx.Response | Exception, repeated: bool
+) -> None:
+    sent: list[int] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        sent.append(len(json.loads(request.read())["answers"]))
+        if len(sent) == 2:
+            if isinstance(first, Exception):
+                raise first
+            return first
+        return httpx.Response(200, json={"n": sum(sent), "e_value": 1.0})
+
+    labels = [("OLD", "YOUNG")] * 1500
+    with _client(handle) as client:
+        if repeated:
+            assert client.send_labels(labels)["e_value"] == 1.0
+            assert sent == [1000, 500, 500]
+        else:
+            with pytest.raises(ServiceError) as refused:
+                client.send_labels(labels)
+            assert "1,000 labels before this request are counted." in refused.value.hint
+            assert sent == [1000, 500]

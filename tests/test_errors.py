@@ -3,7 +3,14 @@ import inspect
 import pytest
 
 from threeages import errors
-from threeages.errors import ImageError, MissingDependencyError, ThreeAgesError, describe_cause, format_count
+from threeages.errors import (
+    ImageError,
+    MissingDependencyError,
+    ThreeAgesError,
+    describe_cause,
+    format_count,
+    list_causes,
+)
 
 
 def test_hint_follows_on_its_own_line() -> None:
@@ -70,3 +77,20 @@ def test_a_cause_ends_a_sentence(cause: BaseException | str, text: str) -> None:
 )
 def test_numbers_have_their_noun(things: int | list[int], words: tuple[str, ...], text: str) -> None:
     assert format_count(things, *words) == text
+
+
+def test_causes_end_with_what_it_began_with() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        _fail_in_turn()
+    assert [type(error) for error in list_causes(raised.value)] == [RuntimeError, KeyError, OSError]
+    assert describe_cause(list(list_causes(raised.value))[-1]) == "Connection refused"
+
+
+def _fail_in_turn() -> None:
+    try:
+        try:
+            raise OSError("[Errno 111] Connection refused")
+        except OSError as error:
+            raise KeyError("a") from error
+    except KeyError:
+        raise RuntimeError  # noqa: B904 - the cause is what is read

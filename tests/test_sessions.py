@@ -23,9 +23,11 @@ class FakeSession:
     works: tuple[str, ...] = ()
     fails_at = ""
     opened: list[list[Any]]
+    options: list[onnxruntime.SessionOptions]
 
     def __init__(self, _: object, options: onnxruntime.SessionOptions, providers: list[Any]) -> None:
         self.opened.append(providers)
+        self.options.append(options)
         names = [name if isinstance(name, str) else name[0] for name in providers]
         if self.fails_at == "open" and len(names) > 1:
             raise RuntimeError("CUDA failure 35: driver is too old\nat line 12")
@@ -46,7 +48,7 @@ class FakeSession:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
     monkeypatch.setattr(onnxruntime, "InferenceSession", FakeSession)
-    for name, value in (("works", ()), ("fails_at", ""), ("opened", [])):
+    for name, value in (("works", ()), ("fails_at", ""), ("opened", []), ("options", [])):
         monkeypatch.setattr(FakeSession, name, value, raising=False)
     return FakeSession
 
@@ -106,6 +108,51 @@ def test_auto_is_cuda_where_it_works_and_else_the_cpu_in_silence(
     fake.works = (CUDA,)
     assert sessions.session_device(sessions.create_session(b"", device="auto")) == "cuda"
     assert not caplog.records
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_int8_weights_become_floats_on_a_gpu_alone(
+    works: bool, fake: type[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _offer(monkeypatch, CUDA)
+    fake.works = (CUDA,) if works else ()
+    session = sessions.create_session(b"", device="cuda")
+    values = [_read_entry(options, "session.disable_quant_qdq") for options in fake.options]
+    assert values == (["1"] if works else ["1", ""])
+    assert sessions.session_batch(session) == (128 if works else 32)
+
+
+def test_the_shipped_model_answers_the_same_with_float_weights() -> None:
+    """What a GPU computes of the int8 form, on the CPU: the weights and activations of int8, in floats."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 192, 192, 3), dtype=np.uint8)
+    expected = OnnxModel(MODEL, threads=1).predict(pixels)
+    options = onnxruntime.SessionOptions()
+    for key, value in sessions.DEVICES["cuda"].entries.items():
+        options.add_session_config_entry(key, value)
+    session = onnxruntime.InferenceSession(MODEL, options, providers=[sessions.CPU])
+    (found,) = session.run(["probs"], {"pixels": pixels})
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_what_loading_cuda_prints_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudnn.so.9"))
+    sessions._load_cuda.cache_clear()
+    sessions._load_cuda()
+    assert capsys.readouterr().out == ""
+    assert "libcudnn" in caplog.text
+    monkeypatch.delattr(onnxruntime, "preload_dlls")  # of releases before 1.21
+    sessions._load_cuda.cache_clear()
+    sessions._load_cuda()
+
+
+def _read_entry(options: onnxruntime.SessionOptions, key: str) -> str:
+    try:
+        return str(options.get_session_config_entry(key))
+    except RuntimeError:  # there is no such entry
+        return ""
 
 
 def test_an_unknown_device_is_an_error() -> None:

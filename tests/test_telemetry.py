@@ -33,6 +33,16 @@ def test_every_module_turns_it_off_whatever_was_set(module: str, value: str | No
     assert _run(f"import {module}, os; print(os.environ['{SWITCH}'])", **given).stdout == "1\n"
 
 
+def test_the_libraries_that_track_and_share_have_theirs_off() -> None:
+    pytest.importorskip("huggingface_hub")
+    code = (
+        "import threeages, os\n"
+        "from huggingface_hub import constants\n"
+        "print(constants.HF_HUB_DISABLE_TELEMETRY, os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    )
+    assert _run(code).stdout == "True true\n"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server on Windows")
 def test_processes_that_are_started_have_the_switch() -> None:

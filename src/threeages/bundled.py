@@ -10,7 +10,7 @@ CHECKSUMS = {  # as threeages.files.checksums gives them; a file that is replace
     "default.onnx": "180b974d-5673832",
     "large.npz": "503070d5-2803136",
     "selftest.json": "f966684d-102803",
-    "yunet.onnx": "049e62dd-229845",
+    "yunet.onnx": "03b18162-225474",
     "mobilenet_v1_face.safetensors": "6932bc26-6396704",
 }
 HINT = "Install it again: pip install --force-reinstall --no-deps threeages."

@@ -20,6 +20,7 @@ from threeages.errors import (
 )
 from threeages.inference.records import NO_FACE_TOGETHER, TOGETHER, Record
 from threeages.inference.sources import Images, Source, open_sources
+from threeages.labels import AGE_GROUPS
 
 try:
     import httpx
@@ -28,6 +29,9 @@ except ImportError as error:
 
 BATCH_BYTES = 8 * 2**20  # a quarter of what the service takes by default
 RETRIED = frozenset({429, 502, 503, 504})
+REFUSED = frozenset({429, 503})  # of a request that the service has not begun
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+MOST_LABELS = 1000  # in a request
 FORM_BYTES = 256  # more than a form adds to each image
 MAX_WAIT = 30.0  # seconds between two requests
 ADDRESS_HINT = "Give one such as http://127.0.0.1:8000."
@@ -135,6 +139,41 @@ class Client:
         """
         return self._json(self._send("GET", "/v1/model"), "limits")
 
+    def send_labels(self, answers: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """Send the true age groups of earlier answers to a service with `--max-error`; the risk so far.
+
+        Each pair is the `age_group` of a record of status `ok`, and the label that became known. Send every
+        answer once, of one person one, in the order of time and however they turned out. A request of which
+        it is not known whether the service counted it is not repeated.
+
+        Returns:
+            The answer of `/v1/labels`: `n`, `risk`, `target_error`, `level`, `e_value` and `alarm_at`, the
+            number of labels after which the risk was found to exceed the target, or None.
+
+        Raises:
+            ConfigError: There is no pair, or a name is none of an age group. Nothing is sent then.
+            ServiceError: The service cannot be reached or refuses; the message says how many were counted.
+
+        Example:
+            >>> with Client("http://127.0.0.1:8000") as client:
+            ...     client.send_labels([("MIDDLE", "YOUNG"), ("OLD", "OLD")])["alarm_at"]
+        """
+        pairs = [{"age_group": group, "label": label} for group, label in answers]
+        if not pairs or (wrong := {name for pair in pairs for name in pair.values()} - set(AGE_GROUPS)):
+            given = f"'{min(map(str, wrong))}' is no age group" if pairs else "There are no labels to send"
+            raise ConfigError(f"{given}.", hint=f"Give pairs of {', '.join(AGE_GROUPS)}.")
+        found: dict[str, Any] = {}
+        for start in range(0, len(pairs), MOST_LABELS):
+            content = {"answers": pairs[start : start + MOST_LABELS]}
+            try:
+                found = self._json(self._send("POST", "/v1/labels", once=True, json=content), "e_value")
+            except ServiceError as error:
+                counted = f"{format_count(start, 'label')} before this request are counted."
+                raise ServiceError(
+                    error.message, hint=f"{error.hint} {counted}".strip(), status=error.status
+                ) from error
+        return found
+
     def _answer(self, sources: Iterable[Source], detect: bool, bgr: bool) -> Iterator[Record]:
         waiting: list[_Image] = []
         size = 0
@@ -216,7 +255,8 @@ class Client:
             ) from None
         return answer
 
-    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, *, once: bool = False, **content: Any) -> httpx.Response:
+        """The answer to a request; with `once` it is repeated only where the service did not count it."""
         for attempt in range(self._retries + 1):
             try:
                 reply = self._http.request(method, path, **content)
@@ -225,11 +265,13 @@ class Client:
                 wait = None
                 if isinstance(error, httpx.ProxyError) and str(error).startswith("4"):
                     break  # such as 407: it will refuse the next request, too
+                if once and not isinstance(error, UNSENT):
+                    break
             else:
                 if reply.is_success:
                     return reply
                 refusal = self._refusal(reply)
-                if reply.status_code not in RETRIED:
+                if reply.status_code not in (REFUSED if once else RETRIED):
                     raise refusal
                 reason, wait = refusal, reply.headers.get("retry-after")
             if attempt < self._retries:

@@ -1,7 +1,9 @@
 """Errors written for the user: what was given, what is allowed, what to do next."""
 
-from collections.abc import Sized
+import re
+from collections.abc import Iterator, Sized
 
+ERRNO = re.compile(r"^\[Errno -?\d+\] ")  # as an error of the system that lost its parts begins
 LONGEST_CAUSE = 300  # characters of another library's text that a message of ours quotes
 _WITHOUT_TEXT: dict[type[BaseException], str] = {  # raised without a word by the libraries in use
     MemoryError: "there is not enough memory",
@@ -72,12 +74,20 @@ def describe_cause(cause: BaseException | str) -> str:
         return cause.strerror.strip().rstrip(".")
     if isinstance(cause, KeyError) and cause.args:  # whose text is the key alone
         return f"{cause.args[0]!r} is missing"
-    text = " ".join(str(cause).split())
+    text = ERRNO.sub("", " ".join(str(cause).split()))
     text = (text if len(text) <= LONGEST_CAUSE else f"{text[:LONGEST_CAUSE]} ...").rstrip(" .:;,!")
     if text or isinstance(cause, str):
         return _lower_title(text) or "no reason was given"
     known = (words for kind, words in _WITHOUT_TEXT.items() if isinstance(cause, kind))
     return next(known, f"no reason was given ({type(cause).__name__})")
+
+
+def list_causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on to what it began with."""
+    each: BaseException | None = error
+    while each is not None:
+        yield each
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
 
 
 def format_count(things: int | Sized, one: str, several: str = "") -> str:

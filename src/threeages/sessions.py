@@ -1,8 +1,12 @@
 """Every session of ONNX Runtime in this package: without telemetry, on the device that is chosen."""
 
+import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,15 +21,21 @@ logger = logging.getLogger(__name__)
 onnxruntime.disable_telemetry_events()
 
 Session: TypeAlias = onnxruntime.InferenceSession  # for annotations: no other module imports ONNX Runtime
+CreateOptions: TypeAlias = Callable[[], onnxruntime.SessionOptions]
 CPU = "CPUExecutionProvider"
 
 
 class Device(NamedTuple):
-    """What ONNX Runtime calls a device, its options there, and what to do where it is missing."""
+    """What ONNX Runtime calls a device, its options there, and what to do where it is missing.
+
+    `entries` are of the session's configuration, `batch` is how many images of ours are best run at once.
+    """
 
     provider: str
     hint: str
     options: dict[str, str]
+    entries: Mapping[str, str] = MappingProxyType({})
+    batch: int = 32
 
 
 def _replace_by(package: str) -> str:
@@ -38,8 +48,11 @@ DEVICES = {
     # the photos of a folder come in batches of few sizes, and answers stay as near to the CPU's as can be
     "cuda": Device(
         "CUDAExecutionProvider",
-        _replace_by("onnxruntime-gpu"),
+        _replace_by("'onnxruntime-gpu[cuda,cudnn]'"),
         {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
+        # it has no convolution in int8: the weights become floats once, when a model is opened
+        {"session.disable_quant_qdq": "1"},
+        batch=128,
     ),
     "coreml": Device("CoreMLExecutionProvider", "It needs macOS, whose build of onnxruntime has it.", {}),
     "openvino": Device("OpenVINOExecutionProvider", _replace_by("onnxruntime-openvino"), {}),
@@ -66,6 +79,16 @@ def create_session(
     spin or sleep. A `memory_pattern` is for inputs of one shape. Raises ConfigError for another device, and
     what ONNX Runtime raises for the model.
     """
+    options = partial(_create_options, threads, spinning, memory_pattern)
+    chosen = _choose_device(device)
+    if chosen.provider != CPU:
+        session = _try_device(model, options, chosen)
+        if session is not None:
+            return session
+    return onnxruntime.InferenceSession(model, options(), providers=[CPU])
+
+
+def _create_options(threads: int | None, spinning: bool, memory_pattern: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     options.enable_mem_pattern = memory_pattern
@@ -73,12 +96,7 @@ def create_session(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
-    chosen = _choose_device(device)
-    if chosen.provider != CPU:
-        session = _try_device(model, options, chosen)
-        if session is not None:
-            return session
-    return onnxruntime.InferenceSession(model, options, providers=[CPU])
+    return options
 
 
 def check_device(device: str) -> None:
@@ -96,6 +114,11 @@ def session_device(session: Session) -> str:
     """The name of the device that a session runs on, such as 'cpu'."""
     first: str = session.get_providers()[0]
     return next((name for name, device in DEVICES.items() if device.provider == first), first)
+
+
+def session_batch(session: Session) -> int:
+    """How many images are best run at once on the device of a session."""
+    return DEVICES.get(session_device(session), DEVICES["cpu"]).batch
 
 
 def _choose_device(name: str) -> Device:
@@ -116,15 +139,13 @@ def _choose_device(name: str) -> Device:
     return DEVICES["cpu"]
 
 
-def _try_device(model: Path | bytes, options: onnxruntime.SessionOptions, device: Device) -> Session | None:
+def _try_device(model: Path | bytes, options: CreateOptions, device: Device) -> Session | None:
     """A session on a device that answered once; None, with a warning, where it does not work.
 
     ONNX Runtime lists a provider whose driver or libraries are missing, and then takes the CPU by itself.
     """
     try:
-        session = onnxruntime.InferenceSession(
-            model, options, providers=[(device.provider, device.options), CPU]
-        )
+        session = _open_on_device(model, options, device)
         if device.provider not in session.get_providers():
             raise RuntimeError("its driver or its libraries are missing")
         session.run(None, _blank_inputs(session))
@@ -133,6 +154,30 @@ def _try_device(model: Path | bytes, options: onnxruntime.SessionOptions, device
         logger.warning("%s does not work here (%s): the CPU is used.", device.provider, reason)
         return None
     return session
+
+
+def _open_on_device(model: Path | bytes, create_options: CreateOptions, device: Device) -> Session:
+    options = create_options()
+    for key, value in device.entries.items():
+        options.add_session_config_entry(key, value)
+    if device is DEVICES["cuda"]:
+        _load_cuda()
+    return onnxruntime.InferenceSession(model, options, providers=[(device.provider, device.options), CPU])
+
+
+@cache
+def _load_cuda() -> None:
+    """Load CUDA and cuDNN from the packages of pip where they are there; else the system's are used.
+
+    A release of ONNX Runtime before 1.21 looks in the system alone. What it prints goes to the log.
+    """
+    load = getattr(onnxruntime, "preload_dlls", None)
+    said = io.StringIO()
+    with redirect_stdout(said):
+        if load is not None:
+            load()
+    if said.getvalue():
+        logger.debug("%s", said.getvalue().strip())
 
 
 def _blank_inputs(session: Session) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from threeages.bundled import ASSETS
 from threeages.cli.main import list_commands
 from threeages.data.manifest import load_manifest, save_manifest
 from threeages.evaluation.drift import AnswerHistogram
@@ -112,6 +113,8 @@ KINDS: dict[str, dict[str, Damage]] = {
     "identities.csv": TEXT,
     "faces.zip": WHOLE,
     "faces.tar.gz": WHOLE,
+    # half a text is one
+    "card.md": {name: damage for name, damage in WHOLE.items() if name != "halved"},
 }
 OUT = ("--out", "{out}")
 TRAINED = (*OUT, "--cache-dir", "{cache}")
@@ -161,13 +164,18 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
         "model.onnx": ("{predictions}", "--model", "FILE", *OUT),
     },
     "threeages card": {
-        "predictions.csv": ("--set", "drawn=FILE", *OUT),
+        "predictions.csv": ("--set", "drawn=FILE", "--model", "default", *OUT),
         "model.onnx": ("--set", "drawn={predictions}", "--model", "FILE", *OUT),
     },
     "threeages study": {"manifest.csv": ("FILE", *TRAINED)},
     "threeages cross-source": {"manifest.csv": ("FILE", *TRAINED)},
     "threeages tune": {"manifest.csv": ("FILE", *TRAINED)},
     "threeages ensemble": {"manifest.csv": ("FILE", "{run}", *TRAINED)},
+    "threeages push": {
+        "model.onnx": ("FILE", "owner/name", "--card", "{card}", "--dry-run"),
+        "card.md": ("{model}", "owner/name", "--card", "FILE", "--dry-run"),
+    },
+    "threeages pull": {},  # what it reads comes from the hub: tests/hub/test_push_pull.py
     "threeages doctor": {},  # what it reads is in the package or cached: tests/doctor/test_stored.py
     "threeages bundle": {},  # what it reads is installed: tests/offline/test_own_wheel.py
     "threeages models": {},  # what it reads is in the package or was fetched: tests/cli/test_models.py
@@ -215,6 +223,7 @@ def whole(
     for suffix in ("csv", "parquet"):
         save_manifest(rows, folder / f"manifest.{suffix}")
     shutil.copy(default_model_path(), folder / "model.onnx")
+    shutil.copy(ASSETS / "default.md", folder / "card.md")
     shutil.copy(predictions_csv, folder / "predictions.csv")
     (folder / "recipe.json").write_text(json.dumps(TrainConfig(input_size=48).to_dict()))
     (folder / "audit.json").write_text(json.dumps({"images": 120, "counts": {"tiny": 2}}))
@@ -255,6 +264,7 @@ def test_a_damaged_file_is_a_message_and_nothing_is_written(
     places = {"out": tmp_path / "out", "cache": tmp_path / "cache", "dir": given, "run": whole / "run"}
     places |= {"manifest": faces_csv, "predictions": whole / "predictions.csv", "video": small_video}
     places |= {"photo": load_manifest(faces_csv).files()[0]}
+    places |= {"card": whole / "card.md", "model": whole / "model.onnx"}
     words = [word.format(**places).replace("FILE", str(path)) for word in READS[command][file]]
     ended = run_main(*command.split()[1:], *words)
     assert ended.code == 2, ended

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from threeages.cli.main import app
 from threeages.data.manifest import load_manifest
-from threeages.errors import ConfigError
+from threeages.errors import ConfigError, DataError
 from threeages.evaluation.predictions import PredictionTable, save_predictions
 from threeages.files.csvfiles import read_csv
 from threeages.studies.probing import ERASED
@@ -58,6 +58,7 @@ def test_a_bad_image_costs_no_other_its_map(
     faces = json.loads((tmp_path / "out" / "explanations.json").read_text())["faces"]
     assert [face["status"] for face in faces] == ["empty", "ok"]
     assert len(list((tmp_path / "out").glob("*-map.png"))) == 1
+    assert "The pictures hold faces of people" in done.stderr
 
 
 def test_the_mean_of_a_manifest_is_one_picture(run: Path, faces_csv: Path, tmp_path: Path) -> None:
@@ -68,6 +69,7 @@ def test_the_mean_of_a_manifest_is_one_picture(run: Path, faces_csv: Path, tmp_p
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["explanations.json", "mean.png"]
     assert len(json.loads((tmp_path / "out" / "explanations.json").read_text())["faces"]) == 3
+    assert "faces of people" not in done.stderr  # of three there are maps alone
 
 
 def test_an_unknown_method_is_refused(tmp_path: Path) -> None:
@@ -95,9 +97,11 @@ def test_a_sheet_is_written_where_the_user_says(predictions: Path, faces_dir: Pa
     page = out.read_text()
     assert page.count("<img") == 9
     assert "Surest mistakes" in page
+    assert "The sheet holds faces of people" in done.stderr
     wrong = CliRunner().invoke(app, [*arguments, "--root", str(tmp_path)])
     assert wrong.exit_code == 1
     assert "--root" in wrong.stderr
+    assert "faces of people" not in wrong.stderr
     refused = CliRunner().invoke(app, ["sheet", str(predictions), "--out", "a.png", "--root", "."])
     assert isinstance(refused.exception, ConfigError)
 
@@ -114,3 +118,15 @@ def test_the_probe_of_a_run_adds_its_rows(run: Path, faces_csv: Path, tmp_path: 
     assert {row["features"] for row in rows} == {"embedding"}
     assert {row["model"] for row in rows} == {run.name}
     assert all(name not in done.stdout for name in set(load_manifest(faces_csv).columns["identity"]))
+
+
+def test_the_probe_says_what_a_manifest_lacks_before_an_image_is_read(
+    run: Path, faces_csv: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("concept_erasure", reason="concept-erasure is not installed (extra 'explain')")
+    arguments = ["identity-probe", str(run), str(faces_csv), "--cache-dir", str(tmp_path / "cache")]
+    refused = CliRunner().invoke(app, arguments)  # each identity has five images
+    assert isinstance(refused.exception, DataError)
+    assert "10 images with a label each: the most that any have are 5, 5, 5." in refused.exception.message
+    assert not (tmp_path / "cache").exists()
+    assert "ten images" in " ".join(CliRunner().invoke(app, ["identity-probe", "--help"]).stdout.split())

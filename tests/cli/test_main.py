@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from threeages.cli.main import main
+from threeages.cli.main import list_commands, main
 from threeages.data.manifest import load_manifest
 
 
@@ -67,6 +67,50 @@ def test_errors_are_messages(
     found = capsys.readouterr()
     assert words in found.err
     assert found.out == ""
+
+
+def _list_numbers() -> list[tuple[str, str, str]]:
+    """Command, option and a value outside its range, of every option that takes a number; NaN is in none."""
+    found = []
+    for name, command in list_commands().items():
+        for option in command.params:
+            kind = getattr(option.type_descriptor, "annotation", None)
+            values = {int: ("-1",), float: ("nan", "-1")}.get(kind, ())
+            found += [(name, option.opts[0], value) for value in values]
+    return found
+
+
+SPOKEN = {"--max-body-mb": "max_body", "--max-megapixels": "max_pixels", "--size": "input_size"}
+REQUIRED = {"--target-error": "0.1", "--out": "out.html", "--root": ".", "--set": "a=none.csv"}
+
+
+@pytest.mark.parametrize(("name", "option", "value"), _list_numbers())
+def test_numbers_outside_their_range_are_refused_before_a_file_is_read(
+    name: str,
+    option: str,
+    value: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = list_commands()[name]
+    words = name.split()[1:]
+    for parameter in command.params:
+        if parameter.param_type_name == "argument" and parameter.required:
+            words.append("none.csv")
+        elif parameter.required and parameter.opts[0] != option:
+            words += [parameter.opts[0], REQUIRED[parameter.opts[0]]]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["threeages", *words, option, value])
+    monkeypatch.setattr("threeages.server.run.serve", lambda *_, **__: pytest.fail("it serves"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    known = (option, option.removeprefix("--").replace("-", "_"), SPOKEN.get(option, option))
+    assert any(word in shown for word in known), shown
+    assert "none.csv" not in shown
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_extra_is_named(

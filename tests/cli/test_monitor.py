@@ -7,8 +7,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from threeages.cli.main import app
+from threeages.errors import ConfigError
 from threeages.evaluation.predictions import PredictionTable, save_predictions
+from threeages.files.checksums import checksum
 from threeages.inference.records import OK
+from threeages.inference.runtime import OnnxModel, default_model_path
 
 
 def _save(path: Path, risk: float, n: int = 600) -> Path:
@@ -45,11 +48,37 @@ def test_a_threshold_that_holds_and_one_that_does_not(tmp_path: Path) -> None:
 
 
 def test_the_models_threshold_is_the_default(tmp_path: Path) -> None:
-    from threeages.inference.runtime import OnnxModel, default_model_path
-
     bound = OnnxModel(default_model_path()).signature.confidence_for(0.15)
-    found = _monitor(_save(tmp_path / "a.csv", 0.05), "--target-error", 0.15)
+    found = _monitor(_save(tmp_path / "a.csv", 0.05), "--target-error", 0.15, "--model", "default")
     assert f"a confidence of {bound:.3f} or more" in found.stdout
+
+
+def test_without_a_model_the_one_that_the_predictions_are_of_is_asked(tmp_path: Path) -> None:
+    """An evaluation records what answered; of predictions that name none the default is not assumed."""
+    path = _save(tmp_path / "predictions.csv", 0.05)
+    refused = _monitor(path, "--target-error", 0.15)
+    assert isinstance(refused.exception, ConfigError)
+    assert "name no model" in refused.exception.message
+    assert "--model" in refused.exception.hint
+    assert "--min-confidence" in refused.exception.hint
+    about = {"model": "default", "model_checksum": checksum(default_model_path())}
+    (tmp_path / "metrics.json").write_text(json.dumps(about))
+    bound = OnnxModel(default_model_path()).signature.confidence_for(0.15)
+    for given in (path, tmp_path):
+        assert f"a confidence of {bound:.3f} or more" in _monitor(given, "--target-error", 0.15).stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [(name, value) for name in ("--target-error", "--level") for value in ("0", "1", "-1", "nan", "inf")]
+    + [("--min-confidence", value) for value in ("-0.1", "2", "nan", "inf")],
+)
+def test_numbers_are_checked_before_a_file_is_read(option: str, value: str, tmp_path: Path) -> None:
+    given = {"--target-error": "0.1", option: value}
+    done = _monitor(tmp_path / "none.csv", *(word for pair in given.items() for word in pair))
+    assert done.exit_code == 2
+    assert option in done.stderr
+    assert "none.csv" not in done.stderr
 
 
 def test_drift_is_found_beside_the_thresholds_file(tmp_path: Path) -> None:
@@ -87,7 +116,9 @@ def test_a_target_that_the_model_was_not_measured_for_names_those_it_was(
     from threeages.cli.main import main
 
     path = _save(tmp_path / "a.csv", 0.05)
-    monkeypatch.setattr(sys, "argv", ["threeages", "monitor", str(path), "--target-error", "0.001"])
+    monkeypatch.setattr(
+        sys, "argv", ["threeages", "monitor", str(path), "--target-error", "0.001", "--model", "default"]
+    )
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2

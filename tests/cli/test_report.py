@@ -29,7 +29,7 @@ def test_a_run_gets_its_report(
         "--leakage", tmp_path / "leakage.json", "--card", tmp_path / "card.md", "--title", "Faces of <2026>",
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert "keep it where the images may be" in done.err
+    assert "The page holds faces of people" in done.err
     page = (run / "report.html").read_text(encoding="utf-8")
     for text in (
         "Faces of &lt;2026&gt;",

@@ -148,3 +148,25 @@ def test_merge_applies_corrections_and_an_evaluation_says_so(
 def _correct(manifest: Manifest, out: Path) -> None:
     old, new = (AGE_GROUPS[(manifest.labels[FLIPPED] + i) % 3] for i in (0, 2))
     add_decision(out, decide(manifest.paths[FLIPPED], manifest.files()[FLIPPED], old, new, "ann"))
+
+
+def test_images_that_cannot_be_read_are_counted_and_none_is_refused(
+    run_main: Any, faces_csv: Path, tmp_path: Path
+) -> None:
+    """Unreadable images look alike: they are no copies of each other, and no suspects."""
+    manifest = load_manifest(faces_csv)
+    root = tmp_path / "some"
+    for path, file in list(zip(manifest.paths, manifest.files(), strict=True))[10:]:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(file.read_bytes())
+    options = ("--table", tmp_path / "s.csv", "--cache-dir", tmp_path / "cache")
+    ended = run_main("data", "review", faces_csv, "--root", root, *options)
+    assert ended.code == 0, ended.err
+    assert f"10 of 120 images cannot be read, first {manifest.paths[0]} (missing)." in ended.err
+    named = {row["path"] for row in read_csv(tmp_path / "s.csv").rows}
+    assert not named & set(manifest.paths[:10])
+    (tmp_path / "empty").mkdir()
+    ended = run_main("data", "review", faces_csv, "--root", tmp_path / "empty", *options)
+    assert ended.code == 2
+    assert "120 of 120 images cannot be read" in ended.err
+    assert "--root" in ended.err

@@ -21,7 +21,17 @@ from threeages.demo import find_portraits
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
-RESUMES = {"train", "distill", "study", "cross-source", "tune", "demo", "data split", "data leakage"}
+RESUMES = {
+    "explain",
+    "train",
+    "distill",
+    "study",
+    "cross-source",
+    "tune",
+    "demo",
+    "data split",
+    "data leakage",
+}
 OVER = {"predict", "data audit", "models fetch", "bundle"}
 COMMAND = [sys.executable, "-m", "threeages"]
 

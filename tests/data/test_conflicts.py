@@ -1,6 +1,6 @@
 import numpy as np
 
-from threeages.data.conflicts import find_conflicts
+from threeages.data.conflicts import find_conflicts, without_rows
 from threeages.data.duplicates import NearDuplicates
 
 
@@ -26,3 +26,8 @@ def test_copies_that_agree_are_none() -> None:
 def test_a_copy_without_a_label_is_listed_but_makes_no_conflict() -> None:
     digests = _digests(7, 7, 7, 8, 8)
     assert find_conflicts(np.asarray([0, -1, 1, 0, -1]), digests, _near()) == [[0, 1, 2]]
+
+
+def test_rows_are_left_out_of_the_sets_that_disagree_without_them() -> None:
+    labels = np.asarray([0, 1, 0, 2, -1])
+    assert without_rows([[0, 1, 2], [1, 3], [0, 3, 4]], labels, {1}) == [[0, 3, 4]]

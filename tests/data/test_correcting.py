@@ -98,7 +98,8 @@ def test_applied_twice_it_changes_nothing_more(manifest: Manifest, tmp_path: Pat
     csv = _file(tmp_path, _correct(manifest, 0, "OLD"))
     once = apply_corrections(manifest, csv).manifest
     twice = apply_corrections(once, csv)
-    assert twice.counts == {"accepted": 1}
+    assert twice.counts == {"corrected before": 1}
+    assert list(twice.notes())[1] == "labels of that file left as they are: corrected before 1"
     assert twice.manifest.columns == once.columns
 
 

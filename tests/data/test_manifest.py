@@ -239,3 +239,8 @@ def test_one_image_in_two_spellings_is_one_row(tmp_path: Path) -> None:
     found, invalid = read_manifest(tmp_path / "a.csv")
     assert found.paths == ("a.jpg",)
     assert [row.status for row in invalid] == ["duplicate_row"] * 2
+
+
+def test_a_folder_in_place_of_a_manifest_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is a folder, not a manifest\.\n.*threeages data import"):
+        load_manifest(tmp_path)

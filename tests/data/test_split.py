@@ -7,8 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from threeages.data.cache import open_cache
-from threeages.data.duplicates import COPY, NearDuplicates
+from threeages.data.duplicates import NEAR, NearDuplicates
 from threeages.data.importing.sources import import_source
+from threeages.data.leakage.copies import find_copies
+from threeages.data.leakage.sides import Sides
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.split import Split, create_split
 from threeages.errors import ConfigError, DataError, ThreeAgesError
@@ -75,13 +77,30 @@ def test_identities_that_near_duplicates_link_are_on_one_side_and_all_others_sta
     assert any(a.tolist() != b.tolist() for a, b in zip(before, folds, strict=True))
 
 
-def test_what_is_near_but_no_copy_moves_no_identity_and_is_counted() -> None:
+def test_no_split_by_identity_parts_what_the_audit_counts_as_a_copy() -> None:
     manifest, digests = _manifest(20), _number(120)
     plain = create_split(manifest, digests)
-    near = _near((int(plain.train[0]), int(plain.test[0])), likeness=COPY - 0.001)
-    split = create_split(manifest, digests, near=near)
-    assert split.test.tolist() == plain.test.tolist()
-    assert split.leaked_near_duplicates == 1
+    (a, b), (x, y) = plain.train[:2].tolist(), plain.test[:2].tolist()
+    digests[y] = digests[x]
+    for pairs in ([(a, x)], [(a, x), (x, 119)], [(a, b), (b, x)]):
+        near = _near(*(tuple(sorted(pair)) for pair in pairs), likeness=NEAR)
+        for fold in range(5):
+            split = create_split(manifest, digests, fold=fold, near=near)
+            assert find_copies(digests, near, Sides("", split.train, split.test)) == []
+            assert (split.leaked_duplicates, split.leaked_near_duplicates) == (0, 0)
+    assert find_copies(digests, near, Sides("", plain.train, plain.test)) != []
+
+
+def test_a_random_split_and_the_audit_count_the_same_copies() -> None:
+    manifest, digests = _manifest(20), _number(120)
+    near = _near(*zip(range(0, 100, 5), range(4, 120, 5), strict=False), likeness=NEAR)
+    digests[60:70] = digests[:10]
+    split = create_split(manifest, digests, "random", near=near)
+    found = find_copies(digests, near, Sides("", split.train, split.test))
+    kinds = [copy.kind for copy in found]
+    assert (kinds.count("exact"), kinds.count("near")) == (
+        split.leaked_duplicates, split.leaked_near_duplicates)  # fmt: skip
+    assert min(kinds.count("exact"), kinds.count("near")) > 0
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class")

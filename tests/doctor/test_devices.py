@@ -35,7 +35,7 @@ def test_a_gpu_that_this_build_leaves_idle_is_named(
     monkeypatch.setattr("shutil.which", lambda _: driver)
     (found,) = devices.check_onnxruntime()
     assert found.verdict == "ok"
-    assert found.advice.endswith("pip install onnxruntime-gpu") == (driver is not None)
+    assert found.advice.endswith("pip install 'onnxruntime-gpu[cuda,cudnn]'") == (driver is not None)
 
 
 def test_opencv_is_loaded_and_named() -> None:
@@ -76,15 +76,17 @@ def test_without_torch_there_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None
     assert list(devices.check_torch()) == []
 
 
-def test_telemetry_is_off_and_a_change_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in privacy.SWITCHES:
-        monkeypatch.setenv(name, "1")
+@pytest.mark.parametrize("switch", privacy.OFF)
+def test_telemetry_is_off_and_a_change_is_a_fault(switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in privacy.OFF.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(privacy, "was_too_late", lambda: False)
     (off,) = privacy.check_telemetry()
-    monkeypatch.setenv(privacy.SWITCHES[0], "0")
+    monkeypatch.setenv(switch, "0")
     (changed,) = privacy.check_telemetry()
     monkeypatch.setattr(privacy, "was_too_late", lambda: True)
     (late,) = privacy.check_telemetry()
     assert [found.verdict for found in (off, changed, late)] == ["ok", "fault", "warning"]
-    assert "=0" in changed.found
+    assert f"{switch}=0" in changed.found
+    assert f"Set {switch}=" in changed.advice
     assert privacy.SWITCHES[0] in late.advice

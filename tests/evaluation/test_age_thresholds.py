@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from threeages.errors import ConfigError, DataError
-from threeages.evaluation.age_thresholds import NO_AGE_CHECK, evaluate_age_thresholds, parse_limits
+from threeages.evaluation.age_thresholds import (
+    NO_AGE_CHECK,
+    describe_missing,
+    evaluate_age_thresholds,
+    least_units,
+    parse_limits,
+)
 from threeages.evaluation.evaluate import AgeQuestions, evaluate_table
 from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.rates import measure_rate
 
 
 def _table(ages: np.ndarray, expected: np.ndarray, **columns: tuple[str, ...]) -> PredictionTable:
@@ -128,3 +135,25 @@ def test_the_tool_scores_brackets() -> None:
     assert (whole["bracket"], whole["n"], first["bracket"], len(rest)) == ("all", "3000", "0-12", 4)
     assert float(whole["accuracy_low"]) < float(whole["accuracy"]) < float(whole["accuracy_high"])
     assert float(first["recall"]) > 0.8
+
+
+def test_where_no_challenge_age_is_found_it_says_how_many_identities_are_needed() -> None:
+    table = _noisy(200)
+    (found,) = evaluate_age_thresholds(table, [18], target_rates=(0.3, 0.02, 0.01)).limits
+    near = found.false_acceptance_near
+    assert list(describe_missing(found)) == [
+        f"Limit 18: no challenge age up to 100 can be shown to meet the target 2.0%, 1.0%. The data hold "
+        f"{near.n} images of {near.units} identities of 14 to 17 years. Even where none is accepted, these "
+        "numbers of identities are needed: 189 for 2.0%, 381 for 1.0%."
+    ]
+    (old,) = evaluate_age_thresholds(table, [99], target_rates=(0.1,)).limits
+    assert "The data hold no image of 95 to 98 years." in next(describe_missing(old))
+    (met,) = evaluate_age_thresholds(_noisy(), [18], target_rates=(0.2,)).limits
+    assert list(describe_missing(met)) == []
+
+
+@pytest.mark.parametrize("target", [0.5, 0.1, 0.02])
+def test_the_least_units_are_those_whose_interval_meets_the_target(target: float) -> None:
+    n = least_units(target)
+    high = [measure_rate(np.zeros(k, dtype=bool), np.arange(k)).high for k in (n - 1, n)]
+    assert high[1] <= target < high[0]

@@ -52,9 +52,9 @@ def test_a_row_without_an_answer_is_none(tmp_path: Path) -> None:
      ("path,age_group\na,adult\n", "line 2: Unknown label"),
      ("path,age_group\na,OLD\na,OLD\n", "is in line 2 too"),
      (f"path,{PROBS}\na,0.8,0.8,0.1\n", "line 2: The probabilities are"),
-     ("path,gender\na,f\n", "has the columns path, gender"),
-     ("age_group\nOLD\n", "has the columns age_group"),
-     ("path,prob_young\na,0.3\n", "has the columns")],
+     ("path,gender\na,f\n", "its columns are path, gender"),
+     ("age_group\nOLD\n", "its columns are age_group"),
+     ("path,prob_young\na,0.3\n", "its columns are path, prob_young")],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
@@ -77,4 +77,15 @@ def test_a_peer_of_other_paths_is_refused_with_what_to_do(tmp_path: Path) -> Non
     peer = load_run(_write(tmp_path / "peer.csv", "path,predicted_age\n/data/a,40\n"))
     with pytest.raises(DataError) as caught:
         compare_tables([("ours", ours), ("peer", peer)])
-    assert "same paths" in caught.value.hint
+    assert caught.value.hint.endswith("write the paths of the second file as 'a'.")
+
+
+def test_the_columns_are_named_as_the_file_has_them(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.csv", "Image,my_age\na,30\n")
+    with pytest.raises(DataError, match="known to hold the answers; its columns are Image, my_age") as caught:
+        load_answers(path)
+    assert "predicted_age (in years)" in caught.value.hint
+    with pytest.raises(DataError, match="known to hold the images; its columns are which, age_group"):
+        load_answers(_write(path, "which,age_group\na,OLD\n"))
+    with pytest.raises(DataError, match=r"no column label, .*; its columns are Image, my_age"):
+        load_predictions(_write(path, "Image,my_age\na,30\n"))

@@ -44,11 +44,19 @@ def table(manifest: Manifest) -> PredictionTable:
     return PredictionTable(manifest.paths, manifest.labels, ("ok",) * n, probs, probs.max(axis=1), columns)
 
 
-def _card(table: PredictionTable, root: Path | None, out: Path, *, is_default: bool = True) -> str:
+def _card(
+    table: PredictionTable,
+    root: Path | None,
+    out: Path,
+    *,
+    is_shipped: bool = True,
+    sources: dict[str, int] | None = None,
+) -> str:
     sets = [CardSet("Synthetic", table, root)]
     write_card(
-        sets, SIGNATURE, out, name="test model", megabytes=1.25, has_years=False, is_default=is_default
-    )
+        sets, SIGNATURE, out, name="test model", megabytes=1.25, has_years=False, is_shipped=is_shipped,
+        train_sources=sources,
+    )  # fmt: skip
     return out.read_text(encoding="utf-8")
 
 
@@ -85,8 +93,20 @@ def test_the_numbers_are_those_of_the_evaluation(
     by_column = {next(iter(rows)): rows for rows in slices}
     for title, column in (("By gender", "gender"), ("By shorter side in pixels", "image_size")):
         for value, found in result.slices[column].items():
-            expected = [f"{found['n']:,}", *(f"{found[name]:.3f}" for name in SLICE_METRICS)]
-            assert by_column[title][value] == expected
+            expected = [
+                f"{found['n']:,}",
+                f"{found['units']:,}",
+                *(f"{found[name]:.3f}" for name in SLICE_METRICS),
+            ]
+            assert by_column[title][value] == expected  # below 30 identities without an interval
+    single = replace(table, columns=table.columns | {"identity": manifest.paths})
+    text = _card(single, None, tmp_path / "single.md")
+    slices = evaluate_table(single).slices["gender"]
+    by_gender = next(rows for rows in _tables(text) if "By gender" in rows)
+    for value, found in slices.items():
+        low, high = found["accuracy_low"], found["accuracy_high"]
+        assert by_gender[value][1] == "60"
+        assert by_gender[value][2] == f"{found['accuracy']:.3f} ({low:.3f}-{high:.3f})"
     covered = table.confidence >= 0.875
     wrong = (table.probs.argmax(axis=1) != table.labels)[covered].mean()
     assert risk["10%"] == ["0.875", f"{covered.mean():.3f}", f"{wrong:.3f}"]
@@ -100,7 +120,7 @@ def test_product_version_and_terms_come_first_and_lines_are_short(
     assert title == f"# Model card: threeages {version('threeages')} test model"
     assert "may not be used commercially" in first
     assert max(len(line) for line in lines if not line.startswith("|")) <= 120
-    own = _card(table, None, tmp_path / "own.md", is_default=False)
+    own = _card(table, None, tmp_path / "own.md", is_shipped=False)
     assert "does not know what data" in own
     assert "UTKFace" not in own
 
@@ -113,7 +133,8 @@ def test_a_set_that_is_not_of_held_out_identities_is_refused(table: PredictionTa
     with pytest.raises(DataError, match="119 of 120 scored rows"):
         _card(trained, None, tmp_path / "card.md")
     assert not (tmp_path / "card.md").exists()
-    assert "Warning" not in _card(table, None, tmp_path / "card.md")
+    text = _card(table, None, tmp_path / "card.md")
+    assert text.count("**Warning.**") == text.count("too few to tell, as 10 or more are needed.") == 3
 
 
 def test_the_shipped_card_names_the_version_the_terms_and_every_source() -> None:
@@ -157,11 +178,14 @@ def test_images_are_described(table: PredictionTable, manifest: Manifest) -> Non
     assert columns["image_size"][1] == "32-63"
     assert columns["image_size"][0] != "32-63"
     assert set(with_image_columns(table, Path("/nowhere")).columns["color"]) == {""}
+    outside = replace(table, paths=tuple(f"../{manifest.root.name}/{path}" for path in table.paths))
+    (manifest.root / "sub").mkdir()
+    assert set(with_image_columns(outside, manifest.root / "sub").columns["color"]) == {""}
 
 
 def test_sources_of_the_training_have_a_row_with_their_terms(table: PredictionTable, tmp_path: Path) -> None:
-    known = replace(table, provenance=Provenance("identity", sources={"utkface": 1200, "mine": 3}))
-    text = _card(known, None, tmp_path / "own.md", is_default=False)
+    sources = {"utkface": 1200, "mine": 3}
+    text = _card(table, None, tmp_path / "own.md", is_shipped=False, sources=sources)
     assert "do not allow any use" in " ".join(_body(text).splitlines()[2:5])
     assert "utkface, mine" in " ".join(_body(text).splitlines()[2:5])
     assert ModelCard(text).data.license == "other"
@@ -169,8 +193,7 @@ def test_sources_of_the_training_have_a_row_with_their_terms(table: PredictionTa
     assert terms["`utkface`"][0] == "1,200"
     assert terms["`utkface`"][-1] == "research-only"
     assert terms["`mine`"][-1] == "unknown"
-    free = replace(table, provenance=Provenance("identity", sources={"fairface": 5}))
-    text = _card(free, None, tmp_path / "free.md", is_default=False)
+    text = _card(table, None, tmp_path / "free.md", is_shipped=False, sources={"fairface": 5})
     assert "allow any use" in _body(text).splitlines()[2]
     assert "do not" not in _body(text).splitlines()[2]
     assert ModelCard(text).data.license == "unknown"  # its trainer's to choose
@@ -189,6 +212,9 @@ def test_the_sources_are_those_of_the_model_and_not_of_who_evaluated_it(
     terms = _tables((tmp_path / "run.md").read_text(encoding="utf-8"))[0]
     assert terms["`fairface`"][0] == "1,500"
     assert "`mine`" not in terms
+    unknown = _card(folds, None, tmp_path / "unknown.md", is_shipped=False)
+    assert "does not know what data" in unknown
+    assert "`mine`" not in unknown
 
 
 def test_a_hub_reads_every_metric_of_the_card(table: PredictionTable, tmp_path: Path) -> None:

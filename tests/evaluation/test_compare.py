@@ -30,7 +30,9 @@ def test_a_run_differs_from_itself_by_nothing() -> None:
     table = _table(0.7, 1)
     first, second = compare_tables([("a", table), ("b", table)])
     assert first.metrics == second.metrics
-    assert set(second.differences["accuracy"]) == {0.0}
+    difference, *ends = second.differences["accuracy"]
+    assert difference == 0
+    assert np.isnan(ends).all()  # that no row differs is no certainty
 
 
 def test_differences_are_those_of_the_metrics_and_paired_intervals_are_narrower() -> None:
@@ -54,8 +56,51 @@ def test_only_what_all_answered_is_compared() -> None:
     some = replace(table, status=("corrupt", *table.status[1:]))
     assert {item.n for item in compare_tables([("a", table), ("b", some)])} == {N - 1}
     other = replace(table, paths=tuple(f"x{path}" for path in table.paths))
-    with pytest.raises(DataError, match="no scored image in common"):
+    with pytest.raises(DataError, match=r"the first has paths like '0\.jpg', the second like 'x0\.jpg'"):
         compare_tables([("a", table), ("b", other)])
+
+
+@pytest.mark.parametrize("prefix", ["/data/set/", "C:\\set\\", ""])
+def test_paths_that_end_alike_are_shown_side_by_side(prefix: str) -> None:
+    table = _table(0.7, 1)
+    base = replace(table, paths=tuple(f"img/{path}" for path in table.paths))
+    other = replace(table, paths=tuple(f"{prefix}{path}" for path in table.paths))
+    with pytest.raises(DataError, match="name no image alike") as caught:
+        compare_tables([("a", base), ("b", other)])
+    assert f"'img/0.jpg', the second like '{prefix}0.jpg'" in caught.value.message
+    assert caught.value.hint == "If these are one image, write the paths of the second file as 'img/0.jpg'."
+
+
+def test_what_a_run_leaves_out_is_counted() -> None:
+    table = _table(0.7, 1)
+    some = replace(table.take(np.arange(100)), status=("no_answer", *(OK,) * 99))
+    some = replace(some, paths=(*some.paths[:99], "foreign.jpg"))
+    first, second = compare_tables([("a", table), ("b", some)])
+    assert first.notes == ()
+    assert second.notes == (
+        "of 240 scored images of a 141 are not in it, and 1 have no answer or no label in it: they are left "
+        "out for all.",
+        "1 path in it is not in a.",
+    )  # fmt: skip
+
+
+def test_tables_that_share_paths_but_no_answer_say_so() -> None:
+    table = _table(0.7, 1)
+    silent = replace(table, status=("no_answer",) * N)
+    with pytest.raises(DataError, match="share 240 paths, but no labelled image that both answered"):
+        compare_tables([("a", table), ("b", silent)])
+    halves = [
+        replace(table, status=tuple(OK if i % 2 == k else "no_answer" for i in range(N))) for k in (0, 1)
+    ]
+    with pytest.raises(DataError, match="No image is answered by all of a, b, c"):
+        compare_tables([("a", table), ("b", halves[0]), ("c", halves[1])])
+
+
+def test_few_identities_are_too_few_to_compare() -> None:
+    table = _table(0.7, 1).take(np.arange(9))
+    first, second = compare_tables([("a", table), ("b", replace(table, probs=table.probs[::-1]))])
+    assert first.notes[0].startswith("Too few to tell: 9 images of 9 identities were answered by all")
+    assert np.isnan(second.differences["accuracy"][1])
 
 
 def test_a_run_is_a_folder_or_a_file(tmp_path: Path) -> None:

@@ -150,15 +150,66 @@ def test_an_impossible_age_is_not_scored() -> None:
 
 def test_an_age_known_as_a_range_alone_has_no_error() -> None:
     columns = {
-        "age": ("20", "50", "60"), "age_low": ("", "40", ""), "age_high": ("", "60", ""),
-        "predicted_age": ("22", "10", "60"), "predicted_low": ("10", "0", "50"),
-        "predicted_high": ("30", "20", "70"),
+        "age": ("20", "50", "60") * 5, "age_low": ("", "40", "") * 5, "age_high": ("", "60", "") * 5,
+        "predicted_age": ("22", "10", "60") * 5, "predicted_low": ("10", "0", "50") * 5,
+        "predicted_high": ("30", "20", "70") * 5,
     }  # fmt: skip
-    probs = np.eye(3)
-    table = PredictionTable(tuple("abc"), np.arange(3), ("ok",) * 3, probs, probs.max(axis=1), columns)
+    probs = np.tile(np.eye(3), (5, 1))
+    paths = tuple(map(str, range(15)))
+    table = PredictionTable(paths, np.arange(15) % 3, ("ok",) * 15, probs, probs.max(axis=1), columns)
     years = evaluate_table(table).years
     assert years is not None
     assert {name: years[name] for name in ("n", "mae", "interval_coverage")} == {
-        "n": 2, "mae": 1.0, "interval_coverage": 1.0
+        "n": 10, "mae": 1.0, "interval_coverage": 1.0
     }  # fmt: skip
     assert years["mae_low"] <= 1 <= years["mae_high"]
+
+
+def _right(n: int, identities: int, labels: int = 3) -> PredictionTable:
+    """Answers that are all right."""
+    truth = np.arange(n) % labels
+    columns = {"identity": tuple(f"p{i % identities}" for i in range(n))}
+    probs = 0.1 + 0.7 * np.eye(3)[truth]
+    return PredictionTable(tuple(map(str, range(n))), truth, ("ok",) * n, probs, probs.max(axis=1), columns)
+
+
+def test_few_identities_are_said_to_be_too_few() -> None:
+    result = evaluate_table(_right(40, 4), resamples=20)
+    assert result.too_few
+    said = "Too few to tell: 40 images of 4 identities were scored, and 10 identities or more are needed."
+    assert result.notes == (said,)
+    assert np.isnan(list(result.intervals.values())).all()
+    assert result.to_dict()["confidence_intervals"]["accuracy"] == [None, None]
+    nameless = replace(_right(3, 3), columns={})
+    assert evaluate_table(nameless, resamples=20).notes[0] == (
+        "Too few to tell: 3 images were scored, and 10 images or more are needed.")  # fmt: skip
+
+
+def test_an_age_group_with_few_identities_is_named() -> None:
+    table = _right(90, 30)
+    labels = table.labels.copy()
+    labels[labels == 2] = 1
+    labels[[0, 30]] = 2
+    notes = evaluate_table(replace(table, labels=labels), resamples=20).notes
+    said = "OLD is measured on 2 images of 1 identity alone: too few to tell, as 10 or more are needed."
+    assert notes == (said,)
+
+
+def test_answers_that_are_all_right_are_no_certainty() -> None:
+    result = evaluate_table(_right(300, 40), resamples=50)
+    assert not result.too_few
+    low, high = result.intervals["accuracy"]
+    assert (low, high) == (pytest.approx(40 / (40 + 1.96**2), abs=1e-3), 1.0)
+    assert result.intervals["within_one"] == (low, high)
+    assert np.isnan(result.intervals["f1_macro"]).all()
+    wrong = replace(_right(300, 40), labels=np.arange(300) % 3 * 0 + 2, probs=np.eye(3)[[0] * 300])
+    assert evaluate_table(wrong, resamples=50).intervals["accuracy"] == pytest.approx((0, 1 - low))
+
+
+def test_a_slice_whose_answers_are_all_right_is_no_certainty() -> None:
+    table = _right(300, 75)
+    table = replace(table, columns=table.columns | {"pose": tuple("ab"[i % 75 % 2] for i in range(300))})
+    found = evaluate_table(table, resamples=20).slices["pose"]["a"]
+    assert (found["accuracy"], found["accuracy_high"]) == (1.0, 1.0)
+    assert found["accuracy_low"] == pytest.approx(38 / (38 + 1.96**2), abs=1e-3)
+    assert np.isnan(found["f1_macro_low"])

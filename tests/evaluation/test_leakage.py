@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from threeages.data.leakage.sides import Sides, create_sides
 from threeages.data.manifest import Manifest
 from threeages.evaluation import gap
 from threeages.evaluation.gap import BASELINE, FACES, Pictures
-from threeages.evaluation.leakage import NO_NAMES, LeakageReport, audit_leakage
+from threeages.evaluation.leakage import NO_ESTIMATE, NO_NAMES, LeakageReport, audit_leakage
 from threeages.evaluation.leakage_text import (
     CSV,
     JSON,
@@ -17,6 +18,7 @@ from threeages.evaluation.leakage_text import (
     describe_leakage,
     judge_leakage,
     list_answers,
+    list_header,
     write_leakage,
 )
 
@@ -72,7 +74,11 @@ def test_an_identity_disjoint_split_gives_away_nothing() -> None:
     report = audit(create_manifest(), create_pictures(), "identity")
     assert not any(answer.leaks for answer in report.answers)
     assert report.find_excess(0.0) == {}
-    assert judge_leakage(report) == "No leakage was found."
+    assert judge_leakage(report) == (
+        "No leakage was found, which says little. Too few to tell: 36 images of 6 identities are in the test "
+        "rows, and 10 identities or more are needed."
+    )
+    assert not any(line.startswith("Gap") for line in describe_leakage(report))
     assert describe_excess(report, 0.0) == ""
 
 
@@ -91,6 +97,7 @@ def test_without_names_faces_warn_and_fail_nothing() -> None:
     assert report.estimate.share > 0.9
     assert report.estimate.here is None
     assert report.compared == "estimate"
+    assert list_header(report)[2] == "estimated identities apart"
     assert NO_NAMES in report.notes
     nearest = {answer.name: answer for answer in report.answers}[FACES]
     assert nearest.accuracy == 1.0
@@ -115,7 +122,8 @@ def test_without_names_and_faces_the_report_says_what_it_cannot_know() -> None:
     assert report.compared == ""
     assert all(answer.gap is None for answer in report.answers)
     assert judge_leakage(report).endswith("more may be there.")
-    assert list_answers(report)[0][2:] == ["", ""]
+    assert list_header(report) == ["answer that never looks at age", "accuracy"]
+    assert {len(cells) for cells in list_answers(report)} == {2}
 
 
 def test_images_repeated_before_the_split_are_found() -> None:
@@ -134,11 +142,16 @@ def test_images_repeated_before_the_split_are_found() -> None:
 
 def test_too_few_identities_to_compare_with_are_named_as_the_reason() -> None:
     manifest = create_manifest()
-    few = manifest.select(np.arange(EACH))
+    few = replace(manifest.select(np.arange(EACH)), labels=np.arange(EACH) % 3)
     pictures = create_pictures()
     part = Pictures(pictures.thumbnails[:EACH], pictures.digests[:EACH], NONE)
     report = audit_leakage(few, Sides("", np.arange(4), np.arange(4, EACH)), part, resamples=20)
     assert report.compared == ""
+    assert report.too_few == (
+        "Too few to tell: 2 images of 1 identity are in the test rows, and 10 identities or more are needed."
+    )
+    assert report.too_few in describe_leakage(report)
+    assert list_answers(report)[0][1].endswith("(too few to tell)")
     assert any("No identity-disjoint split can be made" in note for note in report.notes)
     assert report.shares == {"copies": 0.0, "identity": 1.0, "gap": 0.0}
 
@@ -168,7 +181,12 @@ def test_the_files_hold_every_number_and_no_name(tmp_path: Path) -> None:
     write_leakage(report, manifest, tmp_path)
     text = (tmp_path / JSON).read_text()
     held = json.loads(text)
-    assert held == {"verdict": judge_leakage(report), "findings": held["findings"], **report.to_dict()}
+    words = {
+        "verdict": judge_leakage(report),
+        "findings": held["findings"],
+        "answers_header": list_header(report),
+    }
+    assert held == {**words, **report.to_dict()}
     assert held["findings"] == list(describe_leakage(report))
     assert (held["n_train"], held["n_test"]) == (144, 36)
     assert held["answers"][1]["leaks"] is True
@@ -176,3 +194,23 @@ def test_the_files_hold_every_number_and_no_name(tmp_path: Path) -> None:
     lines = (tmp_path / CSV).read_text().splitlines()
     assert lines[0] == "kind,test,train"
     assert len(lines) == 1 + len(report.copies) == 1 + held["exact_copies"]
+
+
+def test_an_estimate_that_is_never_right_here_is_silent() -> None:
+    """The faces of the train rows are all alike another identity's."""
+    pictures = create_pictures(faces=True)
+    assert pictures.embeddings is not None
+    names = tuple(f"p{i}" if i % 2 else f"q{i // 2}" for i in range(N))
+    manifest = replace(create_manifest(), columns={"identity": (*names[:-2], "one", "one")})
+    report = audit(manifest, pictures)
+    assert report.estimate is None
+    assert NO_ESTIMATE in report.notes
+    assert "Estimate from faces" not in " ".join(describe_leakage(report))
+
+
+def test_where_all_labels_are_alike_no_answer_is_measured() -> None:
+    manifest = replace(create_manifest(), labels=np.full(N, 2))
+    report = audit(manifest, create_pictures())
+    assert report.answers == ()
+    assert any(note.startswith("Every labelled row is OLD: ") for note in report.notes)
+    assert report.shares["identity"] == 1.0

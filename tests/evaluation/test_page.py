@@ -236,3 +236,34 @@ def test_a_random_split_has_no_thresholds_but_the_reason(table: PredictionTable)
     assert found is None
     page = render_report(replace(create_report(table), thresholds=None, no_thresholds=reason))
     assert "No thresholds: These predictions are of a random split" in page
+
+
+def test_what_is_too_little_is_said_in_words() -> None:
+    table = replace(create_table(12), provenance=Provenance())
+    identity = tuple("ab"[i % 2] for i in range(12))
+    table = replace(table, columns=table.columns | {"identity": identity})
+    page = render_report(Report(evaluate_table(table, resamples=20)))
+    assert "Too few to tell: 11 images of 2 identities were scored" in page
+    assert page.count("<small>too few to tell</small>") == 4
+    assert "too few to tell: 1 of 30 identities" in page
+    assert "bootstrap over" not in page
+
+
+def test_a_limit_without_a_challenge_age_has_a_sentence(table: PredictionTable) -> None:
+    ages = evaluate_age_thresholds(table, (18,), target_rates=(0.01,))
+    page = render_report(Report(replace(evaluate_table(table, resamples=20), age_thresholds=ages)))
+    assert "Limit 18: no challenge age up to 100 can be shown to meet the target 1.0%." in page
+    assert "Target false acceptance" not in page
+
+
+def test_leakage_says_what_was_compared(table: PredictionTable) -> None:
+    result = evaluate_table(table, resamples=20)
+    header = ["answer that never looks at age", "accuracy", "estimated identities apart", "gap"]
+    estimated = {"verdict": "x", "answers": [GAP], "answers_header": header, "compared": "estimate"}
+    assert '<th scope="col">Estimated identities apart</th>' in render_report(
+        Report(result, leakage=estimated)
+    )
+    alone = {"verdict": "x", "answers": [GAP], "answers_header": header[:2], "compared": ""}
+    page = render_report(Report(result, leakage=alone))
+    assert "dentities apart</th>" not in page
+    assert "<td>0.750 <small>0.700-0.800</small></td></tr>" in page

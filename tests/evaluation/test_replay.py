@@ -72,5 +72,16 @@ def test_the_histogram_has_one_answer_of_each_identity() -> None:
 
 def test_a_table_that_no_monitor_can_use_is_refused() -> None:
     table = _table(np.zeros(6, dtype=bool))
-    with pytest.raises(DataError, match="Of 6 rows none"):
+    with pytest.raises(
+        DataError, match=r"None of 6 rows with a label and an answer .* 0.95 or more: the largest"
+    ):
         replay_table(table, 0.1, 0.95)
+    unlabelled = replace(table, labels=np.full(6, -1))
+    with pytest.raises(DataError, match="None of 6 rows has a label: the column label is there, but empty"):
+        replay_table(unlabelled, 0.1, 0.5)
+    unanswered = replace(table, status=("no_face",) * 6)
+    with pytest.raises(DataError, match="None of 6 rows has an answer: prob_young"):
+        replay_table(unanswered, 0.1, 0.5)
+    apart = replace(table, status=("ok",) * 3 + ("no_face",) * 3, labels=np.asarray([-1] * 3 + [0] * 3))
+    with pytest.raises(DataError, match="3 have a label and 3 an answer, but none has both"):
+        replay_table(apart, 0.1, 0.5)

@@ -20,13 +20,16 @@ from threeages.machine import describe_commit, describe_machine
 FILES = {"metrics.json", "predictions.csv", "confusion.png", "reliability.png", "report.html"}
 
 
+CARD = "---\nlicense: other\n---\n# A card"
+
+
 def _table() -> PredictionTable:
     n = 40
     rng = np.random.default_rng(1)
     labels = rng.integers(3, size=n)
     probs = rng.dirichlet((1, 1, 1), n) * 0.5 + 0.5 * np.eye(3)[labels]
     columns = {
-        "identity": tuple(str(i % 8) for i in range(n)),
+        "identity": tuple(str(i % 40) for i in range(n)),
         "<b>": tuple(f"<i>{i % 2}&" for i in range(n)),
     }
     status = ("<bad>", *["ok"] * (n - 1))
@@ -69,7 +72,7 @@ def test_without_jinja2_there_is_no_page_and_the_log_says_so(
 
 def test_the_full_report_is_written_as_a_page_and_as_json(tmp_path: Path) -> None:
     table = _table()
-    report = Report(evaluate_table(table), mistakes=find_mistakes(table), card="# A card")
+    report = Report(evaluate_table(table), mistakes=find_mistakes(table), card=CARD)
     write_full_report(report, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"report.html", "report.json"}
     content = json.loads((tmp_path / "report.json").read_text())
@@ -103,7 +106,7 @@ def test_a_row_of_results_says_where_it_was_measured(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == ["b", "a"]
     row = rows[0]
-    assert (row["n"], row["units"], row["unit"], row["seed"]) == ("39", "8", "identity", "7")
+    assert (row["n"], row["units"], row["unit"], row["seed"]) == ("39", "39", "identity", "7")
     assert row["accuracy"] == f"{result.metrics['accuracy']:.4f}"
     assert (row["machine"], row["commit"]) == (describe_machine(), describe_commit())
 

@@ -1,9 +1,11 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from threeages.data.synthetic import draw_face
@@ -51,3 +53,16 @@ def test_a_kind_without_rows_says_so(tmp_path: Path) -> None:
     table = _create(tmp_path, ["a.png"])
     write_sheet(table, find_extremes(table, 5), tmp_path, tmp_path / "sheet.html")
     assert "There are none." in (tmp_path / "sheet.html").read_text(encoding="utf-8")
+
+
+def test_a_path_that_leaves_the_root_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "root").mkdir()
+    table = _create(tmp_path, ["secret.png"])
+    (tmp_path / "root" / "inside.png").write_bytes((tmp_path / "secret.png").read_bytes())
+    monkeypatch.chdir(tmp_path / "root")
+    for root in (tmp_path / "root", Path()):
+        for name in ("../secret.png", str(tmp_path / "secret.png"), "inside.png"):
+            one = replace(table, paths=(name,))
+            written = write_sheet(one, find_extremes(one, 5), root, tmp_path / "sheet.html")
+            assert written.pictures == (name == "inside.png")
+            assert ("is not inside" in str(written.unreadable)) == (name != "inside.png")

@@ -9,7 +9,13 @@ from threeages.data.manifest import Manifest
 from threeages.errors import DataError, MissingDependencyError
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.provenance import Provenance
-from threeages.evaluation.suspects import describe_suspects, find_suspects, match_rows, rank_labels
+from threeages.evaluation.suspects import (
+    describe_few,
+    describe_suspects,
+    find_suspects,
+    match_rows,
+    rank_labels,
+)
 
 N = 90
 
@@ -125,3 +131,11 @@ def test_a_row_of_text_names_the_copies(manifest: Manifest, table: PredictionTab
     assert first["path"] == "0.jpg"
     assert (first["label"], first["suggestion"], first["duplicates"]) == ("YOUNG", "", "1.jpg;3.jpg")
     assert 0 <= float(first["quality"]) <= 1
+
+
+def test_an_age_group_with_few_labels_is_named(manifest: Manifest, table: PredictionTable) -> None:
+    assert list(describe_few(manifest, table)) == []
+    few = replace(manifest, labels=np.where((manifest.labels == 2) & (np.arange(N) > 5), 1, manifest.labels))
+    assert list(describe_few(few, table)) == [
+        "2 labels of OLD have predictions: too few to tell which are wrong, as 10 or more are needed."
+    ]

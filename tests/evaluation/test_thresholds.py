@@ -198,3 +198,14 @@ def test_the_comparison_of_rules_says_what_each_source_came_to(tmp_path: Path) -
         assert coverage[4:] == (*(f"{v:.4f}" for v in report.sets[1].parts["odd"]), "False")
         assert all(len(row) == len(source_rules.HEADER) for row in rows)
         assert {row[1] for row in rows} >= {"coverage", "ages"}
+
+
+def test_a_risk_of_nothing_is_no_certainty() -> None:
+    table = make_table(identities=25, images=4)
+    table = replace(table, labels=table.probs.argmax(axis=1))
+    found = measure_thresholds(table).errors[-1]
+    assert (found.risk, found.risk_low) == (0, 0)
+    assert found.risk_high == pytest.approx(1.96**2 / (25 + 1.96**2), abs=0.01)
+    parts = tuple("ab"[i % 2] for i in range(len(table)))
+    apart = replace(table, columns=table.columns | {"source": parts})
+    assert all(np.isnan(error.risk_high) for error in measure_thresholds(apart, by="source").errors)

@@ -120,6 +120,6 @@ def test_rows_are_read_as_written(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_text() == "epoch\n"
 
 
-def test_a_folder_in_place_of_a_csv_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"threeages data import"):
+def test_a_folder_in_place_of_a_csv_asks_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Name a file in that folder\."):
         read_csv(tmp_path)

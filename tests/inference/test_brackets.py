@@ -29,6 +29,13 @@ def test_what_is_no_brackets_is_refused_with_what_is_allowed(given: Any) -> None
     assert "such as 0,13,18,30,50" in caught.value.hint
 
 
+@pytest.mark.parametrize("given", ["13,13", "0,0,18", (0, 18, 18)])
+def test_a_year_that_is_given_twice_is_named_as_it_was_given(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"were '[0-9,]+': the year \d+ is given twice") as caught:
+        Brackets.create(given)
+    assert given != "13,13" or "'13,13'" in caught.value.message
+
+
 def test_an_age_is_in_the_bracket_of_its_year() -> None:
     ages = np.array([0, 12.9, 13, 17.99, 18, 99])
     assert Brackets((0, 13, 18)).find(ages).tolist() == [0, 0, 1, 1, 2, 2]

@@ -9,12 +9,13 @@ from PIL import Image
 
 from threeages.data.synthetic import draw_face
 from threeages.errors import DataError
-from threeages.inference.explain import Explanation, MapMean, explain_images
+from threeages.inference.explain import LEAST_FACES, Explanation, MapMean, MeanMap, explain_images
 from threeages.inference.explanation import FaceMap
-from threeages.inference.explanations import read_maps, write_maps, write_means, write_pictures
-from threeages.inference.heatmap import TILE, draw_heatmap, draw_tile, stack_tiles
+from threeages.inference.explanations import read_maps, read_stopped, write_maps, write_means, write_picture
+from threeages.inference.heatmap import GAP, TILE, draw_heatmap, draw_tile, stack_tiles
 from threeages.inference.occlusion import CELLS, map_occlusion
 from threeages.inference.prepare import FacePreparer
+from threeages.labels import AGE_GROUPS
 from threeages.signature import Signature
 
 
@@ -65,8 +66,8 @@ def test_pictures_are_written_and_nothing_is_overwritten(
 ) -> None:
     out = tmp_path / "maps"
     for _ in range(2):
-        found = list(write_pictures(explain_images(photos, preparer, partial(map_occlusion, predict)), out))
-        assert len(found) == 3
+        found = list(explain_images(photos, preparer, partial(map_occlusion, predict)))
+        assert [write_picture([one], out) for one in found] == [True, True, False]
     names = ["one-map-2.png", "one-map.png", "two-map-2.png", "two-map.png"]
     assert sorted(path.name for path in out.iterdir()) == names
     with Image.open(out / "one-map.png") as image:
@@ -77,7 +78,7 @@ def test_maps_are_read_as_they_were_written(
     tmp_path: Path, preparer: FacePreparer, photos: list[Path]
 ) -> None:
     found = list(explain_images(photos[:1], preparer, partial(map_occlusion, predict)))
-    path = write_maps((one.to_dict() for one in found), {"method": "occlusion"}, tmp_path / "out")
+    path = write_maps(found, {"method": "occlusion"}, tmp_path / "out")
     assert json.loads(path.read_text())["method"] == "occlusion"
     assert found[0].found is not None
     np.testing.assert_allclose(read_maps(path)[0]["map"], found[0].found.values, atol=1e-6)
@@ -86,11 +87,26 @@ def test_maps_are_read_as_they_were_written(
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path, preparer: FacePreparer, photos: list[Path]) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file"):
-        list(
-            write_pictures(
-                explain_images(photos[:1], preparer, partial(map_occlusion, predict)), tmp_path / "file"
-            )
+        write_picture(
+            list(explain_images(photos[:1], preparer, partial(map_occlusion, predict))), tmp_path / "file"
         )
+
+
+def test_what_was_stopped_is_read_and_nothing_else(
+    tmp_path: Path, preparer: FacePreparer, photos: list[Path]
+) -> None:
+    about = {"model": "a", "curves": True}
+    assert read_stopped(tmp_path, about) == []
+    found = list(explain_images(photos, preparer, partial(map_occlusion, predict), predict=predict))
+    path = write_maps(found, about, tmp_path, complete=False)
+    kept = read_stopped(tmp_path, about)
+    assert kept is not None
+    assert [one.to_dict() for one in kept] == [one.to_dict() for one in found]
+    assert read_stopped(tmp_path, about | {"curves": False}) is None
+    path.write_text(path.read_text()[:-40])
+    assert read_stopped(tmp_path, about) is None
+    write_maps(found, about, tmp_path)
+    assert read_stopped(tmp_path, about) == []
 
 
 def _explained(group: int, values: NDArray[np.float64], color: int) -> Explanation:
@@ -98,19 +114,51 @@ def _explained(group: int, values: NDArray[np.float64], color: int) -> Explanati
     return Explanation("a.jpg", box=(0, 0, 1, 1), crop=crop, found=FaceMap(group, 0.9, values))
 
 
+def _means(**counts: int) -> dict[str, MeanMap]:
+    """The means of so many faces of each age group, whose crops have a colour for each group."""
+    means = MapMean()
+    for name, count in counts.items():
+        group = AGE_GROUPS.index(name)
+        for _ in range(count):
+            means.add(_explained(group, np.ones((2, 2)), 50 * (1 + group)))
+    return means.means()
+
+
 def test_means_weigh_every_face_the_same(tmp_path: Path) -> None:
     means = MapMean()
     left, right = np.zeros((2, 2)), np.zeros((2, 2))
     left[:, 0], right[:, 1] = 0.5, 0.001  # a sure answer hardly falls
     for one in (_explained(0, left, 100), _explained(2, right, 200), Explanation("b.jpg", "no_face")):
-        means.add(one)
+        for _ in range(LEAST_FACES):
+            means.add(one)
     found = means.means()
     assert list(found) == ["all", "YOUNG", "OLD"]
-    assert found["all"].faces == 2
+    assert found["all"].faces == 2 * LEAST_FACES
     np.testing.assert_allclose(found["all"].values, 0.25)
-    assert found["all"].crop[0, 0, 0] == 150
-    assert found["OLD"].crop[0, 0, 0] == 200
+    colors = [mean.crop[0, 0, 0] for mean in found.values() if mean.crop is not None]
+    assert colors == [150, 100, 200]
     assert write_means(found, tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("counts", "shown"),
+    [
+        ({"OLD": 1}, set()),
+        ({"OLD": LEAST_FACES - 1}, set()),
+        ({"OLD": LEAST_FACES}, {"all", "OLD"}),
+        ({"YOUNG": 6, "OLD": 6}, {"all"}),
+        ({"YOUNG": 20, "OLD": 1}, {"all"}),  # that one face is what tells 'all' from YOUNG
+        ({"YOUNG": 20, "MIDDLE": 30, "OLD": 3}, {"all", "MIDDLE"}),
+        ({"YOUNG": 20, "MIDDLE": 6, "OLD": 6}, {"YOUNG", "all"}),
+        ({"YOUNG": 20, "MIDDLE": 12, "OLD": 10}, {"YOUNG", "MIDDLE", "OLD", "all"}),
+    ],
+)
+def test_a_mean_of_few_faces_shows_none(counts: dict[str, int], shown: set[str], tmp_path: Path) -> None:
+    found = _means(**counts)
+    assert {name for name, mean in found.items() if mean.crop is not None} == shown
+    with Image.open(write_means(found, tmp_path)) as image:
+        first = np.asarray(image)[GAP : GAP + TILE, GAP : GAP + TILE]
+    assert (first == 255).all() == ("all" not in shown)
 
 
 def test_the_highest_part_glows_and_a_flat_map_does_not() -> None:

@@ -232,7 +232,7 @@ def test_the_tracker_says_which_frame_cannot_be_used(
     assert (first.track, again.track) == (0, 0)
     assert first.record.probs == expected.probs
     np.testing.assert_array_equal(draw_faces(pixels, [bad.record]), pixels)
-    assert [row[3] for row in summarize_tracks([first, bad])] == [first.record.age_group, "bad_array"]
+    assert [row[3] for row in summarize_tracks([first, bad])[1]] == [first.record.age_group, "bad_array"]
 
 
 def test_sources_are_found_without_numpy_and_pillow() -> None:

@@ -154,8 +154,22 @@ def test_command(clip: Path) -> None:
     rows = [json.loads(line) for line in result.output.splitlines()]
     assert [row["frame"] for row in rows] == [0, 1, 2]
     assert rows[0]["track"] == 0
-    table = summarize_tracks(track_faces(open_video(str(clip)), load_predictor()))
+    header, table = summarize_tracks(track_faces(open_video(str(clip)), load_predictor()))
     assert [row[:3] for row in table] == [["0", "0.0-0.7", "8"]]
+    assert header[-1] == "confidence"
+
+
+def test_brackets_of_ages_come_with_every_face_and_track(clip: Path) -> None:
+    short = ["video", str(clip), "--seconds", "0.25", "--brackets", "0,13,50"]
+    rows = [json.loads(line) for line in CliRunner().invoke(app, [*short, "--jsonl"]).output.splitlines()]
+    assert [list(row["brackets"]) for row in rows] == [["0-12", "13-49", "50+"]] * 3
+    assert sum(rows[-1]["brackets"].values()) == pytest.approx(1, abs=0.01)
+    table = CliRunner().invoke(app, short)
+    assert table.exit_code == 0, table.output
+    assert "13-49" in table.stdout
+    assert f"{rows[-1]['brackets']['13-49']:.2f}" in table.stdout
+    refused = CliRunner().invoke(app, ["video", "none.avi", "--brackets", "50,13"])
+    assert "brackets" in str(refused.exception)
 
 
 def test_a_face_in_every_frame_is_one_track_below_one_frame_a_second() -> None:

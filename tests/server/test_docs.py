@@ -49,13 +49,19 @@ def test_every_curl_command_is_answered(command: str, request: pytest.FixtureReq
     assert done.stdout
 
 
-def test_the_python_block_runs(
-    service: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_python_blocks_run(
+    service: str,
+    watching: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(folder)
-    exec(compile(code.replace("http://127.0.0.1:8000", service), "serving.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("photos/a.jpg ok ")
+    shown = ("photos/a.jpg ok ", "None\n")
+    for code, address, words in zip(blocks, (service, watching), shown, strict=True):
+        exec(compile(code.replace("http://127.0.0.1:8000", address), "serving.md", "exec"), {})
+        assert capsys.readouterr().out.startswith(words)
 
 
 def test_every_route_is_documented(service: str) -> None:

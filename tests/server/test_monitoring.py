@@ -1,15 +1,20 @@
 """Labels sent back and drift, in an app whose engine is not started: they need none."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
-from threeages.errors import ConfigError, DataError
+from threeages import Client
+from threeages.errors import ConfigError, DataError, ServiceError
 from threeages.evaluation.drift import AnswerHistogram
 from threeages.files.writing import write_json
 from threeages.inference.records import Record
@@ -135,3 +140,42 @@ def test_every_prediction_request_reaches_the_drift(portrait: Path) -> None:
         assert (
             _metrics(service)["threeages_drift_answers"] == 2
         )  # the record of all together is no further face
+
+
+@contextmanager
+def _listening(**settings: object) -> Iterator[str]:
+    """The service on a free port of this machine, without its engine; its address."""
+    app = create_app(default_model_path(), Settings(workers=1, **settings))  # type: ignore[arg-type]
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            thread.join(0.02)
+        host, port = server.servers[0].sockets[0].getsockname()
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_the_client_sends_labels_and_gets_the_risk() -> None:
+    with _listening(max_error=0.2) as address, Client(address, retries=0) as client:
+        state = client.send_labels([("MIDDLE", "MIDDLE")] * 9 + [("MIDDLE", "OLD")])
+        assert (state["n"], state["risk"], state["alarm_at"]) == (10, 0.1, None)
+        state = client.send_labels(("OLD", "YOUNG") for _ in range(MAX_LABELS + 40))  # in two requests
+        assert state["n"] == MAX_LABELS + 50
+        assert 10 < state["alarm_at"] <= 50
+        for wrong in ([], [("OLD", "old?")]):
+            with pytest.raises(ConfigError, match=r"labels|no age group"):
+                client.send_labels(wrong)
+        assert client.send_labels([("OLD", "OLD")])["n"] == MAX_LABELS + 51
+
+
+def test_a_service_without_a_target_refuses_labels_of_the_client() -> None:
+    with _listening() as address, Client(address, retries=0) as client:
+        with pytest.raises(ServiceError, match="without a target error rate") as refused:
+            client.send_labels([("OLD", "OLD")])
+        assert refused.value.status == 409
+        assert "--max-error" in refused.value.hint

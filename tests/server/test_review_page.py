@@ -101,10 +101,14 @@ def test_a_review_by_keyboard_alone(open_page: Callable[..., Any], review: Revie
     assert not page.is_visible("#copies")
     assert page.inner_text("#probs dt:not(.unlikely)") == "OLD"
     _press(page, "3", "Label 3 of 3")
-    assert page.inner_text("#status") == "2 decided: 1 corrected, 0 skipped"
+    assert page.inner_text("#status") == "2 decided: 1 corrected, 1 accepted; 0 skipped"
     page.keyboard.press("s")
     page.wait_for_selector("#done:not([hidden])")
     assert "--corrections c.csv" in page.inner_text("#done")
+    assert page.inner_text("#status") == "2 decided: 1 corrected, 1 accepted; 1 skipped"
+    assert page.evaluate("() => document.querySelector('#progress').value") == 2
+    assert "All labels were shown" in page.inner_text("#done")
+    assert "1 skipped: the same command asks about them again." in page.inner_text("#done")
     found = [(row.path, row.new, row.decision) for row in read_decisions(review.out)]
     paths = review.manifest.paths
     assert found == [
@@ -121,7 +125,7 @@ def test_back_replaces_a_decision(open_page: Callable[..., Any], review: ReviewS
     assert "Decided before: MIDDLE" in page.inner_text("#earlier")
     _press(page, "a", "Label 2 of 3")
     assert [row.new for row in read_decisions(review.out)] == ["MIDDLE", "YOUNG"]
-    assert page.inner_text("#status") == "1 decided: 0 corrected, 0 skipped"
+    assert page.inner_text("#status") == "1 decided: 0 corrected, 1 accepted; 0 skipped"
 
 
 def test_a_page_opened_again_resumes(open_page: Callable[..., Any]) -> None:

@@ -55,6 +55,17 @@ def test_the_student_comes_nearer_to_its_teacher(run, manifest: Manifest, tmp_pa
     assert not torch.equal(after["1.weight"], before["1.weight"])
 
 
+def test_images_augmented_on_the_device_teach_the_same(  # type: ignore[no-untyped-def]
+    run, manifest: Manifest, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = open_data(manifest, SMALL, cache_dir)[1]
+    given = {"only": ("identity", manifest.columns["identity"][split.train[0]]), "epochs": 1}
+    expected = list(run(tmp_path / "processes.safetensors", **given))
+    monkeypatch.setattr(distill, "augments", lambda device: True)
+    monkeypatch.setattr(distill, "create_pool", lambda: pytest.fail("no process is needed"))
+    assert list(run(tmp_path / "device.safetensors", **given)) == pytest.approx(expected, rel=0.02)
+
+
 def test_held_out_rows_change_nothing(
     in_process: None, manifest: Manifest, cache_dir: Path, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ import torch
 from threeages.training.config import TrainConfig
 from threeages.training.epochs import is_best, next_phase
 from threeages.training.frozen import has_bfloat16
-from threeages.training.optimizer import choose_precision
+from threeages.training.optimizer import choose_memory_format, choose_precision
 
 
 def test_a_precision_given_is_taken() -> None:
@@ -19,6 +19,25 @@ def test_bf16_is_taken_only_where_the_processor_computes_in_it(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able}, raising=False)
     assert choose_precision("auto") == expected
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "32-true"), ((8, 0), "bf16-mixed")])
+def test_a_gpu_that_only_emulates_bf16_computes_in_float32(
+    capability: tuple[int, int], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)  # what torch says of a Turing card
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    assert choose_precision("auto") == expected
+
+
+def test_convolutions_are_channels_last_but_late_ones_in_float32_on_a_processor() -> None:
+    found = {
+        (depth, precision, device): choose_memory_format(depth, precision, torch.device(device))
+        for depth in (0, 3) for precision in ("32-true", "bf16-mixed") for device in ("cpu", "cuda")
+    }  # fmt: skip
+    others = {key for key, layout in found.items() if layout != torch.channels_last}
+    assert others == {(3, "32-true", "cpu")}
 
 
 @pytest.mark.parametrize("able", [True, False])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from threeages.cli.output import print_rows
+from threeages.evaluation.enough import TOO_FEW
 
 if TYPE_CHECKING:
     from threeages.evaluation.age_thresholds import AgeThreshold, AgeThresholds
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
     from threeages.evaluation.slices import SliceAudit, SliceGap
 
 SHOWN_PAIRS = 5  # pairs of columns whose gap is shown, of those that chance does not explain
+NO_FACE = "no face of that age"
 NEAR_YEARS = 5  # years at each side of a limit whose rates are shown one by one
 
 
 def parse_questions(brackets: str | None, at: str | None, rates: str | None = None) -> "AgeQuestions":
     """What the options --brackets, --at and --challenge-rates ask; ConfigError where one cannot be read."""
     from threeages.errors import ConfigError
-    from threeages.evaluation.age_thresholds import TARGET_RATES, parse_limits
+    from threeages.evaluation.age_thresholds import TARGET_RATES, check_target_rates, parse_limits
     from threeages.evaluation.evaluate import AgeQuestions
     from threeages.inference.brackets import Brackets
 
@@ -31,6 +33,7 @@ def parse_questions(brackets: str | None, at: str | None, rates: str | None = No
         targets = TARGET_RATES if rates is None else tuple(float(rate) for rate in rates.split(","))
     except ValueError as error:
         raise ConfigError(f"The rates were '{rates}'.", hint="Give shares such as 0.05,0.01.") from error
+    check_target_rates(targets)
     return AgeQuestions(
         None if brackets is None else Brackets.create(brackets),
         () if at is None else parse_limits(at),
@@ -44,6 +47,7 @@ def print_gaps(audit: "SliceAudit") -> None:
     pairs = [gap for column in audit.pairs for gap in _choose(audit, column) if gap.low > 0]
     distinct = {(gap.best, gap.worst): gap for gap in reversed(pairs)}  # two columns may say the same
     shown = [*gaps, *sorted(distinct.values(), key=lambda gap: -gap.low)[:SHOWN_PAIRS]]
+    shown = [gap for gap in shown if gap.gap > 0]  # slices that are all alike have no best and no worst
     if not shown:
         return
     compared = max(audit.comparisons.values())
@@ -72,8 +76,9 @@ def _choose(audit: "SliceAudit", column: str) -> "list[SliceGap]":
 def print_brackets(result: "BracketEvaluation") -> None:
     """The metrics of the brackets with their intervals, and of each bracket."""
     typer.echo(f"Brackets of ages, {result.n:,} images with a true age; an answer is {result.answer}")
+    few = "" if math.isfinite(result.intervals["accuracy"][0]) else f"  {TOO_FEW}"
     for name, value in result.metrics.items():
-        typer.echo(f"  {name:18} {_bounded(value, *result.intervals[name], '.4f')}")
+        typer.echo(f"  {name:18} {_bounded(value, *result.intervals[name], '.4f')}{few}")
     print_rows(
         ["bracket", "precision", "recall", "f1", "images"],
         [
@@ -85,15 +90,17 @@ def print_brackets(result: "BracketEvaluation") -> None:
 
 def print_age_thresholds(result: "AgeThresholds") -> None:
     """Rates at every limit, by true year and by slice, and the challenge ages."""
+    from threeages.evaluation.age_thresholds import describe_missing
+
     typer.echo(f"Age thresholds, {result.n:,} images of {result.units:,} identities with a true age")
     typer.echo(f"Warning: {result.note}")
     near = result.near_years
     header = [
         "limit",
-        f"accepted, {near} years below",
-        "accepted, all below",
-        f"rejected, {near} years above",
-        "rejected, all above",
+        f"accepted, up to {near} years too young",
+        "accepted, of all too young",
+        f"rejected, of the first {near} years from the limit",
+        "rejected, of all from the limit",
     ]
     print_rows(header, [_limit_row(item, near) for item in result.limits])
     typer.echo("By true year, share accepted: a false acceptance below the limit, a right one from there on")
@@ -101,23 +108,22 @@ def print_age_thresholds(result: "AgeThresholds") -> None:
         ["limit", "true year", "images", "accepted"],
         [row for item in result.limits for row in _year_rows(item)],
     )
-    typer.echo(
-        "Challenge age: the least at which false acceptance is below the target with its whole interval"
-    )
-    print_rows(
-        ["limit", "target", "challenge age", f"accepted, {near} years below", f"rejected, {near} years above",
-         "rejected, all above"],
-        [row for item in result.limits for row in _challenge_rows(item)],
-    )  # fmt: skip
+    challenges = [row for item in result.limits for row in _challenge_rows(item)]
+    if challenges:
+        typer.echo(
+            "Challenge age: faces that look younger are rejected. It is the least that keeps the share of "
+            "too young faces that are accepted at or below the target, with its whole interval"
+        )
+        print_rows(["limit", "target", "challenge age", *header[1:2], *header[3:]], challenges)
+    for sentence in (text for item in result.limits for text in describe_missing(item)):
+        typer.echo(sentence)
     slices = [row for item in result.limits for row in _slice_rows(item)]
     if slices:
         typer.echo(
             f"By slice of {result.min_identities} identities or more on both sides; the 95 % intervals of a "
             "limit hold at once"
         )
-        print_rows(
-            ["limit", "slice", f"accepted, {near} years below", f"rejected, {near} years above"], slices
-        )
+        print_rows(["limit", "slice", header[1], header[3]], slices)
 
 
 def _limit_row(item: "AgeThreshold", near: int) -> list[str]:
@@ -143,12 +149,13 @@ def _challenge_rows(item: "AgeThreshold") -> list[list[str]]:
         [
             str(item.limit),
             f"{challenge.target_rate:.1%}",
-            "none to 100" if challenge.age is None else str(challenge.age),
+            str(challenge.age),
             _rate(challenge.false_acceptance_near),
             _rate(challenge.false_rejection_near),
             _rate(challenge.false_rejection),
         ]
         for challenge in item.challenges
+        if challenge.age is not None
     ]
 
 
@@ -161,7 +168,10 @@ def _slice_rows(item: "AgeThreshold") -> list[list[str]]:
 
 
 def _rate(rate: "Rate") -> str:
-    return _bounded(rate.rate, rate.low, rate.high, ".3f") if rate.n else "no face"
+    if not rate.n:
+        return NO_FACE
+    few = "" if math.isfinite(rate.low) else f" (of {rate.n:,}: {TOO_FEW})"
+    return _bounded(rate.rate, rate.low, rate.high, ".3f") + few
 
 
 def _bounded(value: float, low: float, high: float, digits: str) -> str:

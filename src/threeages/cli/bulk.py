@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from threeages.cli.inputs import count_inputs, expand_sources, show_passed_over
+from threeages.cli.output import print_unreadable
 from threeages.cli.remaining import Remaining
 from threeages.cli.signals import Interrupted, hold_signals, say_when_interrupted
 from threeages.errors import format_count
@@ -75,7 +76,5 @@ def _say_end(out: Path, rows: int, counts: Counts, failed: int, reader: ListingR
     )
     for problem in reader.problems:
         typer.echo(f"Error: {problem}", err=True)
-    if failed:
-        typer.echo(f"{failed:,} of {format_count(new, 'image')} could not be read.", err=True)
-    if failed or reader.problems:
+    if print_unreadable(failed, new) or reader.problems:
         raise typer.Exit(1)

@@ -9,10 +9,13 @@ import typer
 from threeages.cli.options import (
     CacheFolder,
     Corrections,
+    FoldCount,
+    FoldNumber,
     ManifestFile,
     NameValue,
     OutFolder,
     RootFolder,
+    SplitSeed,
     name_value_option,
 )
 from threeages.cli.review import review
@@ -175,9 +178,9 @@ def audit(manifest: ManifestFile, out: OutFolder = Path("audit"), root: RootFold
 def split(
     manifest: ManifestFile,
     mode: Annotated[str, typer.Option(help="random, identity or none.")] = "identity",
-    fold: Annotated[int, typer.Option(help="The fold whose identities are the test rows.")] = 0,
-    folds: Annotated[int, typer.Option(help="Number of folds of the identities.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the shuffle.")] = 42,
+    fold: FoldNumber = 0,
+    folds: FoldCount = 5,
+    seed: SplitSeed = 42,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
 ) -> None:
@@ -189,10 +192,11 @@ def split(
     from threeages.data.cache import open_cache, open_near_duplicates
     from threeages.data.checks import check_split, describe_ages, describe_groups
     from threeages.data.manifest import load_manifest
-    from threeages.data.split import create_split
+    from threeages.data.split import check_folds, create_split
     from threeages.data.split_notes import describe_leakage
     from threeages.labels import AGE_GROUPS
 
+    check_folds(fold, folds)
     rows = load_manifest(manifest, root=root, allow_empty=True)
     check_split(rows, mode, fold=fold, folds=folds, seed=seed)  # type: ignore[arg-type]
     print_notes(describe_ages(rows))

@@ -12,6 +12,7 @@ from threeages.cli.hints import Options, fit_text, list_options
 from threeages.cli.models import find_model, open_predictor
 from threeages.cli.options import (
     ModelName,
+    ModelOfPredictions,
     NameValue,
     NoDetect,
     Only,
@@ -19,15 +20,17 @@ from threeages.cli.options import (
     RootFolder,
     name_value_option,
 )
-from threeages.cli.output import print_evaluation, print_notes, print_rows, watch
+from threeages.cli.output import print_evaluation, print_notes, print_rows, print_unreadable, watch
 
 if TYPE_CHECKING:
     from threeages.data.manifest import InvalidRow, Manifest
     from threeages.evaluation.predictions import PredictionTable
+    from threeages.evaluation.thresholds import ErrorMeasure
     from threeages.inference.predictor import Predictor
 
 Predictions = Annotated[
-    list[Path], typer.Argument(help="Predictions csv on held-out identities; several are joined.")
+    list[Path],
+    typer.Argument(help="Run folders or predictions csv on held-out identities; several are joined."),
 ]
 
 
@@ -83,7 +86,6 @@ def evaluate(
 
     Writes metrics with intervals, predictions, pictures and report.html to a folder.
     """
-    from threeages.errors import format_count
     from threeages.evaluation.predictions import ANSWERED, find_predictions, is_predictions
     from threeages.evaluation.report import add_result, check_folder, write_report
     from threeages.evaluation.run_gap import measure_split_gap
@@ -100,15 +102,14 @@ def evaluate(
                                  param_hint="--disjoint")  # fmt: skip
     found = _join(inputs, only) if predicted else _predict(inputs, model, root, only, no_detect)
     if disjoint:
-        found = measure_split_gap(found, _join([find_predictions(path) for path in disjoint], only))
+        found = measure_split_gap(found, _join(disjoint, only))
     with hold_folder(out):
         result = write_report(found, out, ages=ages)
     if table:
         add_result(result, table, name or out.name)
     print_evaluation(result, out)
     failed = sum(status not in ANSWERED for status in found.status)
-    if failed:
-        typer.echo(f"{failed:,} of {format_count(len(found), 'image')} could not be read or used.", err=True)
+    if print_unreadable(failed, len(found), "could not be read or used"):
         raise typer.Exit(1)
 
 
@@ -120,9 +121,9 @@ def _refuse_model_options(model: str, root: Path | None, no_detect: bool) -> Non
 
 def _join(predictions: list[Path], only: NameValue | None = None) -> "PredictionTable":
     """The rows of all predictions, or those with the value of --only."""
-    from threeages.evaluation.predictions import join_predictions, load_predictions
+    from threeages.evaluation.joining import join_runs
 
-    joined = join_predictions([load_predictions(path) for path in predictions])
+    joined = join_runs(predictions)
     return joined.where(*only) if only else joined
 
 
@@ -130,13 +131,18 @@ def _predict(
     inputs: list[Path], model: str, root: Path | None, only: NameValue | None, no_detect: bool
 ) -> "PredictionTable":
     """What the model predicts on the manifest, which must be the only input."""
+    from dataclasses import replace
+
     import numpy as np
 
+    from threeages.cli.answering import shorten_name
     from threeages.data.checks import check_age_groups
     from threeages.data.manifest import find_rows, read_manifest
     from threeages.errors import DataError, format_count
     from threeages.evaluation.collect import predict_table
     from threeages.evaluation.predictions import is_predictions
+    from threeages.evaluation.provenance import Provenance
+    from threeages.files.checksums import checksum
 
     if len(inputs) > 1:
         other = next(path for path in inputs if not is_predictions(path))
@@ -159,7 +165,9 @@ def _predict(
     check_age_groups(rows, np.arange(len(rows)), least=1)
     _show_missing(rows)
     predictor = open_predictor(model, no_detect)
-    return predict_table(predictor, _mark_trained(rows, predictor, model), faults, watch=watch)
+    found = predict_table(predictor, _mark_trained(rows, predictor, model), faults, watch=watch)
+    answered = Provenance(model=shorten_name(model), model_checksum=checksum(find_model(model)))
+    return replace(found, provenance=answered)
 
 
 def _mark_trained(rows: "Manifest", predictor: "Predictor", model: str) -> "Manifest":
@@ -254,7 +262,7 @@ def thresholds(
     print_rows(
         ["target error rate", "confidence threshold", "coverage", "selective risk"],
         [
-            [f"{e.target_error:g}", f"{e.confidence:.3f}", f"{e.coverage:.3f}", f"{e.risk:.3f}"]
+            [f"{e.target_error:g}", f"{e.confidence:.3f}", f"{e.coverage:.3f}", _format_risk(e)]
             for e in found.errors
         ],
     )
@@ -275,13 +283,23 @@ def thresholds(
         )
 
 
+def _format_risk(measure: "ErrorMeasure") -> str:
+    """The selective risk, and its interval where there is one."""
+    low, high = measure.risk_low, measure.risk_high
+    return f"{measure.risk:.3f}" + (f" [{low:.3f}, {high:.3f}]" if math.isfinite(low) else "")
+
+
 def card(
     sets: Annotated[
         list[NameValue],
-        name_value_option("--set", "NAME=PREDICTIONS.csv", "A set of predictions; several csv with commas."),
+        name_value_option(
+            "--set",
+            "NAME=PREDICTIONS",
+            "A set of predictions: a run folder or a csv; several with commas.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The Markdown file to write.")],
-    model: ModelName = "default",
+    model: ModelOfPredictions = None,
     roots: Annotated[
         list[NameValue] | None,
         name_value_option("--root", "NAME=FOLDER", "The images of a set, for slices by size and colour."),
@@ -293,7 +311,7 @@ def card(
         Path | None,
         typer.Option(
             help="Run folder that the model was exported from: the card names its train images by source. "
-            "By default the runs of the predictions name the sources."
+            "By default the run of --model or of the predictions, where it is the same."
         ),
     ] = None,
 ) -> None:
@@ -301,28 +319,43 @@ def card(
 
     It begins with metadata for the Hugging Face Hub.
     """
+    from threeages.cli.answering import (
+        check_answering,
+        choose_model,
+        find_sources,
+        name_model,
+        shorten_name,
+    )
     from threeages.evaluation.card import CardSet, write_card
     from threeages.evaluation.predictions import load_predictions
     from threeages.evaluation.provenance import read_sources
+    from threeages.inference.named import NAMES
     from threeages.inference.runtime import OnnxModel
 
     folders = {pair.name: Path(pair.value) for pair in roots or ()}
     cards = [
         CardSet(s.name, _join([Path(file) for file in s.value.split(",")]), folders.get(s.name)) for s in sets
     ]
-    path = find_model(model)
+    parts = [one.table.provenance for one in cards]
+    never_met = load_predictions(unseen) if unseen else None
+    sources = read_sources(run) if run else None
+    chosen = shorten_name(choose_model(model or (str(run) if run else None), parts))
+    check_answering(chosen, parts)
+    path = find_model(chosen)
     loaded = OnnxModel(path)
-    is_default = model == "default"
+    is_shipped = chosen in NAMES
+    if sources is None and not is_shipped:
+        sources = find_sources(chosen, loaded, parts)
     write_card(
         cards,
         loaded.signature,
         out,
-        name="default model" if is_default else f"model {path.stem}",
+        name=name_model(chosen),
         megabytes=path.stat().st_size / 1e6,
         has_years=loaded.has_years,
-        is_default=is_default,
-        unseen=load_predictions(unseen) if unseen else None,
-        train_sources=read_sources(run) if run else None,
+        is_shipped=is_shipped,
+        unseen=never_met,
+        train_sources=sources,
     )
     typer.echo(f"Written to {out}")
 
@@ -347,10 +380,11 @@ def compare(
     typer.echo(f"{found[0].n:,} images; differences from {found[0].name} with 95 % intervals")
     notes = join_provenance(table.provenance for _, table in tables).notes()
     print_notes((*notes, *describe_corrections(tables[0][1])))
-    for name, table in tables:
-        print_notes(f"{name}: {note}" for note in describe_trained(table))
-    rows = []
-    for item in found:
+    for (name, table), item in zip(tables, found, strict=True):
+        print_notes(f"{name}: {note}" for note in (*describe_trained(table), *item.notes))
+    first, *others = found
+    rows = [[first.name, *(_format_value(first.metrics[name]) for name in METRICS)]]
+    for item in others:
         cells = [_format_difference(item.metrics[name], *item.differences[name]) for name in METRICS]
         rows.append([item.name, *cells])
     print_rows(["run", *METRICS], rows)
@@ -359,7 +393,10 @@ def compare(
 def _format_difference(value: float, difference: float, low: float, high: float) -> str:
     """A metric, and its difference from the baseline with the interval where there is one."""
     if not math.isfinite(value):
-        return "not defined"
-    if not math.isfinite(low):
-        return f"{value:.4f}  {difference:+.4f}"
-    return f"{value:.4f}  {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+        return _format_value(value)
+    interval = f" [{low:+.4f}, {high:+.4f}]" if math.isfinite(low) else ""
+    return f"{_format_value(value)}  {difference:+.4f}{interval}"
+
+
+def _format_value(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "not defined"

@@ -18,7 +18,7 @@ from threeages.cli.options import (
     OutFolder,
     RootFolder,
 )
-from threeages.cli.output import print_rows, show_log, watch
+from threeages.cli.output import describe_faces, print_notes, print_rows, print_unreadable, show_log
 
 if TYPE_CHECKING:
     from threeages.inference.explain import Explanation
@@ -56,35 +56,32 @@ def explain(
 ) -> None:
     """Show which parts of each face the answer rests on; exit code 1 where an image cannot be read.
 
-    Writes a picture for every image and explanations.json with all maps to a folder.
+    Writes a picture for every image and explanations.json with all maps to a folder; the pictures hold faces.
+    A stop keeps what is explained, and the same command then resumes.
     """
-    from threeages.errors import format_count
+    from threeages.cli.explaining import Explaining
     from threeages.faces.yunet import YuNet
-    from threeages.inference.explain import MapMean, explain_images
-    from threeages.inference.explanations import write_maps, write_means, write_pictures
     from threeages.inference.prepare import FacePreparer
     from threeages.inference.records import ABSTAINED, OK
 
     show_log()
     signature, predict, make_map = _open_method(method, model, device)
-    paths = list(_find_images(sources, root))
+    paths = list(dict.fromkeys(_find_images(sources, root)))
     preparer = FacePreparer(signature, None if no_detect else YuNet())
-    found = explain_images(
-        watch(paths), preparer, make_map, predict=predict if curves else None, largest=mean
-    )
-    means = MapMean()
-    held = []
-    for one in found if mean else write_pictures(found, out):
-        means.add(one)
-        held.append(_without_crop(one))
-    if mean and (drawn := means.means()):
-        typer.echo(f"Written to {write_means(drawn, out)}", err=True)
-    about = {"model": model, "method": method}
-    typer.echo(f"Written to {write_maps((one.to_dict() for one in held), about, out)}", err=True)
+    about = {
+        "model": model,
+        "checksum": _find_checksum(method, model),
+        "method": method,
+        "detect": not no_detect,
+        "curves": curves,
+        "mean": mean,
+    }
+    explaining = Explaining(out, about, preparer, mean=mean)
+    explaining.run(paths, make_map, predict if curves else None)
+    held = explaining.explanations
     _print_faces(held, curves)
     failed = sum(one.status not in {OK, *ABSTAINED} for one in held)
-    if failed:
-        typer.echo(f"{failed:,} of {format_count(paths, 'image')} could not be read.", err=True)
+    if print_unreadable(failed, len({one.path for one in held})):
         raise typer.Exit(1)
 
 
@@ -105,14 +102,16 @@ def sheet(
     """
     from threeages.errors import ConfigError, format_count
     from threeages.evaluation.extremes import find_extremes
-    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
+    from threeages.evaluation.joining import join_runs
     from threeages.evaluation.sheet import write_sheet
 
     if out.suffix.lower() not in {".html", ".htm"}:
         raise ConfigError(f"--out was {out}.", hint="Give a file that ends in .html.")
-    table = join_predictions([load_predictions(find_predictions(path)) for path in predictions])
+    table = join_runs(predictions)
     written = write_sheet(table, find_extremes(table, count, per_identity=per_identity), root, out)
     typer.echo(f"Written to {out}")
+    if written.pictures:
+        typer.echo(describe_faces("The sheet holds"), err=True)
     if written.unreadable:
         path, message = next(iter(written.unreadable.items()))
         typer.echo(
@@ -140,21 +139,35 @@ def identity_probe(
 ) -> None:
     """Measure how well features name the identity, and the age accuracy that is left without that part.
 
-    Needs a manifest with identities, and the extra 'explain'. No identity is named anywhere.
+    Needs a manifest with identities that have ten images with a label or more, and the extra 'explain'. No
+    identity is named anywhere.
     """
     from threeages.data.manifest import load_manifest
-    from threeages.studies.identity_probe import collect_data, run_probe, save_probe, summarize_probe
+    from threeages.studies.identity_probe import (
+        check_probe,
+        describe_few,
+        find_usable,
+        open_probe,
+        run_probe,
+        save_probe,
+        summarize_probe,
+    )
     from threeages.studies.recipes import create_recipe
-    from threeages.training.features import open_manifest_features
+    from threeages.training.features import check_by_identity
 
     show_log()
+    config = create_recipe(model)
+    check_by_identity(config)
+    check_probe()
     rows = load_manifest(manifest, root=root, need_label=False)
+    find_usable(rows, only)  # what the manifest lacks is said before an image is read
     run = Path(model) if Path(model).is_dir() else None
-    found = open_manifest_features(rows, create_recipe(model), run, cache_dir)
-    measured = run_probe(collect_data(rows, found, only), seed)
+    data, kind = open_probe(rows, config, run, only, cache_dir)
+    measured = run_probe(data, seed)
     if table:
         measured = [row | {"seed": str(seed)} for row in measured]
-        save_probe(measured, name or Path(model).name, found.kind, table)
+        save_probe(measured, name or Path(model).name, kind, table)
+    print_notes(describe_few(measured))
     print_rows(*summarize_probe(measured))
 
 
@@ -176,6 +189,17 @@ def _open_method(method: str, model: str, device: str) -> "tuple[Signature, Pred
     return onnx.signature, onnx.predict, partial(map_occlusion, onnx.predict)
 
 
+def _find_checksum(method: str, model: str) -> str:
+    """That of the file whose answers are explained."""
+    from threeages.files.checksums import checksum
+
+    if method == OCCLUSION:
+        return checksum(find_model(model))
+    from threeages.training.checkpoint import BEST
+
+    return checksum(Path(model) / BEST)
+
+
 def _find_images(sources: list[str], root: Path | None) -> Iterator[Path]:
     """The images that arguments name; those of a manifest where one is a csv or parquet."""
     from threeages.cli.inputs import expand_sources
@@ -187,13 +211,6 @@ def _find_images(sources: list[str], root: Path | None) -> Iterator[Path]:
     if images := [source for source in sources if not is_manifest(source)]:
         for image in expand_sources(images, sys.stdin):
             yield image if isinstance(image, Path) else Path(image.name)
-
-
-def _without_crop(explanation: "Explanation") -> "Explanation":
-    """The explanation without its pixels, of which a set has too many to hold."""
-    from dataclasses import replace
-
-    return replace(explanation, crop=None)
 
 
 def _print_faces(explanations: "list[Explanation]", curves: bool) -> None:

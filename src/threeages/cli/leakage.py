@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from threeages.cli.options import CacheFolder, ManifestFile, RootFolder
+from threeages.cli.options import (
+    CacheFolder,
+    FoldCount,
+    FoldNumber,
+    ManifestFile,
+    RootFolder,
+    SplitSeed,
+    check_share_or_end,
+)
 
 if TYPE_CHECKING:
     from threeages.data.cache import PixelCache
@@ -29,9 +37,9 @@ def leakage(
     test: Annotated[
         str | None, typer.Option(help="Value of that column in the test rows: test, or validation.")
     ] = None,
-    fold: Annotated[int, typer.Option(help="The fold of an identity-disjoint split.")] = 0,
-    folds: Annotated[int, typer.Option(help="Number of folds of an identity-disjoint split.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 42,
+    fold: FoldNumber = 0,
+    folds: FoldCount = 5,
+    seed: SplitSeed = 42,
     within: Annotated[
         list[str] | None,
         typer.Option(help="A column whose images are alike, such as film or video; repeatable."),
@@ -43,7 +51,8 @@ def leakage(
     fail_over: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Exit code 1 where a share of copies or identities, or the gap, is larger."
+            callback=check_share_or_end,
+            help="Exit code 1 where a share of copies or identities, or the gap, is larger.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print json in place of text.")] = False,
@@ -61,10 +70,12 @@ def leakage(
     from threeages.cli.output import show_log
     from threeages.data.leakage.sides import choose_columns, choose_split
     from threeages.data.manifest import load_manifest
+    from threeages.data.split import check_folds
     from threeages.evaluation.leakage import audit_leakage
     from threeages.evaluation.leakage_text import describe_excess, summarize_leakage, write_leakage
 
     show_log()
+    check_folds(fold, folds)
     rows = load_manifest(manifest, root=root, need_label=False, allow_repeats=True)
     rows, pictures = _read_pictures(rows, _open_embedder(face_model), cache_dir)
     chosen = choose_split(rows.columns, split)
@@ -126,17 +137,9 @@ def _open_cache(rows: "Manifest", embedder: "FaceEmbedder | None", cache_dir: Pa
 
 def _leave_out(rows: "Manifest", failed: dict[int, str]) -> "Manifest":
     """The rows that are left, with a line on stderr about the others; raises DataError where none is."""
-    from threeages.errors import DataError
+    from threeages.cli.output import say_left_out
 
-    first = next(iter(failed))
-    text = (
-        f"{len(failed):,} of {len(rows):,} images cannot be read, first {rows.paths[first]} ({failed[first]})"
-    )
-    if len(failed) == len(rows):
-        raise DataError(
-            f"{text}.", hint=f"Paths are relative to {rows.root}. Name another folder with --root."
-        )
-    typer.echo(f"{text}. They are left out.", err=True)
+    say_left_out(rows, failed)
     return rows.select([row for row in range(len(rows)) if row not in failed])
 
 
@@ -164,11 +167,11 @@ def _find_sides(
 def _print_report(report: "LeakageReport", limit: float | None) -> None:
     from threeages.cli.output import print_rows
     from threeages.evaluation.leakage_text import (
-        HEADER,
         NOTABLE,
         describe_leakage,
         judge_leakage,
         list_answers,
+        list_header,
     )
 
     sides: Sequence[str] = (f"{report.n_train:,} train rows", f"{report.n_test:,} test rows")
@@ -177,4 +180,4 @@ def _print_report(report: "LeakageReport", limit: float | None) -> None:
     for line in describe_leakage(report):
         typer.echo(f"- {line}")
     if report.answers:
-        print_rows(list(HEADER), list_answers(report))
+        print_rows(list_header(report), list_answers(report))

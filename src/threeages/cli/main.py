@@ -12,6 +12,7 @@ from threeages.cli.evaluate import card, compare, evaluate, thresholds
 from threeages.cli.explain import explain, identity_probe, sheet
 from threeages.cli.failures import end_with, flush_output, prepare_streams, translate_error
 from threeages.cli.hints import find_command, fit_error, list_options
+from threeages.cli.hub import pull, push
 from threeages.cli.leakage import leakage
 from threeages.cli.models import models_app
 from threeages.cli.monitor import monitor
@@ -45,6 +46,8 @@ COMMANDS = (
     cross_source,
     tune,
     ensemble,
+    push,
+    pull,
     doctor,
     bundle,
 )

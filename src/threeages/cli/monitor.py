@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from threeages.cli.models import find_model
-from threeages.cli.options import ModelName
+from threeages.cli.options import ModelOfPredictions, check_share, check_share_or_end
 from threeages.cli.output import print_notes, print_rows
 
 if TYPE_CHECKING:
@@ -20,22 +20,34 @@ ROWS_OF_ONE = "Warning: each row counted as an identity of its own; name them in
 def monitor(
     predictions: Annotated[
         list[Path],
-        typer.Argument(help="Predictions csv with labels, rows in the order of time; several are joined."),
+        typer.Argument(
+            help="Predictions csv with labels, rows in the order of time, or folders that hold one; several "
+            "are joined."
+        ),
     ],
     target_error: Annotated[
-        float, typer.Option(help="Target error rate that the threshold was chosen for, such as 0.1.")
+        float,
+        typer.Option(
+            callback=check_share, help="Target error rate that the threshold was chosen for, such as 0.1."
+        ),
     ],
-    model: ModelName = "default",
+    model: ModelOfPredictions = None,
     min_confidence: Annotated[
         float | None,
-        typer.Option(help="Confidence from which on rows are answers; by default the model's threshold."),
+        typer.Option(
+            callback=check_share_or_end,
+            help="Confidence from which on rows are answers; by default the model's threshold.",
+        ),
     ] = None,
     reference: Annotated[
         Path | None,
         typer.Option(help="Answers to the calibration set, to find drift: a json file of 'threeages "
-                     "thresholds --out', or predictions csv."),
+                     "thresholds --out', or predictions as above."),
     ] = None,
-    level: Annotated[float, typer.Option(help="Probability of a false alarm over the whole stream.")] = 0.05,
+    level: Annotated[
+        float,
+        typer.Option(callback=check_share, help="Probability of a false alarm over the whole stream."),
+    ] = 0.05,
     out: Annotated[Path | None, typer.Option("--out", help="Json file to write the result to.")] = None,
 ) -> None:  # fmt: skip
     """Test whether a threshold still holds on a stream of labelled answers; exit code 1 on an alarm.
@@ -45,14 +57,16 @@ def monitor(
     """
     from dataclasses import asdict
 
-    from threeages.evaluation.predictions import join_predictions, load_predictions
+    from threeages.cli.answering import choose_model
+    from threeages.evaluation.joining import join_runs
     from threeages.evaluation.replay import replay_table
     from threeages.files.writing import write_json
     from threeages.inference.runtime import OnnxModel
 
-    table = join_predictions([load_predictions(path) for path in predictions])
+    table = join_runs(predictions)
     if min_confidence is None:
-        min_confidence = OnnxModel(find_model(model)).signature.confidence_for(target_error)
+        chosen = choose_model(model, [table.provenance], otherwise="Or give --min-confidence.")
+        min_confidence = OnnxModel(find_model(chosen)).signature.confidence_for(target_error)
     histogram = _load_histogram(reference) if reference else None
     found = replay_table(table, target_error, min_confidence, reference=histogram, level=level)
     if out:

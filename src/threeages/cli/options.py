@@ -26,6 +26,27 @@ def name_value_option(flag: str, metavar: str, help_text: str) -> Any:
     return typer.Option(flag, metavar=metavar, help=help_text, parser=parse_pair)
 
 
+def check_share(value: float | None) -> float | None:
+    """The value of an option that is a share between 0 and 1; a usage error for any other number, or NaN."""
+    if value is not None and not 0 < value < 1:
+        raise typer.BadParameter(f"{value:g} is not between 0 and 1.")
+    return value
+
+
+def check_share_or_end(value: float | None) -> float | None:
+    """As `check_share`, with 0 and 1 allowed."""
+    if value is not None and not 0 <= value <= 1:
+        raise typer.BadParameter(f"{value:g} is not from 0 to 1.")
+    return value
+
+
+def check_positive(value: float | None) -> float | None:
+    """The value of an option that is above 0; a usage error for any other number, or NaN."""
+    if value is not None and not value > 0:
+        raise typer.BadParameter(f"{value:g} is not above 0.")
+    return value
+
+
 ManifestFile = Annotated[
     Path, typer.Argument(help="Csv with the columns path,label; see 'threeages data import'.")
 ]
@@ -54,16 +75,31 @@ Nodes = Annotated[int | None, typer.Option("--nodes", help="Machines that run th
 
 ModelName = Annotated[str, typer.Option("--model", help="'default', 'large', an ONNX file or a run folder.")]
 
+ModelOfPredictions = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="'default', 'large', an ONNX file or a run folder; by default the one that the predictions say "
+        "they are of.",
+    ),
+]
+
 RecipeName = Annotated[str, typer.Option("--recipe", help="Name of a recipe, a json file or a run folder.")]
 
 MaxError = Annotated[
     float | None,
-    typer.Option(help="Target error rate of the answers, such as 0.15; less confident faces get none."),
+    typer.Option(
+        callback=check_share,
+        help="Target error rate of the answers, such as 0.15; less confident faces get none.",
+    ),
 ]
 
 Coverage = Annotated[
     float | None,
-    typer.Option(help="Add the set of groups that holds the true one at this rate, such as 0.9."),
+    typer.Option(
+        callback=check_share,
+        help="Add the set of groups that holds the true one at this rate, such as 0.9.",
+    ),
 ]
 
 BracketYears = Annotated[
@@ -100,6 +136,12 @@ AllowSource = Annotated[
     list[str] | None,
     typer.Option("--allow-source", help="A source whose terms you know to allow your use; repeatable."),
 ]
+
+FoldNumber = Annotated[
+    int, typer.Option(min=0, help="The fold whose identities are the test rows, of a split by identity.")
+]
+FoldCount = Annotated[int, typer.Option(min=2, help="Number of folds of the identities.")]
+SplitSeed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split.")]
 
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
 

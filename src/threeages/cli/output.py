@@ -2,17 +2,18 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from threeages.errors import format_count
+from threeages.errors import DataError, format_count
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from threeages.data.manifest import Manifest
     from threeages.evaluation.evaluate import Evaluation
     from threeages.inference.records import Record
 
@@ -126,15 +127,18 @@ def create_console() -> "Console":
 def print_evaluation(result: "Evaluation", out: Path) -> None:
     """Every metric with its interval, the warnings that belong beside them, and where the report is."""
     from threeages.cli.ages import print_age_thresholds, print_brackets, print_gaps
+    from threeages.evaluation.enough import TOO_FEW
+    from threeages.evaluation.tables import NO_INTERVAL
 
     failed = ", ".join(f"{status} {count:,}" for status, count in result.failed.items())
     typer.echo(
         f"{format_count(result.n, 'image')} scored, {result.n_failed:,} not{f' ({failed})' if failed else ''}"
     )
     print_notes(result.notes)
+    words = f"  {TOO_FEW if result.too_few else NO_INTERVAL}"
     for name, value in result.metrics.items():
         bounds = result.intervals.get(name)
-        interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds and math.isfinite(bounds[0]) else ""
+        interval = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds and math.isfinite(bounds[0]) else words
         typer.echo(f"  {name:18} {f'{value:.4f}{interval}' if math.isfinite(value) else 'not defined'}")
     print_gaps(result.slice_audit)
     if result.brackets:
@@ -142,6 +146,35 @@ def print_evaluation(result: "Evaluation", out: Path) -> None:
     if result.age_thresholds:
         print_age_thresholds(result.age_thresholds)
     typer.echo(f"Written to {out}")
+
+
+def print_unreadable(failed: int, total: int, what: str = "could not be read") -> bool:
+    """Say on stderr how many images failed, if any; whether any did."""
+    if failed:
+        typer.echo(f"{failed:,} of {format_count(total, 'image')} {what}.", err=True)
+    return failed > 0
+
+
+def say_left_out(rows: "Manifest", failed: Mapping[int, str]) -> None:
+    """Name on stderr the rows whose images cannot be read; raises DataError where that is all of them.
+
+    `failed` holds the reason by row.
+    """
+    first = next(iter(failed))
+    text = (
+        f"{len(failed):,} of {format_count(rows, 'image')} cannot be read, first {rows.paths[first]} "
+        f"({failed[first]})"
+    )
+    if len(failed) == len(rows):
+        raise DataError(
+            f"{text}.", hint=f"Paths are relative to {rows.root}. Name another folder with --root."
+        )
+    typer.echo(f"{text}. They are left out.", err=True)
+
+
+def describe_faces(what: str) -> str:
+    """What to say of a file that shows people; `what` is its subject and verb, such as 'The page holds'."""
+    return f"{what} faces of people: keep that where the images may be."
 
 
 def print_notes(notes: Iterable[str]) -> None:

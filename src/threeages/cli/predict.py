@@ -18,11 +18,13 @@ from threeages.cli.options import (
     ModelName,
     NoDetect,
     OutFolder,
+    check_positive,
 )
 from threeages.cli.output import (
     print_evaluation,
     print_records,
     print_rows,
+    print_unreadable,
     show_log,
     start_training,
     watch,
@@ -165,9 +167,7 @@ def predict(
     show_passed_over(reader.passed_over)
     for problem in reader.problems:
         typer.echo(f"Error: {problem}", err=True)
-    if failed:
-        typer.echo(f"{failed} of {format_count(read, 'image')} could not be read.", err=True)
-    if failed or reader.problems:
+    if print_unreadable(failed, read) or reader.problems:
         raise typer.Exit(1)
 
 
@@ -202,8 +202,12 @@ def video(
     model: ModelName = "default",
     max_error: MaxError = None,
     coverage: Coverage = None,
+    brackets: BracketYears = None,
     device: DeviceName = "auto",
-    seconds: Annotated[float | None, typer.Option(help="Stop after this time; Ctrl-C stops, too.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(callback=check_positive, help="Stop after this time; Ctrl-C stops, too."),
+    ] = None,
     reconnects: Annotated[
         int, typer.Option(min=0, help="Tries in a row to open a lost camera or stream again.")
     ] = 5,
@@ -223,8 +227,8 @@ def video(
     show_log()
     end = float("inf") if seconds is None else seconds
     with keep_what_is_written() as stopped:
+        predictor = open_predictor(model, False, max_error, coverage, device, brackets)
         opened = open_video(source, seconds=end, reconnects=reconnects, stopped=stopped)
-        predictor = open_predictor(model, False, max_error, coverage, device)
         found = _write_tracks(track_faces(opened, predictor, name=hide_password(source), out=out), jsonl)
     if not found:
         typer.echo(f"No face was found in {format_count(opened.read, 'frame')}.", err=True)
@@ -240,9 +244,9 @@ def _write_tracks(faces: "Iterable[TrackedFace]", jsonl: bool) -> bool:
     from threeages.inference.video import summarize_tracks
 
     if not jsonl:
-        rows = summarize_tracks(faces)
+        header, rows = summarize_tracks(faces)
         if rows:
-            print_rows(["track", "seconds", "frames", "age group", "confidence"], rows)
+            print_rows(header, rows)
         return bool(rows)
     found = False
     out = WholeLines(sys.stdout)

@@ -8,7 +8,7 @@ import typer
 
 from threeages.cli.ages import parse_questions
 from threeages.cli.models import find_model
-from threeages.cli.output import print_notes
+from threeages.cli.output import describe_faces, print_notes
 from threeages.errors import format_count
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def report(
     and what the options add. With --root it holds faces.
     """
     from threeages.evaluation.evaluate import evaluate_table
+    from threeages.evaluation.joining import join_runs
     from threeages.evaluation.mistakes import add_pictures, find_mistakes
     from threeages.evaluation.report import PAGE, write_full_report
     from threeages.evaluation.report_parts import Report, find_thresholds, read_json
@@ -66,7 +67,7 @@ def report(
         read_json(leakage, "threeages data leakage MANIFEST --out FOLDER", "verdict") if leakage else None
     )
     text = read_text(card) if card else ""
-    table = _load(runs)
+    table = join_runs(runs)
     result = evaluate_table(table, ages=ages)
     mistakes = find_mistakes(table)
     thresholds, no_thresholds = find_thresholds(table)
@@ -114,15 +115,9 @@ def _describe_faces(mistakes: Sequence["Mistake"], root: Path) -> Iterator[str]:
     """What the reader should know of the faces in the page, a sentence each."""
     shown = sum(bool(mistake.picture) for mistake in mistakes)
     if shown:
-        yield "The page holds faces of people: keep it where the images may be."
+        yield describe_faces("The page holds")
     if shown < len(mistakes):
         yield f"{len(mistakes) - shown:,} of {format_count(mistakes, 'face')} cannot be read below {root}."
-
-
-def _load(runs: list[Path]) -> "PredictionTable":
-    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
-
-    return join_predictions([load_predictions(find_predictions(run)) for run in runs])
 
 
 def _summarize(model: str, table: "PredictionTable", measured: "ThresholdReport | None") -> "ModelSummary":

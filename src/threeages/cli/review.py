@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from threeages.cli.options import CacheFolder, ManifestFile, RootFolder
+from threeages.cli.output import print_notes
 
 if TYPE_CHECKING:
     from threeages.data.manifest import Manifest
@@ -74,32 +75,39 @@ def review(
 
 
 def _find(rows: "Manifest", predictions: list[Path], cache_dir: Path | None) -> "list[Suspect]":
+    from threeages.cli.output import say_left_out
     from threeages.data.cache import open_cache, open_near_duplicates
-    from threeages.data.conflicts import find_conflicts
+    from threeages.data.conflicts import find_conflicts, without_rows
     from threeages.evaluation.suspects import find_suspects
 
     answers = _load(rows, predictions) if predictions else None
     cache = open_cache(rows, DIGEST_SIDE, folder=cache_dir)
-    conflicts = find_conflicts(rows.labels, cache.digests, open_near_duplicates(cache))
-    return find_suspects(rows, conflicts, answers)
+    if cache.failed:
+        say_left_out(rows, cache.failed)
+    found = find_conflicts(rows.labels, cache.digests, open_near_duplicates(cache))
+    conflicts = without_rows(found, rows.labels, cache.failed)  # which all look alike
+    return [one for one in find_suspects(rows, conflicts, answers) if one.row not in cache.failed]
 
 
 def _load(rows: "Manifest", predictions: list[Path]) -> "PredictionTable":
     """All predictions; what they lack is said or refused before an image is read."""
     from threeages.errors import format_count
-    from threeages.evaluation.predictions import find_predictions, join_predictions, load_predictions
-    from threeages.evaluation.suspects import check_held_out, import_cleanlab, match_rows
+    from threeages.evaluation.joining import check_parts
+    from threeages.evaluation.predictions import join_predictions, load_predictions
+    from threeages.evaluation.suspects import check_held_out, describe_few, import_cleanlab, match_rows
     from threeages.labels import UNKNOWN
 
     import_cleanlab()
-    tables = {path: load_predictions(find_predictions(path)) for path in predictions}
+    tables = {path: load_predictions(path) for path in predictions}
     for path, table in tables.items():
         check_held_out(table)
         if not table.provenance.split:
             typer.echo(f"{path}: make sure that its model was not trained on these persons.", err=True)
+    check_parts([(str(path), table) for path, table in tables.items()])
     joined = join_predictions(list(tables.values()))
     labelled, known = int((rows.labels != UNKNOWN).sum()), len(match_rows(rows, joined)[0])
     typer.echo(f"{known:,} of {format_count(labelled, 'label')} have predictions")
+    print_notes(describe_few(rows, joined))
     return joined
 
 

@@ -29,6 +29,7 @@ ENDINGS = {  # what follows "Interrupted." as the last line of a command; nothin
     "cross-source": RESUMES,
     "tune": RESUMES,
     "demo": RESUMES,
+    "explain": RESUMES,
     "predict": "No record is written; the same command starts over.",
     "video": "What was written until then is kept.",
     "data audit": "The same command starts over.",

@@ -46,9 +46,13 @@ def train(
         Path | None, typer.Option("--out", help="Folder of the run: runs/MANIFEST-RECIPE.")
     ] = None,
     recipe: RecipeName = "default",
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard too.")
-    ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option("--track", help="Send metrics to tensorboard, mlflow or trackio too; repeatable."),
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of the MLflow server; else MLFLOW_TRACKING_URI.")
+    ] = None,
     terms: Terms = "any",
     allow_source: AllowSource = None,
     root: RootFolder = None,
@@ -68,18 +72,24 @@ def train(
     from threeages.evaluation.report import write_report
     from threeages.studies.recipes import create_recipe
     from threeages.training.run import run_training
-    from threeages.training.tensorboard import open_tensorboard
+    from threeages.training.tracking.tracking import open_tracking
 
     start_training()
     with join_ranks(placement) as ranks:
         config = create_recipe(recipe)
+        given = _parse_heads(given)
+        replace(config, **given)  # what is outside its range is said before the manifest is read
         rows = _load_rows(manifest, root, terms, allow_source or (), quiet=not ranks.is_main)
         config = _adjust(config, given, rows)
         out = out or RUNS / f"{manifest.stem}-{Path(recipe).stem}"
-        log = open_tensorboard(out) if tensorboard and ranks.is_main else None
-        table = run_training(rows, config, out, cache_dir=cache_dir, log=log, ranks=ranks)
-        if table is not None:
-            print_evaluation(write_report(table, out), out)
+        trackers = (track or ()) if ranks.is_main else ()
+        with open_tracking(trackers, out, tracking_uri if trackers else None) as tracking:
+            table = run_training(rows, config, out, cache_dir=cache_dir, tracking=tracking, ranks=ranks)
+            result = None if table is None else write_report(table, out)
+            if result:
+                tracking.log_test(result.metrics)
+        if result:
+            print_evaluation(result, out)
         elif ranks.is_main:
             typer.echo(f"Trained on every row; none was left to evaluate. Model: {out}")
 
@@ -111,10 +121,14 @@ def _adjust(config: TrainConfig, given: dict[str, Any], rows: "Manifest") -> Tra
     """A recipe with the options given; its own heads need their column, those given must have it."""
     from threeages.training.build import drop_missing_heads
 
-    config = drop_missing_heads(config, rows)
-    if "extra_heads" in given:
-        given["extra_heads"] = dict(parse_weighted(text) for text in given["extra_heads"])
-    return replace(config, **given)
+    return replace(drop_missing_heads(config, rows), **given)
+
+
+def _parse_heads(given: dict[str, Any]) -> dict[str, Any]:
+    """The options with the weights of extra heads as numbers."""
+    if "extra_heads" not in given:
+        return given
+    return given | {"extra_heads": dict(parse_weighted(text) for text in given["extra_heads"])}
 
 
 @with_settings(distillation=DistillConfig, given=(TrainConfig, DISTILL_FIELDS))
@@ -140,10 +154,11 @@ def distill(
     from threeages.training.distill import run_distillation
 
     start_training()
+    config, settings = replace(create_recipe(recipe), **given), DistillConfig(**distillation)
     losses = run_distillation(
         _load_rows(manifest, root, terms, allow_source or ()),
-        replace(create_recipe(recipe), **given),
-        DistillConfig(**distillation),
+        config,
+        settings,
         out,
         only=only,
         cache_dir=cache_dir,

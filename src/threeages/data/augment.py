@@ -4,19 +4,18 @@ The geometry follows the usual recipe of affine jitter; the degradations (fewer 
 light) are those between a studio portrait and a frame of a film.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from threeages.data.augmentation import Augmentation
+from threeages.data.degradation import Degradation, Random, apply_degradation, draw_degradation
 from threeages.faces.crop import Face, Landmarks, align_crop, whole_image
-from threeages.faces.images import Pixels, resize
+from threeages.faces.images import Pixels
 
 PLAIN, WHOLE = 0, 1  # the copy as in use with a detector, and without one; every further copy is augmented
-
-Random = np.random.Generator
 
 
 def create_copy(
@@ -48,9 +47,40 @@ def create_copy(
 
 def augment_whole(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
     """A whole image, degraded and mirrored each with its probability."""
-    if rng.random() < augmentation.whole_degrade:
-        pixels = degrade(pixels, augmentation, rng)
-    return _mirror(pixels, augmentation, rng)
+    return apply_drawn(pixels, draw_whole(augmentation, rng))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What happens to one image while training, in this order; a crop is moved, a whole image mirrored."""
+
+    transform: NDArray[np.float64] | None = None  # (2, 3), see draw_affine; None of a whole image
+    degradation: Degradation | None = None
+    mirror: bool = False
+
+
+def draw_image(augmentation: Augmentation, rng: Random) -> Drawn:
+    """What happens to an image that is shown as a moved crop or, with its probability, as a whole."""
+    if rng.random() < augmentation.whole_image:
+        return draw_whole(augmentation, rng)
+    transform = draw_affine(augmentation, rng)
+    return Drawn(transform, draw_degradation(augmentation, rng))
+
+
+def draw_whole(augmentation: Augmentation, rng: Random) -> Drawn:
+    """What happens to a whole image."""
+    degraded = rng.random() < augmentation.whole_degrade
+    degradation = draw_degradation(augmentation, rng) if degraded else None
+    return Drawn(None, degradation, rng.random() < augmentation.mirror)
+
+
+def apply_drawn(pixels: Pixels, drawn: Drawn) -> Pixels:
+    """A square uint8 crop or whole image, moved, degraded and mirrored as drawn."""
+    if drawn.transform is not None:
+        pixels = apply_affine(pixels, drawn.transform)
+    if drawn.degradation is not None:
+        pixels = apply_degradation(pixels, drawn.degradation)
+    return pixels[:, ::-1] if drawn.mirror else pixels
 
 
 def random_affine(
@@ -58,32 +88,39 @@ def random_affine(
 ) -> tuple[Pixels, NDArray[np.float32]]:
     """A square crop turned, zoomed, shifted and perhaps mirrored, and the transform that does it.
 
-    The transform `(2, 3)` takes a point (x, y, 1) of the result to one of the crop, both from -1 to 1 along
-    each side, as torch's affine_grid does.
+    The transform `(2, 3)` is that of `draw_affine`.
+    """
+    transform = draw_affine(augmentation, rng)
+    return apply_affine(pixels, transform), transform.astype(np.float32)
+
+
+def draw_affine(augmentation: Augmentation, rng: Random) -> NDArray[np.float64]:
+    """The transform `(2, 3)` of a square crop: turned, zoomed, shifted and perhaps mirrored.
+
+    It takes a point (x, y, 1) of the result to one of the crop, both from -1 to 1 along each side, as torch's
+    affine_grid does.
     """
     factor = _random_rotation(augmentation, rng)
     mirror = -1 if rng.random() < augmentation.mirror else 1
     turned = np.array([[factor.real * mirror, -factor.imag], [factor.imag * mirror, factor.real]])
     shift = rng.uniform(-augmentation.crop_shift, augmentation.crop_shift, 2)
+    return np.column_stack([turned, shift])
+
+
+def apply_affine(pixels: Pixels, transform: NDArray[np.float64]) -> Pixels:
+    """A square crop moved by a transform `(2, 3)`; beyond its edges it is reflected."""
     side = pixels.shape[0]
     middle = (side - 1) / 2
+    turned, shift = transform[:, :2], transform[:, 2]
     in_pixels = np.column_stack([turned, shift * side / 2 + middle - turned.sum(axis=1) * middle])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(pixels, in_pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return _to_pixels(moved), np.column_stack([turned, shift]).astype(np.float32)
+    return _to_pixels(moved)
 
 
 def degrade(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
     """Fewer pixels, blur, JPEG's blocks, other colours and light, each with its probability."""
-    if rng.random() < augmentation.resize:
-        pixels = _resize_and_back(pixels, augmentation, rng)
-    if rng.random() < augmentation.blur:
-        pixels = _to_pixels(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(*augmentation.blur_sigma)))
-    if rng.random() < augmentation.jpeg:
-        quality = int(rng.integers(*augmentation.jpeg_quality))
-        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        pixels = _to_pixels(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return _change_colors(pixels, augmentation, rng)
+    return apply_degradation(pixels, draw_degradation(augmentation, rng))
 
 
 def _move_landmarks(face: Face, augmentation: Augmentation, rng: Random) -> Face:
@@ -132,26 +169,6 @@ def _random_rotation(augmentation: Augmentation, rng: Random) -> complex:
 
 def _mirror(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
     return pixels[:, ::-1] if rng.random() < augmentation.mirror else pixels
-
-
-def _resize_and_back(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
-    side = pixels.shape[0]
-    small = round(float(np.exp(rng.uniform(*np.log(augmentation.resize_side)))))
-    back = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
-    return _to_pixels(cv2.resize(resize(pixels, small), (side, side), interpolation=back))
-
-
-def _change_colors(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
-    values: NDArray[np.floating] = pixels.astype(np.float32)
-    kind = rng.random()
-    if kind < augmentation.grey:
-        values = np.repeat(values.mean(axis=2, keepdims=True), 3, axis=2)
-    elif kind < augmentation.grey + augmentation.color_cast:
-        values = values * rng.uniform(*augmentation.color_gain, (1, 1, 3))
-    if rng.random() < augmentation.light:
-        values = (values - 128) * rng.uniform(*augmentation.contrast) + 128
-        values = values + rng.uniform(*augmentation.brightness)
-    return values.clip(0, 255).astype(np.uint8)
 
 
 def _to_pixels(values: object) -> Pixels:

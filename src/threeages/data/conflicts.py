@@ -1,9 +1,11 @@
 """Sets of rows that show the same picture under several labels."""
 
+from collections.abc import Container, Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.duplicates import NearDuplicates, Pairs, link_rows
+from threeages.data.duplicates import NearDuplicates, number_pictures
 from threeages.labels import UNKNOWN
 
 
@@ -14,17 +16,24 @@ def find_conflicts(
 
     `labels` are `(n,)`, `digests` uint8 `(n, 16)`, equal for images with identical pixels.
     """
-    roots = link_rows(len(labels), np.concatenate([_link_equal(digests), near.pairs]))
+    roots = number_pictures(digests, near)
     order = np.argsort(roots, kind="stable")
     starts = np.flatnonzero(np.diff(roots[order])) + 1
     sets = (rows.tolist() for rows in np.split(order, starts) if len(rows) > 1)
-    return [rows for rows in sets if len(set(labels[rows].tolist()) - {UNKNOWN}) > 1]
+    return [rows for rows in sets if _disagree(labels, rows)]
 
 
-def _link_equal(digests: NDArray[np.uint8]) -> Pairs:
-    """Each row with the first that has the same digest, where that is another."""
-    _, first, inverse = np.unique(digests, axis=0, return_index=True, return_inverse=True)
-    origin = first[inverse.reshape(-1)]
-    rows = np.arange(len(digests))
-    pairs = np.stack([origin, rows], axis=1)[origin != rows]
-    return np.asarray(pairs, dtype=np.int64)
+def without_rows(
+    conflicts: Iterable[Sequence[int]], labels: NDArray[np.int64], left_out: Container[int]
+) -> list[list[int]]:
+    """The sets of `find_conflicts` without some rows, where their other labels still disagree.
+
+    Rows whose images cannot be read look alike, as all of them have the same digest.
+    """
+    kept = ([row for row in rows if row not in left_out] for rows in conflicts)
+    return [rows for rows in kept if _disagree(labels, rows)]
+
+
+def _disagree(labels: NDArray[np.int64], rows: list[int]) -> bool:
+    """Whether the rows have more than one known label."""
+    return len(set(labels[rows].tolist()) - {UNKNOWN}) > 1

@@ -10,6 +10,7 @@ from typing import Any
 from threeages.data.ages import parse_years
 from threeages.data.columns import AGE, AGE_HIGH, AGE_LOW
 from threeages.data.corrections import (
+    ACCEPTED,
     SKIPPED,
     Decision,
     digest_file,
@@ -29,6 +30,7 @@ SHORT = 12  # hexadecimal digits of it
 AGES = (AGE, AGE_LOW, AGE_HIGH)
 
 CHANGED, CONFIRMED = "corrected", "accepted"
+BEFORE = "corrected before"  # the manifest has the new label already
 DISAGREED = "reviewers disagree"
 ABSENT, AMBIGUOUS = "not in the manifest", "several images of that name"
 OTHER_IMAGE, OTHER_LABEL = "another image", "another label"
@@ -126,7 +128,7 @@ def _settle(manifest: Manifest, place: Place, decisions: Sequence[Decision]) -> 
         return OTHER_IMAGE, ""
     label = int(manifest.labels[place])
     if label == label_index(new):
-        return CONFIRMED, ""
+        return (CONFIRMED if firm[-1].decision == ACCEPTED else BEFORE), ""
     known = label != UNKNOWN and AGE_GROUPS[label] in {decision.old for decision in firm}
     return (CHANGED, new) if known else (OTHER_LABEL, "")
 

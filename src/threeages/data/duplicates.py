@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 
 SIDE = 32  # pixels of a thumbnail's side
 NEAR = 0.99  # similarity of near duplicates, once the window is fitted, in grey and in each color channel
-COPY = 0.995  # similarity from which identities are kept together for it: no drawn faces are as near
+_LOOK = 0.995  # similarity from which, in the search, one image stands for another
 GREY_SPREAD = 4.0  # mean difference between the channels below which an image counts as grey
 _CANDIDATE = 0.8  # similarity at the nearest window of the grid, before it is fitted
 _PROMISING = 0.88  # similarity after the first moves, from which the fit goes on
@@ -54,10 +54,6 @@ class NearDuplicates:
 
     pairs: Pairs
     likeness: Floats
-
-    def copies(self) -> Pairs:
-        """The pairs that are copies beyond doubt: those with a similarity of COPY or more."""
-        return self.pairs[self.likeness >= COPY]
 
 
 def create_thumbnail(pixels: Pixels) -> Pixels:
@@ -97,6 +93,18 @@ def link_rows(n: int, pairs: Pairs) -> NDArray[np.int64]:
         a, b = find_root(i), find_root(j)
         parent[max(a, b)] = min(a, b)
     return np.asarray([find_root(i) for i in range(n)], dtype=np.int64)
+
+
+def number_pictures(digests: NDArray[np.uint8], near: NearDuplicates) -> NDArray[np.int64]:
+    """A number per row `(n,)`, the same for rows that show one picture; splits and audits all go by it.
+
+    Rows show one picture where they are exact or near duplicates, or where others link them: of many images
+    that are alike the search pairs each with the first alone. `digests`, uint8 `(n, 16)`, are equal for
+    images with identical pixels.
+    """
+    _, first, inverse = np.unique(digests, axis=0, return_index=True, return_inverse=True)
+    equal = np.stack([first[inverse.reshape(-1)], np.arange(len(digests))], axis=1)
+    return link_rows(len(digests), np.concatenate([equal, near.pairs]))
 
 
 def fit_windows(thumbnails: Pixels, pairs: Pairs) -> tuple[NDArray[np.float64], Floats]:
@@ -188,17 +196,17 @@ class _Cells:
             rest = np.sort(members[members < n])
             while len(rest := rest[~later[rest]]) > 1:
                 heads = rest[:_HEADS]
-                close = self.vectors[heads] @ self.vectors[rest].T >= COPY - _ROUNDING
+                close = self.vectors[heads] @ self.vectors[rest].T >= _LOOK - _ROUNDING
                 for place in np.flatnonzero(np.triu(close, 1).any(axis=1)).tolist():
                     others = rest[place + 1 :][close[place, place + 1 :]]
                     others = others[~later[others]]
                     if later[rest[place]] or not len(others):
                         continue
                     likeness = self._compare(rest[place], others, channels, colored)
-                    alike = others[likeness >= COPY]
+                    alike = others[likeness >= _LOOK]
                     later[alike] = True
                     pairs.append(np.stack([np.full_like(alike, rest[place]), alike], axis=1))
-                    found.append(likeness[likeness >= COPY])
+                    found.append(likeness[likeness >= _LOOK])
                 rest = rest[len(heads) :]
         return np.concatenate(pairs), np.concatenate(found)
 

@@ -108,6 +108,9 @@ def read_manifest(
     in any case; `cluster_id` or `person` is read as `identity` where that column is absent. Raises DataError
     where the file cannot be read or lacks a column.
     """
+    if path.is_dir():
+        hint = f"Make a manifest of it first: threeages data import {path}"
+        raise DataError(f"{path} is a folder, not a manifest.", hint=hint)
     table = _name_columns(read_table(path), path, need_label)
     base = (root or manifest_root(path)).resolve()
     invalid: list[InvalidRow] = []

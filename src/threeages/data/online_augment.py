@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.augment import augment_whole, degrade, random_affine
+from threeages.data.augment import Drawn, apply_drawn, draw_image
 from threeages.data.augmentation import DEFAULT_AUGMENTATION, Augmentation
 from threeages.data.split import Rows
 from threeages.faces.images import Pixels
@@ -58,18 +58,26 @@ class OnlineAugmenter:
     def augment_batch(self, rows: Rows, seed: tuple[int, ...]) -> AugmentedBatch:
         """The rows, each as an augmented crop or, with its probability, as an augmented whole image."""
         crops, wholes = (np.load(file, mmap_mode="r") for file in (self.crops, self.wholes))
-        rng = np.random.default_rng(seed)
+        drawn = self.draw_batch(rows, seed)
+        is_crop, transforms = describe_batch(drawn)
         pixels = np.empty((len(rows), *crops.shape[1:]), dtype=np.uint8)
-        is_crop = np.zeros(len(rows), dtype=np.bool_)
-        transforms = np.tile(IDENTITY_TRANSFORM, (len(rows), 1, 1))
-        for i, row in enumerate(rows):
-            if rng.random() < self.augmentation.whole_image:
-                pixels[i] = augment_whole(wholes[row], self.augmentation, rng)
-                continue
-            is_crop[i] = True
-            moved, transforms[i] = random_affine(crops[row], self.augmentation, rng)
-            pixels[i] = degrade(moved, self.augmentation, rng)
+        for i, (row, image) in enumerate(zip(rows, drawn, strict=True)):
+            pixels[i] = apply_drawn(crops[row] if is_crop[i] else wholes[row], image)
         return AugmentedBatch(pixels, is_crop, transforms)
+
+    def draw_batch(self, rows: Rows, seed: tuple[int, ...]) -> list[Drawn]:
+        """What happens to each of the rows."""
+        rng = np.random.default_rng(seed)
+        return [draw_image(self.augmentation, rng) for _ in rows]
+
+
+def describe_batch(drawn: Sequence[Drawn]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Which images are crops `(b,)`, and their `transforms` `(b, 2, 3)`, as `AugmentedBatch` has them."""
+    is_crop = np.array([image.transform is not None for image in drawn], dtype=np.bool_)
+    transforms = np.tile(IDENTITY_TRANSFORM, (len(drawn), 1, 1))
+    for i in np.flatnonzero(is_crop).tolist():
+        transforms[i] = drawn[i].transform
+    return is_crop, transforms
 
 
 def create_pool() -> AbstractContextManager[Executor]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from threeages.errors import ImageError
 from threeages.faces.folders import find_images
 
 _DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
@@ -31,6 +32,21 @@ def path_inside(name: str, root: Path) -> str | None:
         if plain != root and plain.is_relative_to(root):
             return plain.relative_to(root).as_posix()
     return None
+
+
+def place_inside(name: str, root: Path) -> Path:
+    """The file below `root` that a path in a table names.
+
+    Tables come from others: what they name elsewhere on this disk is not read. Raises ImageError, of the
+    status `outside_root`.
+    """
+    folder = root.resolve()
+    inside = path_inside(name, folder)
+    if inside is None:
+        raise ImageError(
+            "outside_root", f"The path is not inside {root}.", hint="Name another folder with --root."
+        )
+    return folder / inside
 
 
 def common_folder(names: Iterable[str]) -> str:

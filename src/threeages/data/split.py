@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.data.columns import SOURCE
-from threeages.data.duplicates import NearDuplicates, Pairs, link_rows
+from threeages.data.duplicates import NearDuplicates, Pairs, link_rows, number_pictures
 from threeages.data.manifest import IDENTITY, Manifest
 from threeages.errors import ConfigError, DataError, MissingDependencyError, format_count
 
@@ -23,12 +23,12 @@ VALIDATION_PARTS = 8  # one part in eight of what the test fold leaves is valida
 class Split:
     """Row indices of a manifest, int64: `train` fits, `validation` chooses the epoch, `test` is scored once.
 
-    Mode `identity`: no identity, no image with identical pixels and no copy of an image is on two sides. Mode
+    Mode `identity`: no identity, no image with identical pixels and no near duplicate is on two sides. Mode
     `source`: the test rows are all rows of some sources; the others are parted by identity, without those of
-    an identity or with a copy of an image in test. Mode `random`: `validation` IS `test`, as in the reference
-    study, and identities are on both sides, so that the score is too high for new identities. Mode `none`:
-    every row is in `train`. `leaked_duplicates` counts test images with an exact duplicate in `train`,
-    `leaked_near_duplicates` those with a near duplicate alone.
+    an identity or with a near duplicate of an image in test. Mode `random`: `validation` IS `test`, as in the
+    reference study, and identities are on both sides, so that the score is too high for new identities. Mode
+    `none`: every row is in `train`. `leaked_duplicates` counts test images with an exact duplicate in
+    `train`, `leaked_near_duplicates` those with a near duplicate alone.
     """
 
     train: Rows
@@ -61,20 +61,19 @@ def create_split(
     a source has no row.
     """
     _check(mode, fold, folds, held_out, train_sources)
-    none = np.empty((0, 2), dtype=np.int64)
-    pairs, copies = (none, none) if near is None else (near.pairs, near.copies())
-    images = number_images(digests)
+    near = near or NearDuplicates(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32))
+    images, pictures = number_images(digests), number_pictures(digests, near)
     if mode == "none":
         train, validation, test = np.arange(len(manifest)), *(np.empty(0, dtype=np.int64),) * 2
     elif mode == "random":
         train, test = _split_random(len(manifest), seed)
         validation = test
     elif mode == "source":
-        train, validation, test = _split_sources(manifest, images, copies, held_out, train_sources, seed)
+        train, validation, test = _split_sources(manifest, images, near.pairs, held_out, train_sources, seed)
     else:
-        train, validation, test = _split_identities(manifest, images, copies, fold, folds, seed)
+        train, validation, test = _split_identities(manifest, images, near.pairs, fold, folds, seed)
     exact = np.isin(images[test], images[train])
-    alike = np.isin(images[test], _find_near_images(images, pairs, train))
+    alike = np.isin(pictures[test], pictures[train])
     return Split(train, validation, test, int(exact.sum()), int((alike & ~exact).sum()))
 
 
@@ -90,6 +89,11 @@ def _check(mode: str, fold: int, folds: int, held_out: Sequence[str], train_sour
         raise ConfigError(
             f"The split was '{mode}' with sources to train on.", hint="Only a split by source chooses them."
         )
+    check_folds(fold, folds)
+
+
+def check_folds(fold: int, folds: int) -> None:
+    """Raise ConfigError unless there are two folds or more, and that fold is one of them."""
     if folds < 2 or not 0 <= fold < folds:
         raise ConfigError(
             f"The split was fold {fold} of {folds} folds.",
@@ -111,10 +115,10 @@ def _split_random(n: int, seed: int) -> tuple[Rows, Rows]:
 
 
 def _split_identities(
-    manifest: Manifest, images: Rows, copies: Pairs, fold: int, folds: int, seed: int
+    manifest: Manifest, images: Rows, pairs: Pairs, fold: int, folds: int, seed: int
 ) -> tuple[Rows, Rows, Rows]:
     """Train, validation and test rows, no identity in two of them."""
-    labels, members = manifest.labels, _find_members(manifest, images, copies)
+    labels, members = manifest.labels, _find_members(manifest, images, pairs)
     linked = members[:, 1]
     everything = np.arange(len(manifest))
     most = _count_parts(labels, linked, everything)
@@ -135,7 +139,7 @@ def _split_identities(
 def _split_sources(
     manifest: Manifest,
     images: Rows,
-    copies: Pairs,
+    pairs: Pairs,
     held_out: Sequence[str],
     train_sources: Sequence[str],
     seed: int,
@@ -145,18 +149,20 @@ def _split_sources(
     if unknown := sorted({*held_out, *train_sources} - set(sources.tolist())):
         known = ", ".join(sorted(set(sources.tolist()) - {""})) or f"none: it has no column {SOURCE}"
         raise DataError(f"The manifest has no source {unknown[0]!r}.", hint=f"Its sources are {known}.")
-    members = _find_members(manifest, images, copies)
+    members = _find_members(manifest, images, pairs)
     is_test = np.isin(sources, held_out)
-    met = np.isin(members[:, 1], members[is_test, 1])  # an identity or a copy of the sources held out
+    met = np.isin(
+        members[:, 1], members[is_test, 1]
+    )  # an identity or a near duplicate of the sources held out
     rest = np.flatnonzero(~met & (np.isin(sources, train_sources) if train_sources else True))
     name = f"Holding out {', '.join(held_out)}"
     return *_split_validation(manifest.labels, members, rest, name, seed), np.flatnonzero(is_test)
 
 
-def _find_members(manifest: Manifest, images: Rows, copies: Pairs) -> Rows:
-    """Of each row `(n, 2)` its identity, and the identities that copies of its images link, as numbers."""
+def _find_members(manifest: Manifest, images: Rows, pairs: Pairs) -> Rows:
+    """Of each row `(n, 2)` its identity, and the identities that near duplicates link, as numbers."""
     identities = _merged_identities(manifest, images)
-    linked = link_rows(int(identities.max()) + 1, identities[copies])[identities]
+    linked = link_rows(int(identities.max()) + 1, identities[pairs])[identities]
     return np.stack([identities, linked], axis=1)
 
 
@@ -243,12 +249,6 @@ def _merged_identities(manifest: Manifest, images: Rows) -> Rows:
     n = int(numbers.max()) + 1
     edges = coo_matrix((np.ones(len(numbers)), (numbers, n + images)), shape=(n + len(images),) * 2)
     return np.asarray(connected_components(edges, directed=False)[1][numbers], dtype=np.int64)
-
-
-def _find_near_images(images: Rows, near: Pairs, rows: Rows) -> Rows:
-    """Numbers of the images that are near duplicates of an image among these rows."""
-    pairs = np.concatenate([images[near], images[near][:, ::-1]])
-    return np.asarray(pairs[np.isin(pairs[:, 0], images[rows]), 1], dtype=np.int64)
 
 
 def number_images(digests: NDArray[np.uint8]) -> Rows:

@@ -52,7 +52,10 @@ def _name_idle_gpu(providers: Sequence[str]) -> str:
 
 
 def _repair() -> str:
-    return "Install the driver and the libraries of that device, or give --device cpu to predict and serve."
+    return (
+        "Install the driver of that device and its libraries: for CUDA, pip install "
+        "'onnxruntime-gpu[cuda,cudnn]' brings them. Or give --device cpu to predict and serve."
+    )
 
 
 @contextmanager

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from threeages.data.manifest import IDENTITY
 from threeages.errors import ConfigError, DataError, format_count
+from threeages.evaluation.enough import count_units
 from threeages.evaluation.metrics import Floats, identity_codes
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.rates import Rate, measure_rate
@@ -123,6 +125,16 @@ def parse_limits(text: str) -> tuple[int, ...]:
     return limits
 
 
+def check_target_rates(rates: Iterable[float]) -> None:
+    """Raise ConfigError where a target rate of false acceptance is not between 0 and 1."""
+    given = tuple(rates)
+    if not all(0 < rate < 1 for rate in given):
+        raise ConfigError(
+            f"The target rates were {', '.join(f'{rate:g}' for rate in given)}.",
+            hint="Give shares between 0 and 1, such as 0.05,0.01.",
+        )
+
+
 def evaluate_age_thresholds(
     table: PredictionTable, limits: Iterable[int], *, target_rates: Iterable[float] = TARGET_RATES
 ) -> AgeThresholds:
@@ -132,16 +144,36 @@ def evaluate_age_thresholds(
     has both ages, ConfigError where a target rate is not between 0 and 1.
     """
     targets = tuple(target_rates)
-    if not all(0 < rate < 1 for rate in targets):
-        raise ConfigError(
-            f"The target rates were {', '.join(f'{rate:g}' for rate in targets)}.",
-            hint="Give shares between 0 and 1, such as 0.05,0.01.",
-        )
+    check_target_rates(targets)
     ages, rows = _read_ages(table)
     columns = list_sliced({name: [cells[i] for i in rows] for name, cells in table.columns.items()})
     columns.pop("age_decade", None)
     found = tuple(_evaluate(ages, limit, columns, targets) for limit in limits)
     return AgeThresholds(len(rows), len(np.unique(ages.units)), found)
+
+
+def describe_missing(found: AgeThreshold) -> Iterator[str]:
+    """Where no challenge age meets a target rate a sentence: the faces there are, and those needed."""
+    targets = [one.target_rate for one in found.challenges if one.age is None]
+    if not targets:
+        return
+    low, high, near = max(found.limit - NEAR, 0), found.limit - 1, found.false_acceptance_near
+    there = count_units(near.n, near.units, IDENTITY) if near.n else "no image"
+    needed = ", ".join(f"{least_units(target):,} for {target:.1%}" for target in targets)
+    yield (
+        f"Limit {found.limit}: no challenge age up to {OLDEST} can be shown to meet the target "
+        f"{', '.join(f'{t:.1%}' for t in targets)}. The data hold {there} of {low} to {high} years. "
+        f"Even where none is accepted, these numbers of identities are needed: {needed}."
+    )
+
+
+def least_units(target_rate: float) -> int:
+    """The fewest identities of which none is accepted whose interval stays within a target rate."""
+    n = max(math.floor(1 / target_rate) - 1, 1)
+    nobody = np.zeros(1, dtype=np.bool_)
+    while not measure_rate(nobody.repeat(n), np.arange(n)).high <= target_rate:
+        n += 1
+    return n
 
 
 def measure_challenge(table: PredictionTable, limit: int, target_rate: float, age: int) -> ChallengeAge:

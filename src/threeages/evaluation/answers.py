@@ -43,15 +43,18 @@ def _name_columns(path: Path, table: CsvTable) -> CsvTable:
     names = {"path": PATH_NAMES, GROUP: GROUP_NAMES, YEARS: YEARS_NAMES, LABEL: (LABEL,)}
     names |= {name: (name,) for name in (*PROB_COLUMNS, "status")}
     found = {pick_column(table.columns, usual): own for own, usual in names.items()}
+    given = ", ".join(table.columns) or "none"  # as the file has them
     table = rename_columns(table, {old: own for old, own in found.items() if old is not None})
     if not {GROUP, YEARS, PROB_COLUMNS[0]} & set(table.columns):
         table = rename_columns(table, _find_only_answer(table.columns))
     lacking = [name for name in PROB_COLUMNS if name not in table.columns]
     answers = {GROUP, YEARS} & set(table.columns) or not lacking
     if "path" not in table.columns or not answers:
+        what = "the images" if "path" not in table.columns else "the answers"
         raise DataError(
-            f"{path} has the columns {', '.join(table.columns) or 'none'}.",
-            hint=f"Answers need a column path, and {', '.join(PROB_COLUMNS)}, {GROUP} or {YEARS} (years).",
+            f"{path} has no column that is known to hold {what}; its columns are {given}.",
+            hint=f"Rename its columns: path is the image, and the answer is {', '.join(PROB_COLUMNS)} "
+            f"together, or {GROUP}, or {YEARS} (in years).",
         )
     return table
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from threeages.data.paths import place_inside
 from threeages.data.terms import SHIPPED
 from threeages.errors import ConfigError, ImageError
 from threeages.evaluation.card_terms import write_terms
@@ -16,10 +17,10 @@ from threeages.evaluation.evaluate import Evaluation, evaluate_table
 from threeages.evaluation.front_matter import format_front_matter
 from threeages.evaluation.model_index import Measured, create_metadata
 from threeages.evaluation.predictions import REJECTION_REASON, PredictionTable
-from threeages.evaluation.provenance import join_sources
 from threeages.evaluation.slices import SLICE_METRICS
 from threeages.evaluation.tables import (
     METRIC_TITLES,
+    format_interval,
     format_number,
     format_with_interval,
     load_template,
@@ -65,7 +66,7 @@ def write_card(
     name: str,
     megabytes: float,
     has_years: bool,
-    is_default: bool = False,
+    is_shipped: bool = False,
     unseen: PredictionTable | None = None,
     train_sources: Mapping[str, int] | None = None,
 ) -> None:
@@ -73,23 +74,22 @@ def write_card(
 
     `unseen` holds answers to sources by models of the same recipe that never met them, each named in the
     column `held_out`. `name` is the model's in the title. The terms of the training data are those of
-    `train_sources`, the train images by source; without it of the sources that the runs of the predictions
-    name, or, of the shipped default (`is_default`), of those that it was trained on. That has a text of its
-    own before them. Raises DataError where a set has no scored row, or is not of held-out identities,
-    ConfigError where two sets have one name.
+    `train_sources`, the train images by source, or, of a model of this package (`is_shipped`), of those that
+    it was trained on. That has a text of its own before them. Without any the card says that they are not
+    known, since the runs that the predictions are of may be others. Raises DataError where a set has no
+    scored row, or is not of held-out identities, ConfigError where two sets have one name.
     """
     _check_names([s.name for s in sets])
     for one in sets:
         check_held_out(one.table, f"A card's figures on {one.name}")
     evaluated = list(_evaluate(sets))
     found = evaluate_unseen(unseen) if unseen else []
-    answers = [s.table.provenance for s in sets] + ([unseen.provenance] if unseen else [])
-    sources = train_sources or (dict.fromkeys(SHIPPED) if is_default else join_sources(answers))
+    sources: Mapping[str, int | None] = train_sources or (dict.fromkeys(SHIPPED) if is_shipped else {})
     title = f"threeages {version('threeages')} {name}"
     text = load_template("card.md").substitute(
         front_matter=format_front_matter(create_metadata(title, evaluated, found, sources)),
         title=title,
-        terms="\n\n".join(write_terms(sources, is_default)),
+        terms="\n\n".join(write_terms(sources, is_shipped)),
         years=" It also estimates apparent age with a 90 % interval." if has_years else "",
         megabytes=f"{megabytes:.1f}",
         architecture=signature.name,
@@ -119,14 +119,14 @@ def _evaluate(sets: Sequence[CardSet]) -> Iterator[Measured]:
 
 def with_image_columns(table: PredictionTable, root: Path) -> PredictionTable:
     """The table with `image_size` and `color` of every image below `root`; '' where it cannot be read."""
-    described = [_describe(root / path) for path in table.paths]
+    described = [_describe(path, root) for path in table.paths]
     columns = {"image_size": tuple(d[0] for d in described), "color": tuple(d[1] for d in described)}
     return replace(table, columns=table.columns | columns)
 
 
-def _describe(path: Path) -> tuple[str, str]:
+def _describe(path: str, root: Path) -> tuple[str, str]:
     try:
-        pixels = load_image(path)
+        pixels = load_image(place_inside(path, root))
     except ImageError:
         return "", ""
     low, high = next(bounds for bounds in SIZES if min(pixels.shape[:2]) < bounds[1])
@@ -168,12 +168,26 @@ def _classes(result: Evaluation) -> str:
 
 
 def _slice(result: Evaluation, column: str) -> str:
+    """The table of a column; identities are counted where they are known."""
+    known = result.unit != "image"
     rows = (
-        (value, f"{found['n']:,}", *(format_number(found[name]) for name in SLICE_METRICS))
+        (value, *_counts(found, known), *(_bounded(found, name) for name in SLICE_METRICS))
         for value, found in result.slices[column].items()
     )
+    counted = ("Images", "Identities") if known else ("Images",)
     title = f"By {SLICE_TITLES.get(column, column)}"
-    return markdown_table((title, "Images", *(METRIC_TITLES[name] for name in SLICE_METRICS)), rows)
+    return markdown_table((title, *counted, *(METRIC_TITLES[name] for name in SLICE_METRICS)), rows)
+
+
+def _counts(found: Mapping[str, float], known: bool) -> Iterator[str]:
+    yield from (f"{found[name]:,}" for name in (("n", "units") if known else ("n",)))
+
+
+def _bounded(found: Mapping[str, float], name: str) -> str:
+    """A slice's metric, with its interval where the slice has enough identities for one."""
+    bounds = found[f"{name}_low"], found[f"{name}_high"]
+    interval = f" ({format_interval(bounds)})" if math.isfinite(bounds[0]) else ""
+    return f"{format_number(found[name])}{interval}"
 
 
 def _thresholds(signature: Signature, sets: Sequence[CardSet]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from threeages.evaluation import metrics
 from threeages.evaluation.age_thresholds import TARGET_RATES, AgeThresholds, evaluate_age_thresholds
 from threeages.evaluation.brackets import BracketEvaluation, evaluate_brackets
 from threeages.evaluation.corrected import describe_corrections
+from threeages.evaluation.enough import IMAGE, LEAST_UNITS, describe_small_groups, describe_too_few
 from threeages.evaluation.predictions import AGE_COLUMNS, PredictionTable
 from threeages.evaluation.provenance import Provenance
 from threeages.evaluation.selective import compute_risk_coverage
@@ -68,6 +69,11 @@ class Evaluation:
         return self.slice_audit.slices
 
     @property
+    def too_few(self) -> bool:
+        """Whether the units are too few to tell how good the predictions are."""
+        return self.units < LEAST_UNITS
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Warnings to show wherever a metric is shown, such as that of a random split or an absent class."""
         return (*self.provenance.notes(), *self.label_notes)
@@ -116,24 +122,16 @@ def evaluate_table(
     where no row has the ages that they need.
     """
     asked = ages or AgeQuestions()
-    rows = np.flatnonzero(table.scored())
-    failed = _failed(table)
-    if not len(rows):
-        counts = ", ".join(f"{k}: {v}" for k, v in failed.items()) or "the table is empty"
-        raise DataError(
-            f"None of {format_count(len(table), 'prediction')} can be scored ({counts}).",
-            hint=f"At least one row needs a label and the status '{OK}'.",
-        )
+    rows, failed = scored_rows(table), _failed(table)
     labels, probs = table.labels[rows], table.probs[rows]
-    known = table.identities()
-    identities = None if known is None or not any(known[rows]) else known[rows]
+    identities = find_identities(table, rows)
     return Evaluation(
         n=len(rows),
         n_failed=len(table) - len(rows),
         failed=failed,
         metrics=metrics.summarize(labels, probs),
         intervals=metrics.bootstrap_by_identity(labels, probs, identities, n=resamples, seed=seed),
-        unit="image" if identities is None else IDENTITY,
+        unit=IMAGE if identities is None else IDENTITY,
         units=len(rows) if identities is None else int(metrics.identity_codes(identities).max()) + 1,
         per_class=metrics.per_class(labels, probs),
         confusion=metrics.confusion_matrix(labels, probs),
@@ -160,10 +158,29 @@ def evaluate_table(
     )
 
 
+def scored_rows(table: PredictionTable) -> NDArray[np.int64]:
+    """Indices of the rows that can be scored; DataError without any."""
+    rows = np.flatnonzero(table.scored())
+    if not len(rows):
+        counts = ", ".join(f"{k}: {v}" for k, v in _failed(table).items()) or "the table is empty"
+        raise DataError(
+            f"None of {format_count(len(table), 'prediction')} can be scored ({counts}).",
+            hint=f"At least one row needs a label and the status '{OK}'.",
+        )
+    return rows
+
+
+def find_identities(table: PredictionTable, rows: NDArray[np.int64]) -> NDArray[np.str_] | None:
+    """Identity of these rows `(n,)`, '' where it is not known; None where no row names any."""
+    known = table.identities()
+    return None if known is None or not any(known[rows]) else known[rows]
+
+
 def describe_labels(table: PredictionTable) -> Iterator[str]:
-    """What belongs beside metrics: rows trained on, absent classes, images twice, corrected labels, ages."""
+    """What belongs beside metrics: rows trained on, too few rows, absent classes, images twice, and more."""
     yield from describe_trained(table)
     rows = np.flatnonzero(table.scored())
+    yield from _describe_few(table, rows)
     groups = find_groups(table.labels[rows])
     if len(groups) == 1:
         yield (
@@ -179,6 +196,15 @@ def describe_labels(table: PredictionTable) -> Iterator[str]:
         yield f"{format_count(twice, 'row')} {verb} the path of another row, and every row counts."
     yield from describe_corrections(table)
     yield from describe_ages(Manifest(Path(), table.paths, table.labels, table.columns))
+
+
+def _describe_few(table: PredictionTable, rows: NDArray[np.int64]) -> Iterator[str]:
+    """Where all scored rows are too few to tell, or those of an age group."""
+    identities = find_identities(table, rows)
+    unit = IMAGE if identities is None else IDENTITY
+    units = np.arange(len(rows)) if identities is None else metrics.identity_codes(identities)
+    few = describe_too_few(len(rows), len(np.unique(units)), unit)
+    yield from [few] if few else describe_small_groups(table.labels[rows], units, unit)
 
 
 def _evaluate_years(

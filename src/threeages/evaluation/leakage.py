@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from threeages.data.leakage.copies import Copy, Repeats, count_repeats, find_copies
 from threeages.data.leakage.sides import Shared, Sides, count_shared, name_identities
 from threeages.data.manifest import IDENTITY, Manifest
+from threeages.evaluation.enough import IMAGE, describe_too_few
 from threeages.evaluation.evaluate import plain_values
 from threeages.evaluation.gap import AgeBlind, Pictures, measure_answers
 from threeages.evaluation.identity_estimate import (
@@ -22,6 +23,10 @@ from threeages.evaluation.identity_estimate import (
 
 REPEATED = 0.05  # share of a label's rows that repeat an image, from which they were oversampled
 NO_NAMES = "No identities are named, so that none were counted or kept apart by their names."
+NO_ESTIMATE = (
+    "No estimate from faces: of the identities that are named here it finds none in train rightly, so it is "
+    "worth nothing on these images."
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class LeakageReport:
 
     `copies` are test rows with a copy in train, `repeats` rows that repeat an image, by label; `shared` are
     the columns with values on both sides, identity first where it is named. `compared` says what kept
-    identities apart for the answers: 'identity', 'estimate' or '' where nothing could. `notes` say what was
-    not measured, and why.
+    identities apart for the answers: 'identity', 'estimate' or '' where nothing could. `too_few` is a
+    sentence where the test rows are too few to tell, `notes` say what was not measured, and why.
     """
 
     split: str
@@ -58,6 +63,7 @@ class LeakageReport:
     compared: str
     estimate: Estimate | None = None
     notes: tuple[str, ...] = ()
+    too_few: str = ""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -66,11 +72,21 @@ class LeakageReport:
         A gap beside an estimate of identities is none of them, as faces that are alike may be of one age; nor
         is one where nothing is on both sides: the split keeps identities apart, and the rest is chance.
         """
+        gap = self.largest_gap if self.compared == IDENTITY else None
+        return self._crossing | {"gap": 0.0 if gap is None or gap.gap is None else gap.gap}
+
+    @property
+    def _crossing(self) -> dict[str, float]:
+        """Shares of the test rows whose image, or whose identity where it is named, is in train."""
         found = {"copies": len(self.copies) / max(self.n_test, 1)}
-        found |= {shared.column: shared.share for shared in self.shared if shared.column == IDENTITY}
-        certain = self.answers if self.compared == IDENTITY and any(found.values()) else ()
-        gaps = [answer.gap for answer in certain if answer.leaks and answer.gap is not None]
-        return found | {"gap": max(gaps, default=0.0)}
+        return found | {shared.column: shared.share for shared in self.shared if shared.column == IDENTITY}
+
+    @property
+    def largest_gap(self) -> AgeBlind | None:
+        """The answer with the largest gap above chance; None where a split keeps named identities apart."""
+        if self.compared == IDENTITY and not any(self._crossing.values()):
+            return None
+        return max((a for a in self.answers if a.leaks), key=lambda answer: answer.gap or 0, default=None)
 
     @property
     def named(self) -> bool:
@@ -105,6 +121,7 @@ class LeakageReport:
             "compared": self.compared,
             "answers": [{**asdict(answer), "leaks": answer.leaks} for answer in self.answers],
             "shares": self.shares,
+            "too_few": self.too_few,
             "notes": list(self.notes),
         }
         return {key: plain_values(value) for key, value in raw.items()}
@@ -124,7 +141,8 @@ def audit_leakage(
 
     `within` are columns of the manifest whose values, such as films, make images alike. Where identities are
     named, every answer is given once more with the test row's identity kept out of train; else, with
-    embeddings, without the train rows that likely show the person. Without labels there are no answers.
+    embeddings, without the train rows that likely show the person. Without labels there are no answers. An
+    estimate from faces that is never right on the identities that are named is left out.
     """
     named = name_identities(manifest)
     columns = ([IDENTITY] if named else []) + list(within)
@@ -133,6 +151,9 @@ def audit_leakage(
         resamples=resamples,
     )  # fmt: skip
     faces = pictures.embeddings
+    estimate = None if faces is None else _estimate(faces, named, sides, threshold)
+    wrong = estimate is not None and estimate.here is not None and not estimate.here.purity > 0
+    notes = (*(() if named else (NO_NAMES,)), *measured.notes, *((NO_ESTIMATE,) if wrong else ()))
     return LeakageReport(
         split=sides.name,
         n_train=len(sides.train),
@@ -142,9 +163,18 @@ def audit_leakage(
         shared=tuple(count_shared(manifest, column, sides) for column in columns),
         answers=measured.answers,
         compared=measured.apart,
-        estimate=None if faces is None else _estimate(faces, named, sides, threshold),
-        notes=measured.notes if named else (NO_NAMES, *measured.notes),
+        estimate=None if wrong else estimate,
+        notes=notes,
+        too_few=_describe_too_few(named, sides),
     )
+
+
+def _describe_too_few(named: Manifest | None, sides: Sides) -> str:
+    n = len(sides.test)
+    if named is None:
+        return describe_too_few(n, n, IMAGE, "are in the test rows")
+    units = len(np.unique(np.asarray(named.columns[IDENTITY])[sides.test]))
+    return describe_too_few(n, units, IDENTITY, "are in the test rows")
 
 
 def _estimate(faces: NDArray[np.float32], named: Manifest | None, sides: Sides, threshold: float) -> Estimate:

@@ -1,11 +1,13 @@
 """A leakage report in plain words, and its files."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from threeages.data.leakage.sides import Shared
 from threeages.data.manifest import IDENTITY, Manifest
+from threeages.evaluation.enough import TOO_FEW
 from threeages.evaluation.gap import AgeBlind
 from threeages.evaluation.identity_estimate import EstimateQuality
 from threeages.evaluation.leakage import Estimate, LeakageReport
@@ -15,7 +17,8 @@ from threeages.files.writing import format_json, write_together
 
 DOUBTFUL = 0.05  # a share of test rows from which on the estimate from faces is worth a warning
 NOTABLE = 0.01  # a share from which on the verdict is that a split leaks, where no limit is given
-HEADER = ("answer that never looks at age", "accuracy", "identities apart", "gap")
+ANSWER, ACCURACY, GAP = "answer that never looks at age", "accuracy", "gap"
+APART = {IDENTITY: "identities apart", "estimate": "estimated identities apart"}  # by what was compared
 JSON, CSV = "leakage.json", "leakage.csv"
 SHARES = {"copies": "copies", IDENTITY: "identities on both sides", "gap": "the gap in accuracy"}
 
@@ -27,6 +30,8 @@ def judge_leakage(report: LeakageReport, limit: float = NOTABLE) -> str:
             "This split leaks: a score on its test rows measures in part what a model remembers of the train "
             "rows, and says little of new people."
         )
+    if report.too_few:
+        return f"No leakage was found, which says little. {report.too_few}"
     if report.estimate and report.estimate.share >= DOUBTFUL and not report.named:
         return "This split may leak: faces in the test rows look like those of persons in the train rows."
     if not report.named:
@@ -43,11 +48,11 @@ def describe_leakage(report: LeakageReport) -> Iterator[str]:
             f"Images of {name} were repeated before the split: {report.repeats[name].share:.1%} of its rows "
             "repeat an image. Split first, then repeat train rows only."
         )
-    if worst := max((a for a in report.answers if a.leaks), key=lambda a: a.gap or 0, default=None):
-        yield _describe_gap(worst, report.compared)
+    if report.largest_gap:
+        yield _describe_gap(report.largest_gap, report.compared)
     if report.estimate:
         yield _describe_estimate(report.estimate)
-    yield from report.notes
+    yield from filter(None, (report.too_few, *report.notes))
 
 
 def describe_excess(report: LeakageReport, limit: float) -> str:
@@ -56,10 +61,23 @@ def describe_excess(report: LeakageReport, limit: float) -> str:
     return ", ".join(f"{SHARES[name]} {share:.3f}" for name, share in found.items())
 
 
+def list_header(report: LeakageReport) -> list[str]:
+    """What the cells of `list_answers` are; identities that were not kept apart have no column."""
+    return [ANSWER, ACCURACY, *((APART[report.compared], GAP) if report.compared else ())]
+
+
 def list_answers(report: LeakageReport) -> list[list[str]]:
-    """A row of HEADER for every answer, with 95 % intervals."""
-    return [[a.name, _bounded(a.accuracy, a.interval), _bounded(a.apart, a.apart_interval),
-             _bounded(a.gap, a.gap_interval)] for a in report.answers]  # fmt: skip
+    """A row for every answer, with 95 % intervals; those of the gaps hold for all answers at once."""
+    return [list(_list_cells(answer, report)) for answer in report.answers]
+
+
+def _list_cells(answer: AgeBlind, report: LeakageReport) -> Iterator[str]:
+    few = bool(report.too_few)
+    yield answer.name
+    yield _bounded(answer.accuracy, answer.interval, few)
+    if report.compared:
+        yield _bounded(answer.apart, answer.apart_interval, few)
+        yield _bounded(answer.gap, answer.gap_interval, few)
 
 
 def write_leakage(report: LeakageReport, manifest: Manifest, out: Path) -> None:
@@ -75,7 +93,11 @@ def write_leakage(report: LeakageReport, manifest: Manifest, out: Path) -> None:
 
 def summarize_leakage(report: LeakageReport, limit: float = NOTABLE) -> dict[str, Any]:
     """Plain values for JSON: the verdict, what was found in sentences, and the figures."""
-    words = {"verdict": judge_leakage(report, limit), "findings": list(describe_leakage(report))}
+    words = {
+        "verdict": judge_leakage(report, limit),
+        "findings": list(describe_leakage(report)),
+        "answers_header": list_header(report),
+    }
     return {**words, **report.to_dict()}
 
 
@@ -119,5 +141,10 @@ def _quality(quality: EstimateQuality) -> str:
     return f"purity {format_number(quality.purity)}, recall {format_number(quality.recall)}"
 
 
-def _bounded(value: float | None, bounds: tuple[float, float] | None) -> str:
-    return "" if value is None or bounds is None else f"{value:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+def _bounded(value: float | None, bounds: tuple[float, float] | None, few: bool) -> str:
+    """A value with its interval, or with the words that there is too little to tell."""
+    if value is None or bounds is None:
+        return ""
+    if math.isfinite(bounds[0]):
+        return f"{value:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+    return f"{value:.3f} ({TOO_FEW})" if few else f"{value:.3f}"

@@ -8,11 +8,14 @@ of two losses and the calibration gap of each bin. That makes one resample one r
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from threeages.errors import DataError
+from threeages.evaluation.enough import LEAST_UNITS
+from threeages.evaluation.rates import measure_rate
 from threeages.labels import AGE_GROUPS
 
 Floats = NDArray[np.float64]
@@ -20,6 +23,8 @@ Floats = NDArray[np.float64]
 CLASSES = len(AGE_GROUPS)
 BINS = 15  # the customary number of bins of the expected calibration error
 CLIP = 1e-7  # a probability of 0 for the true class would make the NLL of a whole set infinite
+NO_INTERVAL = (math.nan, math.nan)
+ROUNDING = 1e-12  # resamples that differ by less are alike
 _CHUNK = 2_000_000  # weights held at a time while resampling: 16 MB
 
 
@@ -116,27 +121,56 @@ def bootstrap_by_identity(
 
     Each of `n` resamples draws whole identities with replacement, as many as there are (rows where
     `identities` is None). Rows of one identity are not independent, so resampling rows would make the
-    intervals too narrow. A row whose identity is '' is one of its own. Fewer than two identities allow no
-    interval: NaN. Source: Davison and Hinkley, "Bootstrap Methods and their Application" (1997), 3.8.
+    intervals too narrow. A row whose identity is '' is one of its own. Less than LEAST_UNITS identities allow
+    no interval: NaN. Where all resamples are alike, as those of answers that are all right, they show no
+    doubt although there is some: the interval of `accuracy` and `within_one` is then Wilson's by identity
+    (evaluation.rates), and other metrics have none. Source: Davison and Hinkley, "Bootstrap Methods and their
+    Application" (1997), 3.8.
     """
     truth, p = check_rows(labels, probs, classes)
     stats = _identity_sums(_row_stats(truth, p), identities)
-    if len(stats) < 2:
-        return dict.fromkeys(_from_sums(stats), (np.nan, np.nan))
+    if len(stats) < LEAST_UNITS:
+        return dict.fromkeys(_from_sums(stats), NO_INTERVAL)
     resampled = _from_sums(_resampled_sums(stats, n, np.random.default_rng(seed)))
-    return {name: _interval(values) for name, values in resampled.items()}
+    found = {name: _interval(values) for name, values in resampled.items()}
+    off = np.abs(p.argmax(axis=1) - truth)
+    for name, hits in (("accuracy", off == 0), ("within_one", off <= 1)):
+        if not math.isfinite(found[name][0]):
+            found[name] = _bound_rate(hits, identities)
+    return found
 
 
 def bootstrap_mean(
     values: ArrayLike, identities: ArrayLike | None, *, n: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile interval (low, high) of the mean of `values` `(n,)`, as `bootstrap_by_identity`."""
+    """95 % percentile interval (low, high) of the mean of `values` `(n,)`, as `bootstrap_by_identity`.
+
+    Values that are all 0 or all 1 get Wilson's interval.
+    """
     numbers = np.asarray(values, dtype=np.float64)
-    sums = _identity_sums(np.stack([numbers, np.ones_like(numbers)], axis=1), identities)
-    if len(sums) < 2:
-        return np.nan, np.nan
-    resampled = _resampled_sums(sums, n, np.random.default_rng(seed))
-    return _interval(resampled[:, 0] / resampled[:, 1])
+    found = resample_means(numbers[:, None], identities, n=n, seed=seed)
+    if found.units < LEAST_UNITS:
+        return NO_INTERVAL
+    hits = numbers > 0
+    same = len(numbers) and (numbers == numbers[0]).all() and numbers[0] in (0, 1)
+    return _bound_rate(hits, identities) if same else _interval(found.means[:, 0])
+
+
+@dataclass(frozen=True)
+class ResampledMeans:
+    """Means `(n, k)` of k columns in n resamples of `units` identities, or rows where none is named."""
+
+    means: Floats
+    units: int
+
+
+def resample_means(
+    values: Floats, identities: ArrayLike | None, *, n: int = 1000, seed: int = 0
+) -> ResampledMeans:
+    """The means of columns `(rows, k)` in resamples of whole identities, as `bootstrap_by_identity`."""
+    sums = _identity_sums(np.column_stack([values, np.ones(len(values))]), identities)
+    resampled = _resampled_sums(sums, n, np.random.default_rng(seed)) if len(sums) else sums
+    return ResampledMeans(resampled[:, :-1] / resampled[:, -1:], len(sums))
 
 
 def paired_differences(
@@ -151,12 +185,13 @@ def paired_differences(
     """(difference, low, high) of every metric: `second` less `first`, with a paired 95 % interval.
 
     Labels `(n,)`, both probs `(n, 3)` of the same rows. Both are scored on the same resamples of identities
-    (see `bootstrap_by_identity`), so that how easy a resample is cancels out.
+    (see `bootstrap_by_identity`), so that how easy a resample is cancels out. The ends are NaN below
+    LEAST_UNITS identities, and where no resample differs.
     """
     pair = [_row_stats(*check_rows(labels, probs)) for probs in (first, second)]
     sums = _identity_sums(np.hstack(pair), identities)
     resamples = np.empty((0, sums.shape[1]))
-    if len(sums) > 1:
+    if len(sums) >= LEAST_UNITS:
         resamples = _resampled_sums(sums, n, np.random.default_rng(seed))
     exact, resampled = (_differences(values) for values in (sums.sum(axis=0, keepdims=True), resamples))
     return {name: (float(exact[name][0]), *_interval(resampled[name])) for name in exact}
@@ -285,7 +320,13 @@ def _resampled_sums(stats: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 def _interval(values: Floats) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
-    if not len(finite):
-        return np.nan, np.nan
+    if not len(finite) or np.ptp(finite) < ROUNDING:
+        return NO_INTERVAL
     low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _bound_rate(hits: NDArray[np.bool_], identities: ArrayLike | None) -> tuple[float, float]:
+    units = np.arange(len(hits)) if identities is None else identity_codes(identities)
+    rate = measure_rate(hits, units)
+    return rate.low, rate.high

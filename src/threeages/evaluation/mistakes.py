@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from threeages.data.paths import path_inside
+from threeages.data.paths import place_inside
 from threeages.errors import ImageError
 from threeages.evaluation.extremes import MISTAKES, find_extremes
 from threeages.evaluation.predictions import PredictionTable
@@ -47,10 +47,7 @@ def add_pictures(mistakes: Sequence[Mistake], root: Path) -> tuple[Mistake, ...]
 
 
 def _read_picture(root: Path, name: str) -> str:
-    inside = path_inside(name, root)
-    if inside is None:
-        return ""
     try:
-        return encode_thumbnail(root / inside, SIDE, JPEG_QUALITY)
+        return encode_thumbnail(place_inside(name, root), SIDE, JPEG_QUALITY)
     except ImageError:
         return ""

@@ -9,10 +9,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from threeages.errors import MissingDependencyError
+from threeages.evaluation.age_thresholds import describe_missing
+from threeages.evaluation.enough import IMAGE, TOO_FEW
 from threeages.evaluation.front_matter import remove_front_matter
 from threeages.evaluation.report_parts import Report
-from threeages.evaluation.slices import SLICE_METRICS
-from threeages.evaluation.tables import METRIC_TITLES, format_interval, format_number
+from threeages.evaluation.slices import MIN_IDENTITIES, SLICE_METRICS
+from threeages.evaluation.tables import METRIC_TITLES, describe_interval, format_interval, format_number
 from threeages.labels import AGE_GROUPS
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ def render_report(report: Report) -> str:
             headline=HEADLINE,
             titles=METRIC_TITLES,
             slice_metrics=SLICE_METRICS,
+            describe_interval=describe_interval,
+            describe_missing=describe_missing,
+            too_few=TOO_FEW,
+            least_units=MIN_IDENTITIES,
+            units_name="images" if report.evaluation.unit == IMAGE else "identities",
             groups=AGE_GROUPS,
             today=date.today().isoformat(),
             version=version("threeages"),

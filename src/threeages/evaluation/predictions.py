@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +137,12 @@ def save_predictions(table: PredictionTable, path: Path) -> None:
 def load_predictions(path: Path) -> PredictionTable:
     """Read a csv with the columns path, label, prob_young, prob_middle and prob_old; the rest is optional.
 
-    Without a column `status` a row is 'ok' where it has probabilities, else 'no_answer'. A config.json beside
-    the file, or a report's metrics.json, says which split the rows were held out by. DataError, which names
-    the line, on a path given twice, an unknown label, or values that are no probabilities.
+    A folder of a run or a report is read by the csv in it. Without a column `status` a row is 'ok' where it
+    has probabilities, else 'no_answer'. A config.json beside the file, or a report's metrics.json, says which
+    split the rows were held out by and which model answered. DataError, which names the line, on a path given
+    twice, an unknown label, or values that are no probabilities; and where a folder has no predictions.
     """
+    path = choose_predictions(path)
     return parse_predictions(path, _read_table(path))
 
 
@@ -168,8 +170,20 @@ def parse_predictions(path: Path, table: CsvTable) -> PredictionTable:
         array,
         array.max(axis=1),
         name_identity(columns),
-        find_provenance(path.parent) if path.name == PREDICTIONS else read_provenance(path.parent),
+        _find_provenance(path),
     )
+
+
+def choose_predictions(path: Path) -> Path:
+    """As `find_predictions`; raises DataError for any other folder."""
+    found = find_predictions(path)
+    if found.is_dir():
+        raise DataError(
+            f"{path} holds no {PREDICTIONS}.",
+            hint="Give the folder of a run or of an evaluation, or a csv of predictions. Predictions of "
+            "images are made by: threeages evaluate MANIFEST --out FOLDER",
+        )
+    return found
 
 
 def find_predictions(path: Path) -> Path:
@@ -194,6 +208,14 @@ def is_predictions(path: Path) -> bool:
     return not path.is_dir() and any(pick_column(read_csv(path).columns, (n,)) for n in PROB_COLUMNS)
 
 
+def _find_provenance(path: Path) -> Provenance:
+    """What the folder of a csv says of it; the csv that a run wrote itself is of that run."""
+    folder = path.parent
+    if path.name != PREDICTIONS:
+        return read_provenance(folder)
+    return replace(find_provenance(folder), model=str(folder)) if is_run(folder) else find_provenance(folder)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -215,13 +237,14 @@ def _read_table(path: Path) -> CsvTable:
     table = read_csv(path)
     usual = dict.fromkeys(OWN_COLUMNS) | {"path": PATH_NAMES, "label": LABEL_NAMES}
     found = {pick_column(table.columns, names or (own,)): own for own, names in usual.items()}
+    given = ", ".join(table.columns) or "none"  # as the file has them
     table = rename_columns(table, {old: own for old, own in found.items() if old is not None})
     missing = [n for n in ("path", "label", *PROB_COLUMNS) if n not in table.columns]
     if missing:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}; its columns are "
-            f"{', '.join(table.columns) or 'none'}.",
-            hint=f"The columns path, label, {', '.join(PROB_COLUMNS)} are needed; others are optional.",
+            f"{path} has no column {', '.join(missing)}; its columns are {given}.",
+            hint=f"The columns path, label, {', '.join(PROB_COLUMNS)} are needed; others are optional."
+            + (f" The label may be called {', '.join(LABEL_NAMES[1:])}." if "label" in missing else ""),
         )
     return table
 

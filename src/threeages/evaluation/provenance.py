@@ -28,7 +28,8 @@ class Provenance:
     exact duplicates of a training row, `leaked_near_duplicates` those with a near duplicate alone, and
     `shared_identities` the identities on both sides. `selected_on_test` says whether the epoch was chosen on
     the test rows. `sources` counts the train rows by source, where the manifest named them. `gap` is that to
-    an identity-disjoint split, where it was measured.
+    an identity-disjoint split, where it was measured. `model` is what answered, as `--model` names it, with
+    the checksum of an ONNX file; '' where that is unknown or several models did.
     """
 
     split: str = ""
@@ -39,6 +40,8 @@ class Provenance:
     leaked_near_duplicates: int | None = None
     sources: Mapping[str, int] = field(default_factory=dict)
     gap: SplitGap | None = None
+    model: str = ""
+    model_checksum: str = ""
 
     def notes(self) -> tuple[str, ...]:
         """Warnings to show beside every metric of these predictions; none unless the split is random."""
@@ -108,6 +111,8 @@ def _parse_report(content: Any) -> Provenance:
         _typed(int, found.get("leaked_near_duplicates")),
         _read_counts(found),
         _read_gap(found),
+        _typed(str, found.get("model")) or "",
+        _typed(str, found.get("model_checksum")) or "",
     )
 
 
@@ -152,6 +157,8 @@ def join_provenance(parts: Iterable[Provenance]) -> Provenance:
         _sum(part.leaked_near_duplicates for part in found),
         join_sources(found),
         _common(part.gap for part in found),
+        _common(part.model for part in found) or "",
+        _common(part.model_checksum for part in found) or "",
     )
 
 

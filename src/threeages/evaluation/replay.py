@@ -10,8 +10,9 @@ from threeages.evaluation.betting import LEVEL
 from threeages.evaluation.drift import AnswerHistogram, DriftMonitor, DriftState
 from threeages.evaluation.metrics import identity_codes
 from threeages.evaluation.monitoring import RiskMonitor, RiskState
-from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.predictions import PROB_COLUMNS, PredictionTable
 from threeages.inference.records import OK
+from threeages.labels import AGE_GROUPS, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,7 @@ def replay_table(
     answered = np.asarray([status == OK for status in table.status], dtype=np.bool_)
     sure = table.scored() & (table.confidence >= min_confidence)
     if not (sure.any() or (reference and answered.any())):
-        raise DataError(
-            f"Of {format_count(table, 'row')} none has a label and a confidence of {min_confidence:g} or "
-            "more.",
-            hint="Give predictions with a column label.",
-        )
+        raise _lack(table, answered, min_confidence)
     known = table.identities()
     codes = np.arange(len(table)) if known is None else identity_codes(known)
     risk = RiskMonitor(target_error, level=level)
@@ -72,6 +69,35 @@ def create_histogram(table: PredictionTable) -> AnswerHistogram:
     known = table.identities()
     codes = np.arange(len(table)) if known is None else identity_codes(known)
     return AnswerHistogram.from_probs(table.probs[_first_rows(answered, codes)])
+
+
+def _lack(table: PredictionTable, answered: NDArray[np.bool_], least: float) -> DataError:
+    """What a table lacks of which no row counts in the risk: answers, labels, both in one row, confidence."""
+    rows = format_count(table, "row")
+    labelled, scored = table.labels != UNKNOWN, table.scored()
+    if not answered.any():
+        return DataError(
+            f"None of {rows} has an answer: {', '.join(PROB_COLUMNS)} are empty, or the column status is "
+            f"not '{OK}'.",
+            hint="Give the predictions of a model that answered.",
+        )
+    if not labelled.any():
+        return DataError(
+            f"None of {rows} has a label: the column label is there, but empty.",
+            hint=f"Write {', '.join(AGE_GROUPS)} where the true group is known. Answers without labels are "
+            "watched with --reference.",
+        )
+    if not scored.any():
+        return DataError(
+            f"Of {rows} {int(labelled.sum()):,} have a label and {int(answered.sum()):,} an answer, but none "
+            "has both.",
+            hint="Label images that the model answered.",
+        )
+    return DataError(
+        f"None of {format_count(int(scored.sum()), 'row')} with a label and an answer has a confidence of "
+        f"{least:g} or more: the largest is {table.confidence[scored].max():.3f}.",
+        hint="Look whether the threshold is that of the model which answered. Another one: --min-confidence.",
+    )
 
 
 def _replay_answers(

@@ -12,6 +12,7 @@ import numpy as np
 
 from threeages.errors import ConfigError, DataError, describe_cause
 from threeages.evaluation.evaluate import Evaluation, plain_values
+from threeages.evaluation.front_matter import remove_front_matter
 from threeages.evaluation.mistakes import Mistake
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.run_summary import RunSummary
@@ -64,7 +65,7 @@ class Report:
     title: str = "Which age group is this face?"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the pictures."""
+        """Plain values for JSON, without the pictures and without the card's metadata for a hub."""
         raw = {
             "title": self.title,
             "run": asdict(self.run) if self.run else None,
@@ -75,7 +76,7 @@ class Report:
             "no_thresholds": self.no_thresholds,
             "model": asdict(self.model) if self.model else None,
             "mistakes": [{k: v for k, v in vars(m).items() if k != "picture"} for m in self.mistakes],
-            "card": self.card,
+            "card": remove_front_matter(self.card),
         }
         return {key: plain_values(value) for key, value in raw.items()}
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from threeages.errors import DataError
-from threeages.evaluation.evaluate import evaluate_table
+from threeages.evaluation import metrics
+from threeages.evaluation.evaluate import find_identities, scored_rows
 from threeages.evaluation.predictions import PredictionTable
 from threeages.evaluation.split_gap import Measured, compute_split_gap
 
@@ -27,6 +28,8 @@ def measure_split_gap(random: PredictionTable, disjoint: PredictionTable) -> Pre
 
 
 def _measure(table: PredictionTable) -> Measured:
-    """The accuracy with its interval by identity."""
-    found = evaluate_table(table)
-    return (found.metrics["accuracy"], *found.intervals["accuracy"])
+    """The accuracy with its interval by identity; DataError where no row can be scored."""
+    rows = scored_rows(table)
+    labels, probs, identities = table.labels[rows], table.probs[rows], find_identities(table, rows)
+    bounds = metrics.bootstrap_by_identity(labels, probs, identities)["accuracy"]
+    return (metrics.summarize(labels, probs)["accuracy"], *bounds)

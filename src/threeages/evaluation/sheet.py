@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from threeages.data.paths import place_inside
 from threeages.data.split import Rows
 from threeages.errors import ImageError, format_count
 from threeages.evaluation.predictions import PredictionTable
@@ -21,24 +22,25 @@ QUALITY = 85  # of its JPEG
 
 @dataclass(frozen=True)
 class WrittenSheet:
-    """How many rows a sheet shows, and the messages about images that cannot be read, by path."""
+    """How many rows a sheet shows, messages about images that cannot be read by path, and the pictures."""
 
     shown: int
     unreadable: dict[str, str]
+    pictures: int = 0
 
 
 def write_sheet(table: PredictionTable, kinds: Mapping[str, Rows], root: Path, out: Path) -> WrittenSheet:
     """Write the rows of every kind, as `find_extremes` gives them, with their images below `root`.
 
-    An image that cannot be read leaves an empty frame with the reason. The file holds faces: it belongs
-    where the images belong. Raises DataError where `out` cannot be written.
+    An image that cannot be read, or whose path leaves `root`, leaves an empty frame with the reason. The file
+    holds faces: it belongs where the images belong. Raises DataError where `out` cannot be written.
     """
     pictures: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     for row in dict.fromkeys(int(row) for rows in kinds.values() for row in rows):
         path = table.paths[row]
         try:
-            pictures[path] = encode_thumbnail(root / path, SIDE, QUALITY)
+            pictures[path] = encode_thumbnail(place_inside(path, root), SIDE, QUALITY)
         except ImageError as error:
             unreadable[path] = error.message
     sections = "\n".join(_section(table, kind, rows, pictures, unreadable) for kind, rows in kinds.items())
@@ -47,7 +49,7 @@ def write_sheet(table: PredictionTable, kinds: Mapping[str, Rows], root: Path, o
         summary=f"Of {format_count(scored, 'prediction')} with a label.", sections=sections
     )
     write_text(out, page)
-    return WrittenSheet(sum(len(rows) for rows in kinds.values()), unreadable)
+    return WrittenSheet(sum(len(rows) for rows in kinds.values()), unreadable, len(pictures))
 
 
 def _section(

@@ -1,11 +1,8 @@
 """Metrics by slice with intervals by identity, and the gap between the best and the worst slice.
 
 A slice holds the rows with one value of a column, or with one value of each of two columns. The largest of
-many gaps is large by chance alone, so the intervals of the gaps hold for all pairs of slices at once: the
-bootstrap gives the critical value of the largest studentized difference over all of them, which Student's t
-then takes from the normal distribution to the number of identities in the smaller slice. Sources: Cherian
-and Candes, "Statistical inference for fairness auditing" (2024); Westfall and Young, "Resampling-based
-multiple testing" (1993).
+many gaps is large by chance alone, so the intervals of the gaps hold for all pairs of slices at once
+(evaluation.simultaneous), with as many degrees of freedom as the smaller slice has identities.
 """
 
 import math
@@ -22,6 +19,8 @@ from threeages.data.correcting import CORRECTED_FROM, CORRECTIONS
 from threeages.data.manifest import IDENTITY
 from threeages.evaluation.metrics import CLASSES, Floats, identity_codes, score_confusions
 from threeages.evaluation.predictions import AGE_COLUMNS
+from threeages.evaluation.rates import measure_rate
+from threeages.evaluation.simultaneous import LEVEL, bound_difference, find_largest
 from threeages.evaluation.years import YEARS_COLUMNS
 
 NOT_GIVEN = "(not given)"
@@ -30,7 +29,6 @@ MAX_CROSSED = 8  # columns that are paired: 28 pairs
 # of a slice that has an interval and is compared; "rule of 30" (Doddington et al. 2000): below it a rate says
 # little. Of pairs of columns only such slices are kept
 MIN_IDENTITIES = 30
-LEVEL = 0.95
 SLICE_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 AND = " & "  # between two columns, and between their values
 NO_CATEGORIES = frozenset(
@@ -122,7 +120,10 @@ def audit_slices(
     found = [*single, *crossed]
     bootstrap = _resample(found, cells, units, resamples, seed)
     scored = [_score(column, cells) for column in found]
-    tables = {c.name: _describe(c, s, b) for c, s, b in zip(found, scored, bootstrap, strict=True)}
+    hits = cells // CLASSES == cells % CLASSES
+    tables = {
+        c.name: _describe(c, s, b, hits, units) for c, s, b in zip(found, scored, bootstrap, strict=True)
+    }
     gaps, comparisons = _find_gaps(found, scored, bootstrap)
     small = {c.name: int((c.units < MIN_IDENTITIES).sum()) for c in single} | too_small
     return SliceAudit(
@@ -230,7 +231,9 @@ def _resample(
     return found
 
 
-def _describe(column: _Column, scores: Floats, resampled: Floats) -> dict[str, dict[str, float]]:
+def _describe(
+    column: _Column, scores: Floats, resampled: Floats, hits: NDArray[np.bool_], units: Codes
+) -> dict[str, dict[str, float]]:
     """The table of a column: a row for each value."""
     counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.values))
     table = {}
@@ -242,13 +245,17 @@ def _describe(column: _Column, scores: Floats, resampled: Floats) -> dict[str, d
             row[f"{name}_low"], row[f"{name}_high"] = (
                 _interval(resampled[:, i, j]) if enough else (math.nan, math.nan)
             )
+        if enough and scores[i, 0] in (0, 1):  # resamples of nothing but hits show no doubt
+            rows = column.codes == i
+            rate = measure_rate(hits[rows], units[rows])
+            row["accuracy_low"], row["accuracy_high"] = rate.low, rate.high
         table[value] = row
     return table
 
 
 def _interval(values: Floats) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
-    if not len(finite):
+    if not len(finite) or finite.min() == finite.max():
         return math.nan, math.nan
     low, high = np.percentile(finite, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
@@ -272,11 +279,7 @@ class _Compared:
 
     def largest(self) -> Floats:
         """Largest studentized difference of each resample, `(r,)`."""
-        found = np.zeros(len(self.deviations))
-        for differences, errors in self.pairs():
-            studentized = np.abs(differences[:, errors > 0]) / errors[errors > 0]
-            found = np.maximum(found, studentized.max(axis=1, initial=0.0))
-        return found
+        return np.asarray(np.max([find_largest(*pair) for pair in self.pairs()], axis=0))
 
 
 def _find_gaps(
@@ -311,22 +314,13 @@ def _find_gap(compared: _Compared, metric: str, largest: Floats) -> SliceGap:
     best, worst = int(np.argmax(compared.scores)), int(np.argmin(compared.scores))
     gap = float(compared.scores[best] - compared.scores[worst])
     error = float((compared.deviations[:, best] - compared.deviations[:, worst]).std())
-    low = high = p_value = math.nan
-    if error > 0:
-        freedom = int(min(compared.units[best], compared.units[worst])) - 1
-        critical = _to_student(np.asarray([np.quantile(largest, LEVEL)]), freedom)
-        margin = float(critical[0]) * error
-        low, high = max(gap - margin, -1.0), min(gap + margin, 1.0)
-        as_far = _to_student(largest, freedom) >= gap / error
-        p_value = float((1 + as_far.sum()) / (1 + len(largest)))
+    freedom = int(min(compared.units[best], compared.units[worst])) - 1
+    found = bound_difference(gap, error, largest, freedom)
     names = compared.names
-    return SliceGap(compared.column, metric, names[best], names[worst], gap, low, high, p_value, len(names))
-
-
-def _to_student(z: Floats, freedom: int) -> Floats:
-    """Values of Student's t that are as unlikely as normal ones; Abramowitz and Stegun (1964), 26.7.8."""
-    below = (1 - 1 / (4 * freedom)) ** 2 - z**2 / (2 * freedom)
-    return np.divide(z, np.sqrt(np.maximum(below, 0)), out=np.full_like(z, np.inf), where=below > 0)
+    return SliceGap(
+        compared.column, metric, names[best], names[worst], gap, found.low, found.high, found.p_value,
+        len(names),
+    )  # fmt: skip
 
 
 def _decade(age: str) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from threeages.data.manifest import Manifest
 from threeages.errors import DataError, MissingDependencyError, format_count
+from threeages.evaluation.enough import LEAST_UNITS, TOO_FEW
 from threeages.evaluation.predictions import PredictionTable
 from threeages.labels import AGE_GROUPS, UNKNOWN
 
@@ -94,6 +95,18 @@ def rank_labels(manifest: Manifest, table: PredictionTable) -> list[Suspect]:
         )
         for i in find_wrong(labels, probs)
     ]
+
+
+def describe_few(manifest: Manifest, table: PredictionTable) -> Iterator[str]:
+    """A sentence for each age group with too few labels for telling which of them are wrong."""
+    rows = match_rows(manifest, table)[0]
+    counts = np.bincount(manifest.labels[rows], minlength=len(AGE_GROUPS))
+    for name, count in zip(AGE_GROUPS, counts.tolist(), strict=True):
+        if 0 < count < LEAST_UNITS:
+            yield (
+                f"{format_count(count, 'label')} of {name} {'has' if count == 1 else 'have'} predictions: "
+                f"{TOO_FEW} which are wrong, as {LEAST_UNITS} or more are needed."
+            )
 
 
 def find_wrong(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from string import Template
 
+from threeages.evaluation.enough import TOO_FEW
 from threeages.evaluation.evaluate import Evaluation
 
 METRIC_TITLES = {
@@ -18,7 +19,7 @@ METRIC_TITLES = {
     "brier": "Brier score",
     "ece": "Expected calibration error",
 }
-UNDEFINED = "not defined"
+UNDEFINED, NO_INTERVAL = "not defined", "no interval"
 
 
 def load_template(name: str) -> Template:
@@ -45,4 +46,12 @@ def format_interval(bounds: tuple[float, float]) -> str:
 
 def format_with_interval(result: Evaluation, metric: str) -> str:
     """A metric with its 95 % interval, such as '0.715 (0.670-0.758)'."""
-    return f"{format_number(result.metrics[metric])} ({format_interval(result.intervals[metric])})"
+    return f"{format_number(result.metrics[metric])} ({describe_interval(result, metric)})"
+
+
+def describe_interval(result: Evaluation, metric: str) -> str:
+    """The 95 % interval of a metric, or the words why there is none."""
+    bounds = result.intervals[metric]
+    if math.isfinite(bounds[0]) or not math.isfinite(result.metrics[metric]):
+        return format_interval(bounds)
+    return TOO_FEW if result.too_few else NO_INTERVAL

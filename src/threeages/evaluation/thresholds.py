@@ -18,6 +18,7 @@ from threeages.evaluation.conformal import (
 from threeages.evaluation.drift import AnswerHistogram
 from threeages.evaluation.metrics import Floats, identity_codes
 from threeages.evaluation.predictions import PredictionTable
+from threeages.evaluation.rates import measure_rate
 from threeages.evaluation.replay import create_histogram
 from threeages.evaluation.selective import find_confidence_threshold
 from threeages.evaluation.trained_on import check_held_out
@@ -40,6 +41,7 @@ class ErrorMeasure:
 
     `coverage` is the share of rows with that confidence and `risk` the share of errors among them, both
     cross-fitted: measured on identities that the threshold was not chosen on. `parts` holds both by stratum.
+    `risk_low` and `risk_high` are the ends of the risk's 95 % interval by identity; NaN with strata.
     """
 
     target_error: float
@@ -47,6 +49,8 @@ class ErrorMeasure:
     coverage: float
     risk: float
     parts: Parts = field(default_factory=dict)
+    risk_low: float = math.nan
+    risk_high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,10 @@ def _measure_error(data: _Rows, folds: NDArray[Any], target: float) -> ErrorMeas
         return None
     parts = {name: _coverage_and_risk(covered[part], wrong[part]) for name, part in data.parts()}
     whole = _coverage_and_risk(covered, wrong, data.weights())
-    return ErrorMeasure(target, confidence, *whole, parts)
+    if data.strata is not None:
+        return ErrorMeasure(target, confidence, *whole, parts)
+    rate = measure_rate(wrong[covered], data.identities[covered])
+    return ErrorMeasure(target, confidence, *whole, parts, rate.low, rate.high)
 
 
 def _coverage_and_risk(

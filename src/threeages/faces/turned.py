@@ -1,6 +1,7 @@
 """Whether a detected face stands upright, and by which quarter turns it does."""
 
 from itertools import product
+from math import log
 
 import cv2
 import numpy as np
@@ -36,18 +37,18 @@ def is_plausible(face: Face) -> bool:
     """
     if face.landmarks is None:
         return True
-    (x1, y1, x2, y2), points = face.box, face.landmarks
-    eyes, mouth = ((float(points[i, 1] + points[i + 1, 1]) / 2 - y1) / (y2 - y1) for i in (0, 3))
-    aspect = float(np.log((x2 - x1) / (y2 - y1)))
+    (x1, y1, x2, y2), heights = face.box, face.landmarks[:, 1].tolist()
+    eyes, mouth = (((heights[i] + heights[i + 1]) / 2 - y1) / (y2 - y1) for i in (0, 3))
+    aspect = log((x2 - x1) / (y2 - y1))
     score = face.score - ASPECT_WEIGHT * aspect - EYES_WEIGHT * eyes - MOUTH_WEIGHT * mouth
-    return score >= MIN_UPRIGHT and eyes < mouth and outside_share(face.box, points) <= MAX_OUTSIDE
+    return score >= MIN_UPRIGHT and eyes < mouth and outside_share(face.box, face.landmarks) <= MAX_OUTSIDE
 
 
 def outside_share(box: Box, points: Landmarks) -> float:
     """How far the farthest of points `(n, 2)` lies outside a box, as a share of its longer side."""
     x1, y1, x2, y2 = box
-    beyond = np.concatenate([box[:2] - points, points - box[2:]])
-    return max(float(beyond.max()), 0.0) / max(x2 - x1, y2 - y1)
+    beyond: float = max(max(x1 - x, y1 - y, x - x2, y - y2) for x, y in points.tolist())
+    return max(beyond, 0.0) / max(x2 - x1, y2 - y1)
 
 
 def tile_turns(pixels: Pixels, face: Face, side: int) -> Pixels:

@@ -133,9 +133,7 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        hint = "Check the path and its permissions."
-        if path.is_dir():
-            hint = f"Make a manifest of the folder first: threeages data import {path}"
+        hint = "Name a file in that folder." if path.is_dir() else "Check the path and its permissions."
         raise DataError(f"Cannot read {path}: {describe_cause(error)}.", hint=hint) from error
 
 

@@ -1,5 +1,6 @@
 """Brackets of ages of the user's own, and their probabilities from a distribution over years; plain numpy."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -44,6 +45,11 @@ class Brackets:
             starts = [int(part) for part in parts]
         except (TypeError, ValueError) as error:
             raise ConfigError(f"The brackets were '{years}'.", hint=HINT) from error
+        if twice := [start for start, count in Counter(starts).items() if count > 1]:
+            raise ConfigError(
+                f"The brackets were '{','.join(map(str, starts))}': the year {twice[0]} is given twice.",
+                hint=f"Give each once. {HINT}",
+            )
         return cls(tuple(starts if starts[:1] == [0] else [0, *starts]))
 
     @property

@@ -10,7 +10,7 @@ from threeages.inference.prepare import PreparedImage
 from threeages.inference.records import OK, Record
 from threeages.inference.runtime import OnnxModel
 
-BATCH = 32  # faces in one run of the model
+BATCH = 32  # faces in one run of the model on a processor
 
 Output = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # of one face: probs (3,), years (101,)
 
@@ -25,8 +25,9 @@ class FaceClassifier:
         """The outputs of the model for every face of the images, in order."""
         crops = [face.pixels for image in images for face in image.faces]
         found: list[Output] = []
-        for i in range(0, len(crops), BATCH):
-            probs, years = self.model.predict_all(np.stack(crops[i : i + BATCH]))
+        batch = self.model.batch
+        for i in range(0, len(crops), batch):
+            probs, years = self.model.predict_all(np.stack(crops[i : i + batch]))
             found += zip(probs, years if years is not None else [None] * len(probs), strict=True)
         return found
 

@@ -1,9 +1,9 @@
 """Images to explanations: every face prepared as for an answer, its map, and what the map is worth."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from threeages.inference.faithfulness import Faithfulness, measure_faithfulness
 from threeages.inference.prepare import FacePreparer
 from threeages.inference.records import OK
 from threeages.labels import AGE_GROUPS
+
+LEAST_FACES = 10  # of a mean that is shown: that of fewer shows who they are
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,20 @@ class Explanation:
     def age_group(self) -> str | None:
         """The age group that the map is of; None where there is no face."""
         return None if self.found is None else AGE_GROUPS[self.found.group]
+
+    @classmethod
+    def from_dict(cls, held: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`, without the crop; KeyError, TypeError or ValueError where it is none."""
+        one = cls(str(held["path"]), str(held["status"]), str(held["message"]))
+        if "map" not in held:
+            return one
+        values = np.asarray(held["map"], dtype=np.float64)
+        found = FaceMap(AGE_GROUPS.index(held["age_group"]), float(held["prob"]), values)
+        left, top, right, bottom = (int(edge) for edge in held["box"])
+        areas = {field.name: held[field.name] for field in fields(Faithfulness) if field.name in held}
+        worth = Faithfulness(**areas) if areas else None
+        box = (left, top, right, bottom)
+        return replace(one, face=int(held["face"]), box=box, found=found, faithfulness=worth)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the crop."""
@@ -87,10 +103,13 @@ def explain_images(
 
 @dataclass(frozen=True)
 class MeanMap:
-    """The mean over the faces of a set: `crop` uint8 RGB `(size, size, 3)`, `values` `(rows, columns)`."""
+    """The mean over the faces of a set: `crop` uint8 RGB `(size, size, 3)`, `values` `(rows, columns)`.
+
+    `crop` is None where it would show fewer than LEAST_FACES faces, or give them away beside other means.
+    """
 
     faces: int
-    crop: Pixels
+    crop: Pixels | None
     values: NDArray[np.float64]
 
 
@@ -119,8 +138,27 @@ class MapMean:
 
     def means(self) -> dict[str, MeanMap]:
         """The means by name: `all`, and every age group that a face was answered with."""
+        shown = self._choose_shown()
         return {
-            name: MeanMap(n, np.rint(self._crops[name] / n).astype(np.uint8), self._maps[name] / n)
+            name: MeanMap(
+                n,
+                np.rint(self._crops[name] / n).astype(np.uint8) if name in shown else None,
+                self._maps[name] / n,
+            )
             for name, n in self._counts.items()
             if n
         }
+
+    def _choose_shown(self) -> set[str]:
+        """Names of the means whose faces are shown.
+
+        What is left of `all` without the age groups shown must not be a few faces either, or they could be
+        computed: another age group is then hidden beside them, the smallest.
+        """
+        if self._counts["all"] < LEAST_FACES:
+            return set()
+        shown = sorted(
+            (name for name in AGE_GROUPS if self._counts[name] >= LEAST_FACES), key=self._counts.__getitem__
+        )
+        hidden = self._counts["all"] - sum(self._counts[name] for name in shown)
+        return {"all", *(shown[1:] if 0 < hidden < LEAST_FACES else shown)}

@@ -12,7 +12,7 @@ from threeages.inference.faithfulness import resize_map
 TILE = 240  # pixels of a face in a picture
 BAND = 44  # pixels of the two lines of text below it
 GAP = 8
-WHITE, INK = (255, 255, 255), (31, 41, 55)
+WHITE, GREY, INK = (255, 255, 255), (128, 128, 128), (31, 41, 55)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 OPACITY = 0.65  # of the highest value of a map
 
@@ -33,9 +33,14 @@ def draw_heatmap(pixels: Pixels, values: NDArray[np.float64]) -> Pixels:
     return glowing
 
 
-def draw_tile(pixels: Pixels, values: NDArray[np.float64], lines: Sequence[str]) -> Pixels:
-    """A crop beside its heat map, with up to two lines of text below, other than ASCII as '?'."""
-    pair = [_enlarge(pixels), _enlarge(draw_heatmap(pixels, values))]
+def draw_tile(pixels: Pixels | None, values: NDArray[np.float64], lines: Sequence[str]) -> Pixels:
+    """A crop beside its heat map, with up to two lines of text below, other than ASCII as '?'.
+
+    Without a crop the map is drawn alone, on plain grey.
+    """
+    blank = np.full((TILE, TILE, 3), WHITE, dtype=np.uint8)
+    below = np.full((TILE, TILE, 3), GREY, dtype=np.uint8) if pixels is None else pixels
+    pair = [blank if pixels is None else _enlarge(pixels), _enlarge(draw_heatmap(below, values))]
     width = 2 * TILE + 3 * GAP
     tile = np.full((TILE + BAND + GAP, width, 3), WHITE, dtype=np.uint8)
     for number, picture in enumerate(pair):

@@ -50,11 +50,12 @@ def run_batches(
     run_model: RunModel,
     *,
     held: Callable[[T], int] = held_bytes,
+    batch: int = BATCH,
 ) -> Iterator[Batch]:
     """Yield prepared images with the outputs for their faces, in the order of the source.
 
     A thread of its own reads the source, so that images are answered while the source waits for its next
-    one. A batch is closed with BATCH faces; earlier where nothing else has been read, or MAX_WAIT after its
+    one. A batch is closed with `batch` faces; earlier where nothing else has been read, or MAX_WAIT after its
     first image was ready. What the images on their way hold is bounded in bytes, whatever their number and
     size; one larger image is let in alone. An exception of the source is raised after the answers of the
     images before it.
@@ -64,12 +65,13 @@ def run_batches(
         prepare: Finds the faces of an image.
         run_model: Gives the outputs for every face of a list of images.
         held: Bytes that an image holds in memory before it is prepared.
+        batch: Faces in one run of the model.
     """
     if isinstance(images, Sized) and len(images) <= 1:
         prepared = [prepare(image) for image in images]
         yield prepared, run_model(prepared)
         return
-    pipeline = _Pipeline(prepare, run_model, held)
+    pipeline = _Pipeline(prepare, run_model, held, batch)
     try:
         yield from pipeline.run(images)
     finally:
@@ -99,9 +101,14 @@ class _Pipeline(Generic[T]):
     """One run. The same threads prepare images and run the model: no core waits for the other's part."""
 
     def __init__(
-        self, prepare: Callable[[T], PreparedImage], run_model: RunModel, held: Callable[[T], int]
+        self,
+        prepare: Callable[[T], PreparedImage],
+        run_model: RunModel,
+        held: Callable[[T], int],
+        batch_faces: int,
     ) -> None:
         self._prepare, self._run_model, self._held_by = prepare, run_model, held
+        self._batch_faces = batch_faces
         self._cores = os.cpu_count() or 1
         self._budget = max(MIN_BYTES, self._cores * BYTES_PER_CORE)
         self._pool = ThreadPoolExecutor(self._cores)
@@ -191,7 +198,7 @@ class _Pipeline(Generic[T]):
             if self._unprepared <= UNPREPARED_PER_CORE * self._cores // 2:
                 self._room.notify()  # not for every image: a thread that wakes takes time from the others
             starts = not self._batch and waiting is self._queue[0]
-            if starts or not self._unprepared or self._faces + self._ready_faces >= BATCH:
+            if starts or not self._unprepared or self._faces + self._ready_faces >= self._batch_faces:
                 self._news.notify()
 
     def _next(self) -> _Running | None:
@@ -228,7 +235,7 @@ class _Pipeline(Generic[T]):
             self._faces += len(image.faces)
 
     def _full(self) -> bool:
-        return self._faces >= BATCH or len(self._batch) >= MAX_IMAGES
+        return self._faces >= self._batch_faces or len(self._batch) >= MAX_IMAGES
 
     def _closes(self) -> bool:
         """Whether the next batch may start: full, kept waiting, or all that the source has given."""

@@ -142,6 +142,7 @@ class Predictor:
             lambda source: self.preparer.prepare(source.name, source.content, bgr=bgr),
             self.classifier.outputs,
             held=lambda source: held_bytes(source.content),
+            batch=self.classifier.model.batch,
         )
 
 

@@ -12,7 +12,7 @@ from threeages.errors import ModelError, ThreeAgesError, describe_cause
 from threeages.faces.images import Pixels
 from threeages.files.writing import write_bytes
 from threeages.inference.model_checksum import HINT, add_checksum, check_model
-from threeages.sessions import create_session, session_device
+from threeages.sessions import create_session, session_batch, session_device
 from threeages.signature import DIGESTS_KEY, METADATA_KEY, Signature
 
 
@@ -21,8 +21,9 @@ class OnnxModel:
 
     A copy, and one in another process, loads the file again. `threads` is the number of threads inside one
     run; None takes all cores. `device` is as for `sessions.create_session`; the attribute of that name is the
-    one in use. Raises ModelError where the file is missing, damaged, is not ONNX or carries no signature of
-    this package, and ConfigError for an unknown device.
+    one in use, and `batch` is how many faces are best run at once there. Raises
+    ModelError where the file is missing, damaged, is not ONNX or carries no signature of this package, and
+    ConfigError for an unknown device.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
@@ -53,6 +54,7 @@ class OnnxModel:
         except ModelError as error:
             raise ModelError(f"{path}: {error.message}", hint=error.hint or HINT) from error
         self.device = session_device(self._session)
+        self.batch = session_batch(self._session)
         self.has_years = "years" in {output.name for output in self._session.get_outputs()}
 
     def __getstate__(self) -> dict[str, Any]:

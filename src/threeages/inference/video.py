@@ -28,6 +28,7 @@ MAX_HIDDEN = 1.0  # seconds that a face may be hidden before its track ends
 MAX_STILL = 60.0  # seconds for which an annotated video shows the same frame
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # those that OpenCV's wheel can write everywhere
 NO_TRACK = -1
+TRACK_COLUMNS = ("track", "seconds", "frames", "age group", "confidence")
 
 
 @dataclass(frozen=True)
@@ -218,8 +219,11 @@ def _count_frames(path: Path) -> int:
         reader.release()
 
 
-def summarize_tracks(faces: Iterable[TrackedFace]) -> list[list[str]]:
-    """One row a track: number, first and last second, frames, last age group or status, its confidence."""
+def summarize_tracks(faces: Iterable[TrackedFace]) -> tuple[list[str], list[list[str]]]:
+    """Header and a row a track: number, first and last second, frames, last age group or status, confidence.
+
+    Where brackets of ages were asked for a column each holds the last probability of it.
+    """
     first: dict[int, TrackedFace] = {}
     last: dict[int, TrackedFace] = {}
     counts: Counter[int] = Counter()
@@ -227,13 +231,16 @@ def summarize_tracks(faces: Iterable[TrackedFace]) -> list[list[str]]:
         first.setdefault(face.track, face)
         last[face.track] = face
         counts[face.track] += 1
-    return [
+    names = list(dict.fromkeys(name for face in last.values() for name in face.record.brackets or ()))
+    rows = [
         [
             str(track),
             f"{first[track].seconds:.1f}-{face.seconds:.1f}",
             str(counts[track]),
             face.record.age_group or face.record.status,
             "" if face.record.confidence is None else f"{face.record.confidence:.2f}",
+            *(f"{face.record.brackets[name]:.2f}" if face.record.brackets else "" for name in names),
         ]
         for track, face in last.items()
     ]
+    return [*TRACK_COLUMNS, *names], rows

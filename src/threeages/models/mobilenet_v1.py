@@ -46,12 +46,12 @@ class ConcatInput(nn.Sequential):
 
 
 class _StridedDepthwise(nn.Conv2d):
-    """Always in float32: its backward pass is several times as slow in bfloat16 (oneDNN, AVX512-BF16)."""
+    """On a processor always in float32: in bfloat16 its backward pass is several times as slow (oneDNN)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled(x.device.type):
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             return super().forward(x.float()).to(x.dtype)
 
 

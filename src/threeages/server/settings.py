@@ -61,7 +61,9 @@ class Settings:
             for name, value in vars(self).items()
             if isinstance(value, int | float) and name not in {"batch_wait", "drain"}
         }
-        errors = [f"{name} was {value}; it must be above 0" for name, value in numbers.items() if value <= 0]
+        errors = [
+            f"{name} was {value}; it must be above 0" for name, value in numbers.items() if not value > 0
+        ]
         errors += [f"{n} was negative" for n in ("batch_wait", "drain") if getattr(self, n) < 0]
         check_device(self.device)
         check_level(self.alarm_level)

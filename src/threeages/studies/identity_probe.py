@@ -16,15 +16,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from threeages.data.manifest import Manifest, find_rows
+from threeages.data.checks import find_groups
+from threeages.data.manifest import IDENTITY, Manifest, find_rows
 from threeages.data.split import Rows
-from threeages.errors import DataError
+from threeages.errors import DataError, MissingDependencyError, format_count
+from threeages.evaluation.enough import LEAST_UNITS
 from threeages.evaluation.metrics import bootstrap_by_identity, bootstrap_mean, summarize
 from threeages.labels import UNKNOWN
 from threeages.progress import track_progress
 from threeages.studies.probing import ERASED, Erased, fit_erasure, probe_age_groups, probe_identities
 from threeages.studies.results import Row, save_rows, with_interval
-from threeages.training.features import ManifestFeatures
+from threeages.studies.run_split import read_run_split
+from threeages.training.config import TrainConfig
+from threeages.training.features import ManifestFeatures, open_manifest_features
 
 FILM = "film"
 HELD_SHARE = 0.2  # of an identity's images or of its films
@@ -47,12 +51,11 @@ class ProbeData:
     folds: tuple[tuple[Rows, Rows], ...]
 
 
-def collect_data(
-    manifest: Manifest, found: ManifestFeatures, only: tuple[str, str] | None = None
-) -> ProbeData:
-    """The rows that can be probed, of those with a value in a column where `only` gives both.
+def find_usable(manifest: Manifest, only: tuple[str, str] | None = None) -> Rows:
+    """The rows with an identity and a label, of those with a value in a column where `only` gives both.
 
-    Raises DataError where the manifest names no identities, or no identity has enough images.
+    Raises DataError where the manifest names no identities, or no two identities have LEAST_IMAGES such rows.
+    No image is read.
     """
     names = manifest.identities()
     if names is None:
@@ -62,14 +65,45 @@ def collect_data(
         )
     rows = np.arange(len(manifest))
     rows = find_rows(manifest.columns, *only, rows) if only else rows
-    rows = rows[(names[rows] != "") & (manifest.labels[rows] != UNKNOWN)]
+    usable: Rows = rows[(names[rows] != "") & (manifest.labels[rows] != UNKNOWN)]
+    counts = np.sort(np.unique(names[usable], return_counts=True)[1])[::-1]
+    if (counts >= LEAST_IMAGES).sum() < 2:
+        most = ", ".join(f"{count:,}" for count in counts[:3].tolist()) or "0"
+        raise DataError(
+            f"No two identities have {LEAST_IMAGES} images with a label each: the most that any have are "
+            f"{most}.",
+            hint="Give a manifest with more images of each identity.",
+        )
+    return usable
+
+
+def collect_data(
+    manifest: Manifest, found: ManifestFeatures, only: tuple[str, str] | None = None
+) -> ProbeData:
+    """The rows that can be probed, of those with a value in a column where `only` gives both.
+
+    Raises DataError as `find_usable` does, where too few identities are among the train rows, and where all
+    train rows are of one age group.
+    """
+    rows, names = find_usable(manifest, only), np.asarray(manifest.columns[IDENTITY])
     folds = tuple(_count_within(rows, split.train, split.test) for split in found.splits)
     identities = np.unique(names[rows], return_inverse=True)[1]
-    if not len(rows) or len(_probed(identities, folds[0][0])) == 0:
+    if len(_probed(identities, folds[0][0])) == 0:
         raise DataError(
-            f"No two identities of the train rows have {LEAST_IMAGES} images each.",
-            hint="Give a manifest with several images of each identity.",
+            f"No two identities of the train rows have {LEAST_IMAGES} images with a label each.",
+            hint="Give a manifest with more images of each identity.",
         )
+    if not any(len(test) for _, test in folds):
+        raise DataError(
+            "None of the rows is a test row of the run, so that no age accuracy can be measured.",
+            hint="Give the manifest that the run was trained on.",
+        )
+    for train, _ in folds:
+        if len(groups := find_groups(manifest.labels[rows][train])) == 1:
+            raise DataError(
+                f"All train rows with identities are {groups[0]}, so no age group can be told from others.",
+                hint="Give a manifest with images of two age groups or more.",
+            )
     films = manifest.columns.get(FILM)
     named = films is not None and any(films[row] for row in rows)
     return ProbeData(
@@ -79,6 +113,35 @@ def collect_data(
         np.asarray(films)[rows] if named else None,
         folds,
     )
+
+
+def open_probe(
+    manifest: Manifest,
+    config: TrainConfig,
+    run: Path | None,
+    only: tuple[str, str] | None = None,
+    cache_dir: Path | None = None,
+) -> tuple[ProbeData, str]:
+    """The data of a run's model, or of the network that the settings start from, and the kind of features.
+
+    With `only` no other row is read: a recipe is split within these alone, and a run's split is read from its
+    folder. Of a run whose folder does not name it every row is read, as the split is made of all of them.
+    Raises as `collect_data` and `open_manifest_features` do.
+    """
+    part = manifest.select(find_rows(manifest.columns, *only, np.arange(len(manifest)))) if only else manifest
+    split = read_run_split(part, run) if run and only else None
+    if run and split is None:
+        part = manifest
+    found = open_manifest_features(part, config, run, cache_dir, split=split)
+    return collect_data(part, found, only), found.kind
+
+
+def check_probe() -> None:
+    """Raise MissingDependencyError without the library that erases."""
+    try:
+        import concept_erasure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("concept-erasure", "explain") from error
 
 
 def run_probe(data: ProbeData, seed: int = 0) -> list[Row]:
@@ -116,6 +179,18 @@ def summarize_probe(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     ]
     names = ("erased", "removed", "identity_images", "identity_films", "chance", *METRICS)
     return header, [[row[name] or "-" for name in names] for row in rows]
+
+
+def describe_few(rows: Sequence[Row]) -> Iterator[str]:
+    """Where the identities or an age group's rows of `run_probe` are too few to tell, a sentence each."""
+    first = rows[0]
+    probed, tested = int(first["identities"]), int(first["held_out_identities"])
+    for count, what in ((probed, "are named by the probe"), (tested, "are held out for the age groups")):
+        if count < LEAST_UNITS:
+            yield (
+                f"Too few to tell: {format_count(count, 'identity', 'identities')} {what}, and {LEAST_UNITS} "
+                "or more are needed."
+            )
 
 
 def _probe_identity(data: ProbeData, name: str, parting: tuple[Rows, Rows] | None, erased: Erased) -> Row:

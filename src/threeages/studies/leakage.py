@@ -9,6 +9,7 @@ says have their person in train.
 """
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def _row(measure: str, n: int, value: float, bounds: tuple[float, float] | None 
     return (
         found
         if bounds is None
-        else found | dict(zip(("low", "high"), (f"{b:.4f}" for b in bounds), strict=True))
+        else found
+        | dict(zip(("low", "high"), (f"{b:.4f}" if math.isfinite(b) else "" for b in bounds), strict=True))
     )
 
 

@@ -6,7 +6,7 @@ Counts the pairs, samples some and correlates their pixels at a higher resolutio
 copies of images to the set and counts those that are found. Writes results/near-duplicates.csv.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -29,7 +29,8 @@ from threeages.faces.images import Pixels, load_image
 from threeages.studies.results import Row, create_parser, save_rows
 
 SEED = 0
-SAMPLE = 50  # pairs that are looked at in full resolution
+SIMILAR = 0.995  # similarity below which pairs are looked at by themselves
+SAMPLE = 100  # pairs that are looked at in full resolution
 CONFIRMED = 0.9  # correlation of 64x64 grey pixels
 COPIES_EACH = 100
 MIN_SIDE = 48  # pixels of an image that is copied
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [
         *_count_rows(manifest, pairs),
         *_fold_rows(manifest, cache.digests, near),
-        *_confirmed_rows(manifest, pairs),
+        *_confirmed_rows(manifest, near),
         *_found_rows(manifest, cache.digests),
     ]
     common = {"set": args.name, "images": str(len(manifest)), "seed": str(SEED)}
@@ -90,7 +91,7 @@ def _fold_rows(manifest: Manifest, digests: NDArray[np.uint8], near: NearDuplica
     names = manifest.identities()
     if names is None or "" in names:
         return []
-    found, copied = names[near.pairs], names[near.copies()]
+    found = names[near.pairs]
     before, after = (
         [create_split(manifest, digests, fold=fold, folds=FOLDS, near=given).test for fold in range(FOLDS)]
         for given in (None, near)
@@ -99,24 +100,23 @@ def _fold_rows(manifest: Manifest, digests: NDArray[np.uint8], near: NearDuplica
     random = create_split(manifest, digests, "random", near=near)
     return [
         _row("pairs of two identities", len(found), int((found[:, 0] != found[:, 1]).sum())),
-        _row("copies of two identities", len(copied), int((copied[:, 0] != copied[:, 1]).sum())),
         _row("rows moved to another fold", len(manifest), moved),
         _row("test rows of a random split with a near duplicate in training alone", len(random.test),
              random.leaked_near_duplicates),
     ]  # fmt: skip
 
 
-def _confirmed_rows(manifest: Manifest, pairs: Pairs) -> list[Row]:
-    """Pairs of a sample whose pixels correlate, and their lowest correlation."""
-    order = np.random.default_rng(SEED).permutation(len(pairs))[:SAMPLE]
-    if not len(order):
-        return []
-    found = np.asarray([_correlate(manifest, pair) for pair in pairs[order]])
-    confirmed = int((found >= CONFIRMED).sum())
-    return [
-        _row(f"sampled pairs with correlation {CONFIRMED:g} or more", len(found), confirmed),
-        _row("lowest correlation of a sampled pair", len(found), round(float(found.min()), 3)),
-    ]
+def _confirmed_rows(manifest: Manifest, near: NearDuplicates) -> Iterator[Row]:
+    """Pairs of a sample whose pixels correlate, and their lowest correlation; of less similar ones too."""
+    parts = {"": near.pairs, f" with a similarity below {SIMILAR:g}": near.pairs[near.likeness < SIMILAR]}
+    for suffix, pairs in parts.items():
+        order = np.random.default_rng(SEED).permutation(len(pairs))[:SAMPLE]
+        if not len(order):
+            continue
+        found = np.asarray([_correlate(manifest, pair) for pair in pairs[order]])
+        confirmed, lowest = int((found >= CONFIRMED).sum()), round(float(found.min()), 3)
+        yield _row(f"sampled pairs{suffix} with correlation {CONFIRMED:g} or more", len(found), confirmed)
+        yield _row(f"lowest correlation of a sampled pair{suffix}", len(found), lowest)
 
 
 def _correlate(manifest: Manifest, pair: NDArray[np.int64]) -> float:

@@ -1,7 +1,7 @@
 """What a task is given: images, or the features of frozen stages, in batches with their targets."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,15 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from threeages.data.split import Rows
+from threeages.data.split import Rows, Split
 from threeages.data.stored.opening import FEATURES_FOLDER
 from threeages.errors import ConfigError, format_count
 from threeages.models.classifier import Classifier
+from threeages.models.heads import MAIN
 from threeages.training.checks import normalizes_batches
+from threeages.training.compiling import run_uncompiled
 from threeages.training.config import Phase, TrainConfig
+from threeages.training.device_rows import keep_rows, mirror_images, read_rows
 from threeages.training.frozen import FeatureSource, open_features
 from threeages.training.losses import Targets
 from threeages.training.ranks import Ranks
@@ -51,6 +54,16 @@ def open_source(model: Classifier, data: TrainingData, phase: Phase, config: Tra
     return source
 
 
+def keep_on_device(
+    source: FeatureSource, data: TrainingData, split: Split, copies: int, device: torch.device
+) -> FeatureSource:
+    """The source with the rows of a training, all their copies included, on a GPU where they fit."""
+    count = len(data.targets[MAIN])
+    train = [split.train + count * copy for copy in range(copies)]
+    rows = np.concatenate([*train, split.validation])
+    return replace(source, kept=keep_rows(source.values, rows, device))
+
+
 def frozen_stages(model: Classifier, phase: Phase) -> int:
     """How many stages the phase freezes: with the pooling all of them where `unfreeze` is 0.
 
@@ -75,7 +88,7 @@ def compute_outputs(
     """float32 outputs `(len(rows), ...)` by name, on the CPU; every one of the `ranks` computes a part."""
     net.eval()
     own = rows if ranks is None else rows[ranks.take(len(rows))]
-    with torch.inference_mode():
+    with torch.inference_mode(), run_uncompiled():
         parts = [net(*read_batch(fabric, source, batch)) for batch in split_rows(own, EVAL_BATCH)]
     outputs = {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
     return outputs if ranks is None else ranks.gather(outputs, len(rows))
@@ -85,10 +98,9 @@ def read_batch(
     fabric: Fabric, source: FeatureSource, rows: Rows, mirror: NDArray[np.bool_] | None = None
 ) -> tuple[Tensor, int]:
     """What the task takes for a batch: pixels or features, and the stage they enter."""
-    values = source.values[rows]
+    x = read_rows(source.values, source.kept, rows, fabric.device)
     if mirror is not None:
-        values[mirror] = values[mirror, :, ::-1]
-    x = torch.from_numpy(values).to(fabric.device)
+        x = mirror_images(x, mirror)
     return (x.float() if source.depth else x), source.depth
 
 

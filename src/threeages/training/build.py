@@ -28,6 +28,14 @@ logger = logging.getLogger(__name__)
 
 def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> tuple[PixelCache, Split]:
     """The images as the model takes them, and their split; raises DataError where one cannot be read."""
+    cache = open_pixels(manifest, config, cache_dir)
+    near = None if config.split == "none" else open_near_duplicates(cache)
+    split = create_split(manifest, cache.digests, near=near, **config.split_options())
+    return cache, split
+
+
+def open_pixels(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -> PixelCache:
+    """The images as the model takes them; raises DataError where one cannot be read."""
     cache = open_faces(
         manifest,
         configured_signature(config),
@@ -42,9 +50,7 @@ def open_data(manifest: Manifest, config: TrainConfig, cache_dir: Path | None) -
             f"({cache.failed[first]}).",
             hint="Run: threeages data audit MANIFEST, then remove their rows.",
         )
-    near = None if config.split == "none" else open_near_duplicates(cache)
-    split = create_split(manifest, cache.digests, near=near, **config.split_options())
-    return cache, split
+    return cache
 
 
 def create_data(

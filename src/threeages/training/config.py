@@ -26,7 +26,8 @@ class Setting:
     """What is said of a field: its help, its section there, its bounds, and the word that stands for None.
 
     `choices` are those of a str; a Literal has its own. `at_least` and `at_most` are allowed, `above` and
-    `below` are not. `option` is False for what only a recipe or a json file sets.
+    `below` are not. `option` is False for what only a recipe or a json file sets, `fixed` for what may be
+    another when a training resumes.
     """
 
     help: str
@@ -38,6 +39,7 @@ class Setting:
     at_most: float | None = None
     below: float | None = None
     option: bool = True
+    fixed: bool = True
 
     def find_problem(self, name: str, value: Any) -> str | None:
         """What is wrong with a number, in words; None where nothing is."""
@@ -149,6 +151,9 @@ class TrainConfig:
 
     # what decides about speed and disk space
     precision: Annotated[Literal["auto", "32-true", "bf16-mixed"], Setting("", HARDWARE)] = "auto"
+    compile: Annotated[bool, Setting("Compile the steps of all but head epochs.", HARDWARE, fixed=False)] = (
+        False
+    )
     frozen_cache: Annotated[bool, Setting("Keep outputs of frozen stages.", HARDWARE)] = True
     max_cache_gb: Annotated[float, Setting("Largest frozen-feature cache.", HARDWARE, above=0)] = 8.0
 
@@ -218,6 +223,12 @@ def read_settings(config: type) -> dict[str, tuple[Any, Setting]]:
     """Type and description of every documented field of a class of settings, in order."""
     hints = get_type_hints(config, include_extras=True)
     return {f.name: get_args(hints[f.name])[:2] for f in fields(config)}
+
+
+def select_fixed(config: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by name of settings, without those that may be others when a training resumes."""
+    free = {name for name, (_, setting) in read_settings(config).items() if not setting.fixed}
+    return {name: value for name, value in values.items() if name not in free}
 
 
 def find_choices(kind: Any, setting: Setting) -> tuple[str, ...]:

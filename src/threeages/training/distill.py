@@ -2,9 +2,10 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from threeages.data.cache import open_cache
 from threeages.data.manifest import Manifest, find_rows
-from threeages.data.online_augment import AugmentedBatch, OnlineAugmenter, create_pool
+from threeages.data.online_augment import OnlineAugmenter, create_pool
 from threeages.data.split import Rows
 from threeages.files.locks import hold_file
 from threeages.models.classifier import Classifier
@@ -26,6 +27,14 @@ from threeages.training.batches import split_rows
 from threeages.training.build import create_model, open_data
 from threeages.training.checks import plan_split
 from threeages.training.config import DistillConfig, TrainConfig
+from threeages.training.device_augment import (
+    DeviceBatch,
+    augments,
+    create_drawing_thread,
+    open_device_augmenter,
+    send_batch,
+)
+from threeages.training.device_rows import send
 from threeages.training.distill_losses import FeatureLoss, TokenLoss
 from threeages.training.distill_progress import (
     PROGRESS,
@@ -46,6 +55,8 @@ from threeages.training.teachers import open_encoder_tokens, open_network_featur
 
 logger = logging.getLogger(__name__)
 
+# batches of rows, the seed of their epoch and the number of the first one, to the batches augmented
+Augment = Callable[[Iterable[Rows], tuple[int, ...], int], Iterator[DeviceBatch]]
 REFERENCE_BATCH = 64  # images a step that the learning rates are meant for; they grow by the batch's root
 
 
@@ -67,7 +78,7 @@ class Teachers:
     def select(self, rows: Rows, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """float32 features, and tokens, of some faces."""
         network, encoder = (
-            None if kept is None else torch.from_numpy(kept[rows]).to(device).float()
+            None if kept is None else send(kept[rows], device).float()
             for kept in (self.network, self.encoder)
         )
         assert network is not None
@@ -252,16 +263,29 @@ def _resume(state: _State, saved: Saved | None) -> Progress:
 
 def _train(training: _Training, epochs: int) -> Iterator[float]:
     """Train the epochs that are left, each to its last step; yields their mean losses."""
-    with create_pool() as pool:
+    with _open_batches(training) as augment:
         while len(training.progress.losses) < epochs:
-            _train_epoch(training, pool)
+            _train_epoch(training, augment)
             loss = training.progress.end_epoch()
             if training.timer.is_affordable():
                 training.save()
             yield loss
 
 
-def _train_epoch(training: _Training, pool: Executor) -> None:
+@contextmanager
+def _open_batches(training: _Training) -> Iterator[Augment]:
+    """How batches are augmented: on a GPU that trains, else by processes beside the one that trains."""
+    device, augmenter = training.state.fabric.device, training.augmenter
+    if augments(device):
+        on_device = open_device_augmenter(augmenter, training.rows.faces[training.rows.train], device)
+        with create_drawing_thread() as thread:
+            yield partial(on_device.augment_batches, thread)
+        return
+    with create_pool() as pool:
+        yield lambda *batches: (send_batch(b, device) for b in augmenter.augment_batches(pool, *batches))
+
+
+def _train_epoch(training: _Training, augment: Augment) -> None:
     """The steps of the current epoch that are left."""
     progress, first = training.progress, training.progress.step
     epoch = len(progress.losses)
@@ -269,7 +293,7 @@ def _train_epoch(training: _Training, pool: Executor) -> None:
     order = np.random.default_rng(seed).permutation(training.rows.train)
     batches = list(split_rows(order, training.config.batch_size))[first:]
     faces = (training.rows.faces[batch] for batch in batches)
-    images = training.augmenter.augment_batches(pool, faces, seed, first)
+    images = augment(faces, seed, first)
     for batch, augmented in track_progress(
         zip(batches, images, strict=True), f"Epoch {epoch + 1}", len(batches)
     ):
@@ -289,14 +313,11 @@ def _choose_hint(out: Path) -> str:
     )
 
 
-def _train_step(state: _State, teachers: Teachers, rows: Rows, batch: AugmentedBatch) -> float:
+def _train_step(state: _State, teachers: Teachers, rows: Rows, batch: DeviceBatch) -> float:
     """The loss of one batch; the weights change only where it is finite."""
-    device = state.fabric.device
-    pixels, is_crop, transforms = (
-        torch.from_numpy(values).to(device) for values in (batch.pixels, batch.is_crop, batch.transforms)
-    )
-    maps = state.backbone(pixels).float()
-    loss = state.loss(maps, *teachers.select(rows, device), is_crop, transforms)
+    maps = state.backbone(batch.pixels).float()
+    targets = teachers.select(rows, state.fabric.device)
+    loss = state.loss(maps, *targets, batch.is_crop, batch.transforms)
     if torch.isfinite(loss):
         state.optimizer.zero_grad()
         state.fabric.backward(loss)

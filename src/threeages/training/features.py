@@ -13,7 +13,7 @@ from threeages.data.split import Split, create_split
 from threeages.data.stored.opening import FEATURES_FOLDER
 from threeages.errors import ConfigError
 from threeages.models.classifier import Classifier
-from threeages.training.build import create_model, open_data
+from threeages.training.build import create_model, open_data, open_pixels
 from threeages.training.checkpoint import BEST, load_checkpoint
 from threeages.training.config import TrainConfig
 from threeages.training.frozen import FeatureSource, open_features
@@ -36,21 +36,26 @@ class ManifestFeatures:
 
 
 def open_manifest_features(
-    manifest: Manifest, config: TrainConfig, run: Path | None = None, cache_dir: Path | None = None
+    manifest: Manifest,
+    config: TrainConfig,
+    run: Path | None = None,
+    cache_dir: Path | None = None,
+    *,
+    split: Split | None = None,
 ) -> ManifestFeatures:
     """The features of a run's model, or without `run` those of the network that the settings start from.
 
+    `split` is that of a run whose manifest held more rows; without it the run's is made again, of all rows.
     Pixels and pooled features come from the caches that a training of these settings fills, and are computed
     where they are not there. Raises ConfigError where the run was not split by identity, DataError where an
     image cannot be read, and ModelError where the run has no model.
     """
-    if config.split != "identity":
-        raise ConfigError(
-            f"The split of these settings is '{config.split}'.",
-            hint="Give a recipe or a run that is split by identity: others have seen every identity.",
-        )
+    check_by_identity(config)
     model = load_checkpoint(run / BEST)[0] if run else create_model(config)
-    cache, split = open_data(manifest, config, cache_dir)
+    if split is None:
+        cache, split = open_data(manifest, config, cache_dir)
+    else:
+        cache = open_pixels(manifest, config, cache_dir)
     depth = len(model.net.stages)
     folder = cache_dir or FEATURES_FOLDER
     source = open_features(model, FeatureSource(cache.pixels), cache.key, depth, folder, config.max_cache_gb)
@@ -64,6 +69,15 @@ def open_manifest_features(
         for fold in range(config.folds)
     ]
     return ManifestFeatures(pooled, POOLED, tuple(splits))
+
+
+def check_by_identity(config: TrainConfig) -> None:
+    """Raise ConfigError unless the settings split by identity."""
+    if config.split != "identity":
+        raise ConfigError(
+            f"The split of these settings is '{config.split}'.",
+            hint="Give a recipe or a run that is split by identity: others have seen every identity.",
+        )
 
 
 def _embed(model: Classifier, pooled: NDArray[np.float16]) -> NDArray[np.float32]:

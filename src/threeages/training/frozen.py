@@ -19,6 +19,7 @@ from threeages.export.to_onnx import trace
 from threeages.files.disk import format_bytes
 from threeages.models.classifier import Classifier
 from threeages.sessions import create_session
+from threeages.training.device_rows import DeviceRows
 
 FEATURES_FILE = "features.npy"
 BATCH = 32
@@ -27,10 +28,14 @@ FLOAT16_MAX = 65504.0
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """One value an image: uint8 pixels (`depth` 0), or the output of the first `depth` stages."""
+    """One value an image: uint8 pixels (`depth` 0), or the output of the first `depth` stages.
+
+    `kept` are those that the device has, None where each batch is sent to it.
+    """
 
     values: NDArray[Any]
     depth: int = 0
+    kept: DeviceRows | None = None
 
 
 class StageSlice(nn.Module):
@@ -89,9 +94,10 @@ def gains_by_bfloat16(model: Classifier) -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Whether the device has instructions for bfloat16; a processor without them emulates it slowly."""
+    """Whether the device has instructions for bfloat16; one without them emulates it slowly."""
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        # of NVIDIA's cards those before Ampere emulate it too, and torch calls that supported
+        return torch.version.hip is not None or torch.cuda.get_device_capability() >= (8, 0)
     if hasattr(torch.cpu, "get_capabilities"):
         return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # of older releases, without a promise

@@ -20,12 +20,14 @@ from threeages.training.batches import (
     TrainingData,
     compute_outputs,
     frozen_stages,
+    keep_on_device,
     open_source,
     order_rows,
     read_batch,
     sample_copies,
     split_train_rows,
 )
+from threeages.training.compiling import compile_steps
 from threeages.training.config import Phase, TrainConfig
 from threeages.training.divergence import loss_error
 from threeages.training.epochs import (
@@ -85,7 +87,7 @@ def train_epochs(
     best: Content | None = saved.get("best")
     saver = Saver(run, config, notes, writes=ranks.is_main)
     while (phase := next_phase(config, history)) is not None:
-        steps, state = _start_phase(ranks, fabric, task, history, best, data, config, phase)
+        steps, state = _start_phase(ranks, fabric, task, history, best, data, split, config, phase)
         if saved.get("phase") == phase.name:
             state.restore(saved)
         saved = {}
@@ -98,6 +100,7 @@ def train_epochs(
             saver.after_epoch(state, is_last=next_phase(config, history) is None)
             logger.info("%s", format_epoch(row))
             yield row
+        del steps, state  # the next phase has the device's memory to itself
 
 
 @dataclass(frozen=True)
@@ -120,14 +123,19 @@ def _start_phase(
     history: list[Epoch],
     best: Content | None,
     data: TrainingData,
+    split: Split,
     config: TrainConfig,
     phase: Phase,
 ) -> tuple[_Steps, State]:
     with ranks.in_turns():
         source = open_source(task.model, data, phase, config)
     task.model.net.freeze(frozen_stages(task.model, phase))
-    memory_format = choose_memory_format(source.depth, choose_precision(config.precision))
+    precision = choose_precision(config.precision)
+    memory_format = choose_memory_format(source.depth, precision, fabric.device)
+    source = keep_on_device(source, data, split, config.augmented_copies, fabric.device)
     task.to(memory_format=memory_format)  # type: ignore[call-overload]
+    if config.compile:
+        compile_steps(task, phase, fabric.device)
     net, optimizer = fabric.setup(task, create_optimizer(task, phase, config.optimizer))
     state = State(task, phase, history, optimizer, create_ema(task, phase, config.ema), best)
     return _Steps(ranks, fabric, net, source, data, config, phase), state

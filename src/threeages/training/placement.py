@@ -74,7 +74,7 @@ def _read_srun(environ: MutableMapping[str, str]) -> Placement:
     if tasks % nodes:
         raise ConfigError(
             f"SLURM started {tasks} tasks on {nodes} nodes.",
-            hint="Give srun --ntasks-per-node, so that every node has as many.",
+            hint="Give srun as many tasks for each node.",
         )
     environ["SLURM_NTASKS"] = str(tasks)  # what Lightning reads; the job may have more than the step
     environ.setdefault("SLURM_NTASKS_PER_NODE", str(tasks // nodes))

@@ -72,7 +72,7 @@ class Ranks:
             share_batches(network, self._part)
 
     def take(self, rows: int) -> slice:
-        """The part of so many rows that is this process's: one after another, of sizes at most 1 apart.
+        """The part of a number of rows that is this process's: in order, of sizes at most 1 apart.
 
         Where there are fewer rows than processes, the last ones get the last row and nothing of it counts:
         torch's convolutions cannot train on none.
@@ -98,7 +98,7 @@ class Ranks:
         }
 
     def _exchange(self, own: Tensor, rows: int) -> list[Tensor]:
-        """Every process's part `(n, k)` of so many rows; the one given is this process's."""
+        """Every process's part `(n, k)` of all rows; the one given is this process's."""
         assert self._fabric is not None
         counts = self._count(rows)
         padded = torch.zeros((counts[0], own.shape[1]), dtype=own.dtype, device=self._fabric.device)

@@ -37,6 +37,7 @@ from threeages.training.ranks import Ranks
 from threeages.training.run_folder import check_config, read_run, write_config
 from threeages.training.tasks import ClassificationTask, select_targets
 from threeages.training.teachers import ENCODER
+from threeages.training.tracking.tracking import Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -50,16 +51,18 @@ def run_training(
     *,
     cache_dir: Path | None = None,
     log: Callable[[Epoch], None] | None = None,
+    tracking: Tracking | None = None,
     ranks: Ranks | None = None,
 ) -> PredictionTable | None:
     """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
     Resumes where the folder holds a stopped training of the same settings. `log` is given the metrics of
-    every epoch. What can be checked is checked before an image is read, see `check_labels`. Raises
-    DataError where an image cannot be read (`threeages data audit` finds them), BusyError where another
-    process trains into the folder, and ConfigError where it holds a training of other settings, images,
-    labels, weights or of another split. With `ranks` every process of a training calls it with the same; the
-    first writes, and the others return None.
+    every epoch, and `tracking` the settings and the split too. What can be checked is checked before an
+    image is read, see `check_labels`. Raises DataError where an image cannot be read (`threeages data audit`
+    finds them) or a tracker fails before the first epoch, BusyError where another process trains into the
+    folder, and ConfigError where it holds a training of other settings, images, labels, weights or of
+    another split. With `ranks` every process of a training calls it with the same; the first writes, and the
+    others return None.
     """
     ranks = ranks or Ranks()
     check_ranks(config, ranks.size)
@@ -89,8 +92,10 @@ def run_training(
         if ranks.is_main:
             _start_run(run, config, notes["split"], ranks.size)
             save_train_digests(collect_train_digests(manifest, split, cache), run)
+            if tracking:
+                tracking.start(run, config.to_dict(), notes["split"], saved["history"] if saved else [])
         with explain_memory(config.batch_size, config.input_size):
-            task = fit_model(task, data, split, config, run, log, notes, ranks)
+            task = fit_model(task, data, split, config, run, _join(log, tracking), notes, ranks)
             answers, metrics = _test(task, data, split, config, ranks) if len(split.test) else ({}, {})
         if ranks.is_main:
             _plot_history(run, config)
@@ -98,6 +103,18 @@ def run_training(
             return None
         write_json(run / "test_metrics.json", metrics)
         return answer_table(manifest, split.test, answers)
+
+
+def _join(log: Callable[[Epoch], None] | None, tracking: Tracking | None) -> Callable[[Epoch], None]:
+    """One function that gives an epoch to both."""
+
+    def log_epoch(epoch: Epoch) -> None:
+        if log:
+            log(epoch)
+        if tracking:
+            tracking.log_epoch(epoch)
+
+    return log_epoch
 
 
 def describe_run_data(

@@ -12,7 +12,7 @@ from threeages.errors import ConfigError, ModelError
 from threeages.files.csvfiles import format_rows
 from threeages.files.writing import write_bytes
 from threeages.training.checkpoint import BEST, LAST, PREVIOUS
-from threeages.training.config import TrainConfig
+from threeages.training.config import TrainConfig, select_fixed
 from threeages.training.identity import describe_changes
 from threeages.training.recipes import CONFIG_FILE
 from threeages.training.state_file import Content, read_content, read_state, serialize_content, write_state
@@ -111,8 +111,9 @@ def load_best(task: ClassificationTask, content: Content) -> None:
 
 
 def check_config(saved: Content, config: TrainConfig, run: Path) -> None:
-    """Raise ConfigError, which names the settings, where the run was started with others."""
-    if changes := describe_changes(saved["config"], config.to_dict()):
+    """Raise ConfigError, which names the settings, that differ, where the run cannot resume with these."""
+    before, now = (select_fixed(TrainConfig, values) for values in (saved["config"], config.to_dict()))
+    if changes := describe_changes(before, now):
         raise ConfigError(
             f"{run} holds a run of another configuration: {changes}.",
             hint="Give another --out folder, or the settings of that run.",

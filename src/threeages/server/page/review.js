@@ -152,23 +152,32 @@ function createChoice(group, i) {
   return button;
 }
 
+// What was skipped is not decided: it is asked again in the next review.
+function countDecisions() {
+  const firm = Object.entries(review.decided).filter(([, label]) => label);
+  const corrected = firm.filter(([number, label]) => label !== review.items[number].label).length;
+  return { decided: firm.length, corrected, skipped: Object.keys(review.decided).length - firm.length };
+}
+
 function showProgress() {
   const total = review.items.length;
-  const decided = Object.values(review.decided);
-  const corrected = Object.entries(review.decided).filter(([number, label]) => label && label !== review.items[number].label);
-  const skipped = decided.filter((label) => !label).length;
+  const { decided, corrected, skipped } = countDecisions();
   byId("progress").max = Math.max(total, 1);
-  byId("progress").value = decided.length;
+  byId("progress").value = decided;
   byId("place").textContent = current === null ? `${total} labels` : `Label ${current + 1} of ${total}`;
-  byId("status").textContent = `${decided.length} decided: ${corrected.length} corrected, ${skipped} skipped`;
+  byId("status").textContent = `${decided} decided: ${corrected} corrected, ${decided - corrected} accepted; ${skipped} skipped`;
   byId("back").disabled = !shown.length;
   byId("again").hidden = !shown.length;
 }
 
 function showEnd() {
-  byId("done-text").textContent = review.items.length
-    ? `Apply the decisions with: threeages data merge MANIFEST --corrections ${review.file} --out NEW.csv`
-    : "No label is a suspect.";
+  const { decided, skipped } = countDecisions();
+  byId("done-title").textContent = skipped ? "All labels were shown" : "Nothing is left to look at";
+  byId("done-text").textContent = [
+    skipped ? `${skipped} skipped: the same command asks about them again.` : "",
+    decided ? `Apply the decisions with: threeages data merge MANIFEST --corrections ${review.file} --out NEW.csv` : "",
+    review.items.length ? "" : "No label is a suspect.",
+  ].filter(Boolean).join(" ");
   byId("done").focus();
 }
 
