@@ -82,8 +82,8 @@ def train(
         rows = _load_rows(manifest, root, terms, allow_source or (), quiet=not ranks.is_main)
         config = _adjust(config, given, rows)
         out = out or RUNS / f"{manifest.stem}-{Path(recipe).stem}"
-        trackers = (track or ()) if ranks.is_main else ()
-        with open_tracking(trackers, out, tracking_uri if trackers else None) as tracking:
+        trackers = (track, tracking_uri) if ranks.is_main else (None, None)
+        with open_tracking(trackers[0] or (), out, trackers[1]) as tracking:
             table = run_training(rows, config, out, cache_dir=cache_dir, tracking=tracking, ranks=ranks)
             result = None if table is None else write_report(table, out)
             if result:
