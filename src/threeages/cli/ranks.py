@@ -1,5 +1,6 @@
 """A training's processes on the command line: one of them prints, and one says what went wrong."""
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator
@@ -38,9 +39,10 @@ def join_ranks(placement: Placement) -> Iterator["Ranks"]:
             met.append(ranks)
             yield ranks
     except ThreeAgesError as error:
-        if claims(error):
-            raise
-        _end(LOST)
+        if not claims(error):
+            _end(LOST)
+        atexit.register(_end, 2)  # right behind the message, before those that wait for it are ended
+        raise
 
 
 def _show_own_log(placement: Placement) -> None:

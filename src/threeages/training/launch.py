@@ -18,7 +18,7 @@ from threeages.training.placement import STARTED, Placement
 
 COMMAND = (sys.executable, "-m", "threeages")
 LOST = 75  # exit code of a process that ends because another one did, which is the one to name
-GRACE = 3.0  # seconds for the others to end by themselves, so that the one with the cause is found
+GRACE = 5.0  # seconds for the others to end by themselves, so that the one with the cause is found
 RESUMES = "Start the same command again: the training resumes, with any number of processes."
 LOST_TEXT = (
     "Another process of the training ended or cannot be reached, and the training ended with it.",
