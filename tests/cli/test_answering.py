@@ -72,11 +72,13 @@ def test_sources_of_another_model_are_not_stated(run: Path, tmp_path: Path) -> N
 def test_predictions_of_one_model_make_no_card_of_another(
     run: Path, predictions_csv: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "card.md"
+    out, unnamed = tmp_path / "card.md", tmp_path / "other.csv"
+    lines = predictions_csv.read_text().splitlines(keepends=True)
+    unnamed.write_text("".join([lines[0], *(f"other-{line}" for line in lines[1:])]))
     for options, words in (
-        (("--set", f"A={predictions_csv}"), "name no model"),
+        (("--set", f"A={unnamed}"), "name no model"),
         (("--set", f"A={run}", "--model", "default"), "mine, not of default"),
-        (("--set", f"A={run},{predictions_csv}"), "name no model"),
+        (("--set", f"A={run},{unnamed}"), "name no model"),
     ):
         done = _invoke("card", *options, "--out", out)
         assert isinstance(done.exception, ConfigError)
