@@ -68,6 +68,13 @@ Corrections = Annotated[
 
 CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
 
+Devices = Annotated[
+    int | None,
+    typer.Option("--devices", help="Processes on this machine, which share each batch; a GPU each."),
+]
+
+Nodes = Annotated[int | None, typer.Option("--nodes", help="Machines that run this command.")]
+
 ModelName = Annotated[str, typer.Option("--model", help="'default', 'large', an ONNX file or a run folder.")]
 
 ModelOfPredictions = Annotated[
