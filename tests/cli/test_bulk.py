@@ -127,6 +127,13 @@ def test_after_sigkill_every_image_has_one_row(files: list[Path], listing: Path,
         (["--out", "a.jsonl", "--together"], "--together was given with --out"),
         (["--out", "a.jsonl", "--shard", "3/2"], "The shard was '3/2'"),
         (["--out", "a.xlsx"], "--out was a.xlsx"),
+        (["--engine", "ray"], "--engine was given without --out"),
+        (["--out", "a.jsonl", "--engine", "spark"], "The engine was 'spark'"),
+        (["--out", "a.jsonl", "--address", "head:6379"], "--address was given without --engine ray"),
+        (
+            ["--out", "a.jsonl", "--engine", "ray", "--device", "cuda"],
+            "--device cuda was given with",
+        ),
         (["--out", "a.jsonl", "--model", "none.onnx"], "There is no model none.onnx"),
     ],
 )

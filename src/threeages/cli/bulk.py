@@ -1,6 +1,8 @@
 """`predict --out`: the answers for very many images on disk, in shards, resumed."""
 
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,23 @@ from threeages.inference.bulk.digests import Shard
 from threeages.inference.bulk.listings import ListingReader
 from threeages.inference.bulk.run import AnswerPlace, Counts, list_new
 from threeages.inference.predictor import Predictor
-from threeages.inference.sources import open_sources
+from threeages.inference.records import Record
+from threeages.inference.sources import Source, open_sources
+
+Answer = Callable[[Iterable[Source]], Iterator[list[Record]]]
+Engine = AbstractContextManager[Answer]
+
+
+@contextmanager
+def open_cluster(model: Path, address: str | None, **options: Any) -> Iterator[Answer]:
+    """What answers images on a Ray cluster, which is started where no address is given."""
+    from threeages.cluster.answering import AnswerOptions
+    from threeages.cluster.connect import connect_ray
+    from threeages.cluster.predicting import predict_on_cluster
+
+    wanted = AnswerOptions(model.absolute(), checksum(model), **options)
+    with connect_ray(address) as ray:
+        yield lambda sources: predict_on_cluster(ray, sources, wanted)
 
 
 def describe_settings(model: Path, **options: Any) -> dict[str, Any]:
@@ -32,9 +50,13 @@ def write_answers(
     *,
     resume: bool,
     reader: ListingReader,
+    engine: Engine | None = None,
 ) -> None:
-    """Answer the images that are not answered yet, say how many, and exit with 1 where any cannot be read."""
-    with place.hold():
+    """Answer the images that are not answered yet, say how many, and exit with 1 where any cannot be read.
+
+    The `engine` answers them; without one the predictor does.
+    """
+    with place.hold(), engine or nullcontext(predictor.predict_by_image) as answer:
         answers, seen = place.open(predictor, settings, resume)
         before, counts, done, failed = answers.rows, Counts(), 0, 0
         say_when_interrupted(lambda: _say_kept(answers.rows, place.out))
@@ -42,7 +64,7 @@ def write_answers(
         images = list_new(open_sources(paths), answers, seen, place.shard, counts)
         progress = Remaining(lambda: _count_shard(sources, place.shard))
         try:
-            for records in predictor.predict_by_image(images):
+            for records in answer(images):
                 with hold_signals():  # while the records are written
                     answers.add(records)
                     done += 1

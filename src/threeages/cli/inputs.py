@@ -24,8 +24,10 @@ from threeages.faces.folders import (
 )
 from threeages.faces.images import SUFFIXES
 from threeages.files.csvfiles import utf16_name
+from threeages.files.remote import is_remote
 from threeages.inference.bulk.listings import PARQUET, TAR, ListingReader, damaged, is_listing
 from threeages.inference.bulk.parquets import count_rows
+from threeages.inference.bulk.remotes import read_remote_source
 from threeages.inference.bulk.tars import count_members
 from threeages.inference.sources import Source
 
@@ -68,13 +70,13 @@ def count_inputs(sources: Sequence[str]) -> int | None:
 
 def _count(path: Path, source: str) -> int | None:
     name = path.name.lower()
-    if source == "-":
+    if source == "-" or is_remote(source):
         return None
     if path.is_dir():
         return count_candidates(path)
     if not path.exists() and glob.has_magic(source):
         return count_inputs(sorted(glob.glob(source, recursive=True)))  # noqa: PTH207 - as in match_images
-    if not path.is_file() or not (name.endswith(TEXT) or is_listing(path)):
+    if not path.is_file() or not _is_list(path):
         return 1
     if name.endswith(TAR):
         return count_members(path)
@@ -101,11 +103,17 @@ def _own_stream(stdin: TextIO) -> BinaryIO | TextIO:
     return os.fdopen(number, "rb", closefd=False)
 
 
+def _is_list(path: Path) -> bool:
+    return is_listing(path) or path.name.lower().endswith(TEXT)
+
+
 def _expand(
     source: str, passed_over: Counter[str], reader: ListingReader, lazy: bool
 ) -> list[Path] | Iterator[Path | Source]:
     path = Path(source)
-    if path.is_file() and (is_listing(path) or path.name.lower().endswith(TEXT)):
+    if is_remote(source):
+        return read_remote_source(source, reader, _is_list, _read_listing)
+    if path.is_file() and _is_list(path):
         return _read_listing(path, reader)
     if path.is_dir():
         if lazy:
@@ -114,7 +122,7 @@ def _expand(
         what = f"The folder {source} holds no images."
     elif path.exists() or not glob.has_magic(source):
         return [path]
-    elif is_listing(Path(source)) or source.lower().endswith(TEXT):
+    elif _is_list(Path(source)):
         return _read_listings(source, reader)
     else:
         found = match_images(source)
@@ -148,7 +156,7 @@ def _read_listing(path: Path, reader: ListingReader) -> Iterator[Path | Source]:
     return _with_root(_read_text(path, reader), reader)
 
 
-def _read_text(path: Path, reader: ListingReader) -> Iterator[Path]:
+def _read_text(path: Path, reader: ListingReader) -> Iterator[str | Path]:
     try:
         with path.open("rb") as file:
             yield from read_list(file)
@@ -156,8 +164,8 @@ def _read_text(path: Path, reader: ListingReader) -> Iterator[Path]:
         reader.problems.append(damaged(path, error))
 
 
-def _with_root(paths: Iterator[Path], reader: ListingReader) -> Iterator[Path]:
-    return paths if reader.root is None else (reader.root / path for path in paths)
+def _with_root(paths: Iterator[str | Path], reader: ListingReader) -> Iterator[Path | Source]:
+    return (path if reader.root is None and isinstance(path, Path) else reader.place(path) for path in paths)
 
 
 def _sorted_images(found: FoundFiles, what: str) -> list[Path]:
@@ -170,8 +178,8 @@ def _looked_for() -> str:
     return f"Looked for {', '.join(sorted(SUFFIXES))}, and for images by their content."
 
 
-def read_list(stream: BinaryIO | TextIO) -> Iterator[Path]:
-    """Paths of a list as they arrive, one a line; empty lines are skipped.
+def read_list(stream: BinaryIO | TextIO) -> Iterator[str | Path]:
+    """Paths of a list as they arrive, one a line, and addresses in a store as text; empty lines are skipped.
 
     The list is UTF-8 or UTF-16, with or without a byte order mark; other bytes are kept as they are, as a
     file's name may hold them. Lines end in LF, CRLF or, from `find -print0`, NUL. Quotes around a path and
@@ -195,11 +203,13 @@ def _lines(stream: BinaryIO | TextIO) -> Iterator[str]:
         yield line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
 
-def _as_path(text: str) -> Path:
+def _as_path(text: str) -> str | Path:
     """The path that a line names: as written where that exists, else without spaces and quotes."""
     name = text.strip()
     if len(name) > 2 and name[0] in _QUOTES and name[-1] in _QUOTES:
         name = name[1:-1]
+    if is_remote(name):
+        return name
     spellings = [name, text, name.replace("\\", "/"), _as_windows_text(name)]
     if len(set(spellings)) == 1:
         return Path(name)

@@ -5,6 +5,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+ENGINES = ("local", "ray")
+
 
 class NameValue(NamedTuple):
     """An option given as NAME=VALUE, such as --only source=faces."""
@@ -65,6 +67,13 @@ Corrections = Annotated[
 ]
 
 CacheFolder = Annotated[Path | None, typer.Option(help="Folder for cached pixels and features.")]
+
+Devices = Annotated[
+    int | None,
+    typer.Option("--devices", help="Processes on this machine, which share each batch; a GPU each."),
+]
+
+Nodes = Annotated[int | None, typer.Option("--nodes", help="Machines that run this command.")]
 
 ModelName = Annotated[str, typer.Option("--model", help="'default', 'large', an ONNX file or a run folder.")]
 
@@ -130,6 +139,16 @@ AllowSource = Annotated[
     typer.Option("--allow-source", help="A source whose terms you know to allow your use; repeatable."),
 ]
 
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="With --engine ray: the head of the cluster. RAY_ADDRESS, else a cluster of this machine, by "
+        "default.",
+    ),
+]
+
 FoldNumber = Annotated[
     int, typer.Option(min=0, help="The fold whose identities are the test rows, of a split by identity.")
 ]
@@ -137,6 +156,19 @@ FoldCount = Annotated[int, typer.Option(min=2, help="Number of folds of the iden
 SplitSeed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split.")]
 
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Take every image whole, as a face crop.")]
+
+
+def check_engine(engine: str, address: str | None, device: str = "auto") -> bool:
+    """Whether the work is given to a Ray cluster; raises ConfigError for what does not go together."""
+    from threeages.errors import ConfigError
+
+    if engine not in ENGINES:
+        raise ConfigError(f"The engine was '{engine}'.", hint=f"Give one of {', '.join(ENGINES)}.")
+    if address and engine != "ray":
+        raise ConfigError("--address was given without --engine ray.", hint="Add --engine ray.")
+    if engine == "ray" and device not in {"auto", "cpu"}:
+        raise ConfigError(f"--device {device} was given with --engine ray.", hint="Its workers use the CPU.")
+    return engine == "ray"
 
 
 def parse_weighted(text: str) -> tuple[str, float]:

@@ -18,6 +18,8 @@ from threeages.cli.options import (
     ModelName,
     NoDetect,
     OutFolder,
+    RayAddress,
+    check_engine,
     check_positive,
 )
 from threeages.cli.output import (
@@ -41,7 +43,8 @@ def predict(
         list[str],
         typer.Argument(
             help="Image files, folders, globs; listings: .txt with a path a line, .csv, .jsonl; .tar and "
-            ".parquet; or '-' for a list of paths on stdin."
+            ".parquet; any of these in a store, such as s3://bucket/folder; or '-' for a list of paths on "
+            "stdin."
         ),
     ],
     model: ModelName = "default",
@@ -79,6 +82,10 @@ def predict(
         str | None,
         typer.Option("--shard", metavar="I/N", help="With --out: only part I of N of the images."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="With --out: local, the cores of this machine, or ray, a cluster.")
+    ] = "local",
+    address: RayAddress = None,
     column: Annotated[
         str | None,
         typer.Option("--column", help="Column of a listing with the paths or images; path by default."),
@@ -90,7 +97,7 @@ def predict(
         ),
     ] = None,
     root: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--root", help="Folder that paths in a listing are relative to; the current one by default."
         ),
@@ -101,7 +108,7 @@ def predict(
     With --jsonl or --csv the images of a list on stdin are answered as their lines come. With --out very many
     images are answered into a file or folder; --resume goes on there after an interruption.
     """
-    from threeages.cli.bulk import describe_settings, write_answers
+    from threeages.cli.bulk import describe_settings, open_cluster, write_answers
     from threeages.cli.inputs import expand_sources, show_passed_over
     from threeages.errors import ConfigError
     from threeages.inference.bulk.digests import Shard
@@ -114,25 +121,27 @@ def predict(
         raise ConfigError("--jsonl was given with --csv.", hint="Give one of them.")
     if link and sort is None:
         raise ConfigError("--link was given without --sort.", hint="Add --sort FOLDER.")
+    on_ray = check_engine(engine, address, device)
     file = find_model(model)
-    reader = ListingReader(column, id_column, root)
+    reader = ListingReader(column, id_column, root, by_part=on_ray)
     if out is not None:
         _refuse_with_out(jsonl=jsonl, csv=csv, together=together, save=save, sort=sort)
         place = AnswerPlace(out, Shard.parse(shard) if shard else Shard())
         predictor = open_predictor(str(file), no_detect, max_error, coverage, device, brackets)
-        settings = describe_settings(
-            file,
-            detect=not no_detect,
-            max_error=max_error,
-            coverage=coverage,
-            brackets=brackets,
-            kind=place.kind,
-        )
-        write_answers(sources, predictor, place, settings, resume=resume, reader=reader)
+        options = {
+            "detect": not no_detect,
+            "max_error": max_error,
+            "coverage": coverage,
+            "brackets": brackets,
+        }
+        settings = describe_settings(file, **options, kind=place.kind)
+        cluster = open_cluster(file, address, **options) if on_ray else None
+        write_answers(sources, predictor, place, settings, resume=resume, reader=reader, engine=cluster)
         return
-    if resume or shard:
+    given = {"--resume": resume, "--shard": shard, "--engine": on_ray}
+    if without := [name for name, value in given.items() if value]:
         raise ConfigError(
-            f"{'--resume' if resume else '--shard'} was given without --out.",
+            f"{without[0]} was given without --out.",
             hint="Add --out FILE_OR_FOLDER, where the records are kept.",
         )
     predictor = open_predictor(str(file), no_detect, max_error, coverage, device, brackets)

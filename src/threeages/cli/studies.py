@@ -12,8 +12,10 @@ from threeages.cli.options import (
     NameValue,
     Only,
     OutFolder,
+    RayAddress,
     RecipeName,
     RootFolder,
+    check_engine,
     name_value_option,
 )
 from threeages.cli.output import print_evaluation, print_notes, print_rows, start_training
@@ -146,6 +148,10 @@ def tune(
     out: OutFolder,
     trials: Annotated[int, typer.Option(min=1, help="In all, those of an earlier start included.")] = 30,
     processes: Annotated[int, typer.Option(min=1, help="Processes that share one storage.")] = 1,
+    engine: Annotated[
+        str, typer.Option("--engine", help="Where they run: local, on this machine, or ray, on a cluster.")
+    ] = "local",
+    address: RayAddress = None,
     split: Annotated[str, typer.Option(help="identity or random.")] = "identity",
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs of a trial.")] = 10,
     size: Annotated[int, typer.Option(help="Pixels of an image's side.")] = 128,
@@ -158,8 +164,10 @@ def tune(
     from threeages.studies.recipes import create_recipe
     from threeages.studies.tune import Search, run_search
 
+    on_ray = check_engine(engine, address)
     start_training()
     given: dict[str, Any] = {"split": split, "epochs": epochs, "input_size": size, "seed": seed}
     base = replace(create_recipe("reference-cnn"), **given)
-    run_search(Search(load_manifest(manifest, root=root), out, base, trials, processes, cache_dir))
+    rows = load_manifest(manifest, root=root)
+    run_search(Search(rows, out, base, trials, processes, cache_dir, on_ray=on_ray, address=address))
     typer.echo(f"Train it with: threeages train {manifest} --recipe {out / 'best.json'} --out FOLDER")

@@ -11,7 +11,9 @@ import typer
 from threeages.cli.options import (
     AllowSource,
     CacheFolder,
+    Devices,
     ManifestFile,
+    Nodes,
     Only,
     RecipeName,
     RootFolder,
@@ -19,8 +21,11 @@ from threeages.cli.options import (
     parse_weighted,
 )
 from threeages.cli.output import print_evaluation, show_log, start_training
+from threeages.cli.ranks import join_ranks
 from threeages.cli.settings import with_settings
 from threeages.training.config import DistillConfig, TrainConfig
+from threeages.training.launch import launch_processes
+from threeages.training.placement import find_placement
 
 if TYPE_CHECKING:
     from threeages.data.manifest import Manifest
@@ -52,6 +57,8 @@ def train(
     allow_source: AllowSource = None,
     root: RootFolder = None,
     cache_dir: CacheFolder = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -59,30 +66,37 @@ def train(
 
     Without options it starts from the pretrained network of faces in the package and holds out identities.
     """
+    placement = find_placement(devices, nodes)
+    if placement.starts:
+        raise typer.Exit(launch_processes(placement))
     from threeages.evaluation.report import write_report
     from threeages.studies.recipes import create_recipe
     from threeages.training.run import run_training
     from threeages.training.tracking.tracking import open_tracking
 
     start_training()
-    config = create_recipe(recipe)
-    given = _parse_heads(given)
-    replace(config, **given)  # what is outside its range is said before the manifest is read
-    rows = _load_rows(manifest, root, terms, allow_source or ())
-    config = _adjust(config, given, rows)
-    out = out or RUNS / f"{manifest.stem}-{Path(recipe).stem}"
-    with open_tracking(track or (), out, tracking_uri) as tracking:
-        table = run_training(rows, config, out, cache_dir=cache_dir, tracking=tracking)
-        result = None if table is None else write_report(table, out)
+    with join_ranks(placement) as ranks:
+        config = create_recipe(recipe)
+        given = _parse_heads(given)
+        replace(config, **given)  # what is outside its range is said before the manifest is read
+        rows = _load_rows(manifest, root, terms, allow_source or (), quiet=not ranks.is_main)
+        config = _adjust(config, given, rows)
+        out = out or RUNS / f"{manifest.stem}-{Path(recipe).stem}"
+        trackers = (track, tracking_uri) if ranks.is_main else (None, None)
+        with open_tracking(trackers[0] or (), out, trackers[1]) as tracking:
+            table = run_training(rows, config, out, cache_dir=cache_dir, tracking=tracking, ranks=ranks)
+            result = None if table is None else write_report(table, out)
+            if result:
+                tracking.log_test(result.metrics)
         if result:
-            tracking.log_test(result.metrics)
-    if result is None:
-        typer.echo(f"Trained on every row; none was left to evaluate. Model: {out}")
-        return
-    print_evaluation(result, out)
+            print_evaluation(result, out)
+        elif ranks.is_main:
+            typer.echo(f"Trained on every row; none was left to evaluate. Model: {out}")
 
 
-def _load_rows(manifest: Path, root: Path | None, terms: str, allowed: Sequence[str]) -> "Manifest":
+def _load_rows(
+    manifest: Path, root: Path | None, terms: str, allowed: Sequence[str], *, quiet: bool = False
+) -> "Manifest":
     """The rows of a manifest whose sources' terms are as asked; the others are counted on stderr."""
     from threeages.data.manifest import load_manifest
     from threeages.data.terms import find_terms, select_permissive
@@ -98,7 +112,8 @@ def _load_rows(manifest: Path, root: Path | None, terms: str, allowed: Sequence[
     kept, dropped = select_permissive(rows, manifest.stem, allowed)
     named = ", ".join(f"{name} {count:,} ({find_terms(name).use})" for name, count in dropped.items())
     kept_rows = f"{len(kept):,} of {len(rows):,} rows are kept"
-    typer.echo(f"--terms permissive: {kept_rows}; dropped: {named or 'none'}", err=True)
+    if not quiet:
+        typer.echo(f"--terms permissive: {kept_rows}; dropped: {named or 'none'}", err=True)
     return kept
 
 

@@ -1,6 +1,7 @@
 """From prepared faces to records: run the model in batches and apply the policy to its outputs."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,14 @@ class FaceClassifier:
                 yield face_record(
                     image.path, face.box, *next(rest), policy=self.policy, rejection=face.rejection
                 )
+
+    def records_by_image(
+        self, images: Sequence[PreparedImage], outputs: Sequence[Output]
+    ) -> Iterator[list[Record]]:
+        """The records of each image in one list, in order, of the outputs for their faces."""
+        rest = iter(outputs)
+        for image in images:
+            yield list(self.records([image], list(islice(rest, len(image.faces)))))
 
     def answer(self, images: Sequence[PreparedImage]) -> Iterator[Record]:
         """The records of the images in order."""

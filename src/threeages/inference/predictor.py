@@ -119,9 +119,7 @@ class Predictor:
 
     def _answer_by_image(self, sources: Iterable[Source], bgr: bool) -> Iterator[list[Record]]:
         for prepared, outputs in self._run(sources, bgr):
-            rest = iter(outputs)
-            for image in prepared:
-                yield list(self.classifier.records([image], list(islice(rest, len(image.faces)))))
+            yield from self.classifier.records_by_image(prepared, outputs)
 
     def _answer(self, sources: Iterable[Source], bgr: bool) -> Iterator[Record]:
         for prepared, outputs in self._run(sources, bgr):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from threeages.errors import ImageError
+from threeages.errors import ImageError, ThreeAgesError, describe_cause
 from threeages.faces.arrays import Pixels
 from threeages.faces.crop import Face, align_crop, crop_box, scale_face, whole_image
 from threeages.faces.crowd import MIN_CROWD_SIDE, TILE_FACE, find_in_tiles, small_face_side
@@ -11,7 +11,7 @@ from threeages.faces.detect import Detector, search_faces
 from threeages.faces.images import MAX_PIXELS, convert_pixels, load_reduced
 from threeages.faces.quality import find_rejection_reason
 from threeages.inference.records import OK
-from threeages.inference.sources import AnySource, Content, read_content
+from threeages.inference.sources import AnySource, Content, load_content
 from threeages.signature import Signature
 
 # Shorter side of a decoded photo. The detector works at 640 pixels and sees faces from about 10 there, which
@@ -61,7 +61,7 @@ class FacePreparer:
         `path` names the image in its records. An image that cannot be read raises nothing: its status and
         message say why. Raises TypeError for what is no image.
         """
-        content = read_content(image)
+        content = load_content(image)
         try:
             pixels, scale, found = self._find(content, bgr)
         except ImageError as error:
@@ -69,6 +69,19 @@ class FacePreparer:
         if not found:
             return PreparedImage(path, status="no_face", message=NO_FACE)
         return PreparedImage(path, tuple(self._prepare(pixels, face, scale) for face in found))
+
+    def prepare_any(self, path: str, image: AnySource) -> PreparedImage:
+        """As `prepare`; what a library raises for the image, memory that ends too, makes it `corrupt`.
+
+        Raises what is wrong with the installation, such as MissingDependencyError.
+        """
+        try:
+            return self.prepare(path, image)
+        except ThreeAgesError:
+            raise
+        except (MemoryError, Exception) as error:  # OpenCV raises its own class where memory ends
+            message = f"The image cannot be used: {describe_cause(error)}. Save it again."
+            return PreparedImage(path, status="corrupt", message=message)
 
     def _find(self, content: Content, bgr: bool) -> tuple[Pixels, float, list[Face]]:
         """The pixels, how many pixels of the image one of them stands for, and the faces in them."""

@@ -4,6 +4,7 @@ import inspect
 import io
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,40 @@ ImageSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | NDArray[Any] | Image.Image| Source"
 )
 Content: TypeAlias = "Path | bytes | NDArray[Any] | Image.Image | ImageError"
-AnySource: TypeAlias = "ImageSource | Content"
+AnyContent: TypeAlias = "Content | Deferred"
+AnySource: TypeAlias = "ImageSource | AnyContent"
 Images: TypeAlias = "ImageSource | Iterable[ImageSource]"
 ALLOWED = (
     "Allowed: a path (str or os.PathLike), the bytes of a file, a file opened in binary mode, "
     "a Pillow image, a numpy array, or any number of these in a list or another iterable."
 )
+
+
+class Deferred(ABC):
+    """Bytes of an image that are read where and when they are needed, maybe in another process."""
+
+    @abstractmethod
+    def load(self) -> bytes | ImageError:
+        """The bytes, or why they cannot be read."""
+
+
+@dataclass(frozen=True)
+class FilePart(Deferred):
+    """`size` bytes of a file from `offset` on, such as a member of a tar."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def load(self) -> bytes | ImageError:
+        """The bytes, or why they cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                return file.read(self.size)
+        except OSError as error:
+            what = f"Cannot read {self.path}: {describe_cause(error)}."
+            return ImageError("missing", what, hint="Every machine must see the file at the same place.")
 
 
 @dataclass(frozen=True)
@@ -35,7 +64,7 @@ class Source:
     """
 
     name: str
-    content: Content
+    content: AnyContent
 
 
 def open_sources(images: Images) -> Iterable[Source]:
@@ -67,7 +96,13 @@ def open_source(i: int, image: ImageSource) -> Source:
     return Source(name or f"image-{i}", read_content(image))
 
 
-def read_content(image: AnySource) -> Content:
+def load_content(image: AnySource) -> Content:
+    """What `read_content` gives, read where that was deferred."""
+    content = read_content(image)
+    return content.load() if isinstance(content, Deferred) else content
+
+
+def read_content(image: AnySource) -> AnyContent:
     """What an image is read from; raises TypeError where it is no image.
 
     A file object is read from its start, where it can be rewound.
@@ -97,7 +132,7 @@ def _list_images(images: Any) -> Iterable[ImageSource]:
 
 
 def _is_image(value: Any) -> bool:
-    simple = (str, os.PathLike, bytes, bytearray, memoryview, ImageError, Source)
+    simple = (str, os.PathLike, bytes, bytearray, memoryview, ImageError, Deferred, Source)
     return isinstance(value, simple) or _is_file(value) or _is_array(value) or _is_pillow(value)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from threeages.errors import ModelError, describe_cause
+from threeages.errors import ModelError
 from threeages.faces.process import configure_process
 from threeages.faces.yunet import YuNet
 from threeages.inference.prepare import FacePreparer, PreparedImage
@@ -146,15 +146,7 @@ def _work(connection: Connection, signature: Signature, settings: Settings) -> N
             job: Job = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send(_prepare(preparers[job.detect], job))
-
-
-def _prepare(preparer: FacePreparer, job: Job) -> PreparedImage:
-    try:
-        return preparer.prepare(job.key, job.data)
-    except (MemoryError, Exception) as error:  # OpenCV raises its own class where memory ends
-        message = f"The image cannot be used: {describe_cause(error)}. Save it again."
-        return PreparedImage(job.key, status="corrupt", message=message)
+        connection.send(preparers[job.detect].prepare_any(job.key, job.data))
 
 
 def _limit_memory(more: int) -> None:

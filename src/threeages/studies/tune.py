@@ -5,10 +5,10 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
@@ -52,7 +52,10 @@ _IMAGES: dict[Path, Images] = {}  # of the search that this process works for, b
 
 @dataclass(frozen=True)
 class Search:
-    """`trials` counts all trials in the storage `out/search.db`, so that a stopped search resumes."""
+    """`trials` counts all trials in the storage `out/search.db`, so that a stopped search resumes.
+
+    With `on_ray` trials run on a Ray cluster, that of the `address` as for `cluster.connect.connect_ray`.
+    """
 
     manifest: Manifest
     out: Path
@@ -61,6 +64,22 @@ class Search:
     processes: int = 1
     cache_dir: Path | None = None
     filters: Filters = FILTERS
+    on_ray: bool = False
+    address: str | None = None
+
+
+class Future(Protocol):
+    """A trial under way."""
+
+    def result(self) -> FrozenTrial:
+        """The finished trial."""
+
+
+class Pool(Protocol):
+    """Runs trials in other processes, here or on a cluster."""
+
+    def submit(self, fn: Callable[..., FrozenTrial], /, *args: Any) -> Future:
+        """Start a trial as soon as a process is free."""
 
 
 def run_search(search: Search) -> TrainConfig:
@@ -76,6 +95,8 @@ def run_search(search: Search) -> TrainConfig:
     search.db is damaged; ConfigError where it is of other data or settings; BusyError where another process
     is at work in the folder.
     """
+    if search.on_ray:
+        search = _as_seen_by_others(search)
     if search.base.split == "none":
         raise ConfigError("A search needs validation rows.", hint="Give --split identity or --split random.")
     check_labels(search.manifest, search.base)
@@ -98,6 +119,12 @@ def run_search(search: Search) -> TrainConfig:
         _remove_runs(search, 0 if fresh else len(done), fresh)
         _run_missing(search, store, done, images)
         return _write_results(search, done)
+
+
+def _as_seen_by_others(search: Search) -> Search:
+    """The search with folders that a process with another current folder finds."""
+    cache = search.cache_dir and search.cache_dir.absolute()
+    return replace(search, out=search.out.absolute(), cache_dir=cache)
 
 
 def _check_size(search: Search) -> None:
@@ -240,36 +267,51 @@ def _run_missing(search: Search, store: TrialStore, done: list[FrozenTrial], ima
         shutil.rmtree(_run_folder(search, trial.number), ignore_errors=True)
         logger.info("%s", _format(trial, search.trials))
 
-    if search.processes == 1:
+    if search.processes == 1 and not search.on_ray:
         for number in range(len(done), search.trials):
             keep(run_trial(search, number, done, images))
     elif len(done) < search.trials:
+        with _open_pool(search) as (pool, threads):
+            _run_ahead(search, pool, threads, done, keep)
+
+
+@contextmanager
+def _open_pool(search: Search) -> Iterator[tuple[Pool, int | None]]:
+    """The processes that run trials, and the number of threads for each; None shares this machine's."""
+    if not search.on_ray:
         with start_processes(search.processes) as pool:
-            _run_ahead(search, pool, done, keep)
+            yield pool, None
+        return
+    from threeages.cluster.connect import connect_ray
+    from threeages.cluster.tasks import open_pool
+
+    with connect_ray(search.address) as ray, open_pool(ray, search.processes) as tasks:
+        yield tasks, tasks.cores
 
 
 def _run_ahead(
     search: Search,
-    pool: ProcessPoolExecutor,
+    pool: Pool,
+    threads: int | None,
     done: list[FrozenTrial],
     keep: Callable[[FrozenTrial], None],
 ) -> None:
-    ahead = 2 * search.processes
-    waiting: dict[int, Future[FrozenTrial]] = {}
+    ahead = 2 * search.processes if search.processes > 1 else 1
+    waiting: dict[int, Future] = {}
     for number in range(len(done), search.trials):
         for later in range(number, min(number + ahead, search.trials)):
             if later not in waiting:
-                waiting[later] = pool.submit(_work, search, later, done[: max(0, later - ahead + 1)])
+                waiting[later] = pool.submit(_work, search, later, done[: max(0, later - ahead + 1)], threads)
         keep(waiting[number].result())
 
 
-def _work(search: Search, number: int, past: Sequence[FrozenTrial]) -> FrozenTrial:
+def _work(search: Search, number: int, past: Sequence[FrozenTrial], threads: int | None) -> FrozenTrial:
     """One trial, in a process of its own."""
     if search.out not in _IMAGES:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - progress bars of several would mix
         _quiet_libraries()
         keep_freed_memory()
-        torch.set_num_threads(max(1, torch.get_num_threads() // search.processes))
+        torch.set_num_threads(threads or max(1, torch.get_num_threads() // search.processes))
         _IMAGES[search.out] = open_data(search.manifest, search.base, search.cache_dir)
     return run_trial(search, number, past, _IMAGES[search.out])
 

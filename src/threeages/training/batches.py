@@ -21,6 +21,7 @@ from threeages.training.config import Phase, TrainConfig
 from threeages.training.device_rows import keep_rows, mirror_images, read_rows
 from threeages.training.frozen import FeatureSource, open_features
 from threeages.training.losses import Targets
+from threeages.training.ranks import Ranks
 
 EVAL_BATCH = 128
 
@@ -81,12 +82,16 @@ def frozen_stages(model: Classifier, phase: Phase) -> int:
     return blocks - phase.unfreeze
 
 
-def compute_outputs(fabric: Fabric, net: nn.Module, source: FeatureSource, rows: Rows) -> dict[str, Tensor]:
-    """float32 outputs `(len(rows), ...)` by name, on the CPU."""
+def compute_outputs(
+    fabric: Fabric, net: nn.Module, source: FeatureSource, rows: Rows, ranks: Ranks | None = None
+) -> dict[str, Tensor]:
+    """float32 outputs `(len(rows), ...)` by name, on the CPU; every one of the `ranks` computes a part."""
     net.eval()
+    own = rows if ranks is None else rows[ranks.take(len(rows))]
     with torch.inference_mode(), run_uncompiled():
-        parts = [net(*read_batch(fabric, source, batch)) for batch in split_rows(rows, EVAL_BATCH)]
-    return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
+        parts = [net(*read_batch(fabric, source, batch)) for batch in split_rows(own, EVAL_BATCH)]
+    outputs = {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
+    return outputs if ranks is None else ranks.gather(outputs, len(rows))
 
 
 def read_batch(

@@ -30,6 +30,15 @@ def check_training(model: Classifier, config: TrainConfig) -> None:
         )
 
 
+def check_ranks(config: TrainConfig, processes: int) -> None:
+    """Raise ConfigError where a batch has fewer images than there are processes to share it."""
+    if config.batch_size < processes:
+        raise ConfigError(
+            f"{processes} processes cannot share batches of {format_count(config.batch_size, 'image')}.",
+            hint="Give a larger --batch-size. Fewer --devices will do as well.",
+        )
+
+
 def plan_split(manifest: Manifest, config: TrainConfig) -> Split:
     """The split that the settings give where no image is a duplicate; raises as `check_split` does."""
     return check_split(manifest, **config.split_options())

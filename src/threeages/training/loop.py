@@ -48,6 +48,7 @@ from threeages.training.optimizer import (
     set_lr,
 )
 from threeages.training.progress_bar import show_progress
+from threeages.training.ranks import Ranks
 from threeages.training.run_folder import copy_best
 from threeages.training.saving import Saver, load_saved
 from threeages.training.state import EpochSums, State
@@ -65,6 +66,7 @@ def train_epochs(
     config: TrainConfig,
     run: Path,
     notes: Mapping[str, Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Iterator[Epoch]:
     """Train on `split.train`, yielding the metrics of each epoch; the caller may stop after any.
 
@@ -72,18 +74,20 @@ def train_epochs(
     (training.autosave); from it resumes what was stopped anywhere, to the same weights. After it come
     `best.ckpt`, `metrics.csv` and `config.json`, which hold nothing that it lacks. `notes` go into it:
     digests of the `data`, and what is said of the `split`. A loss that is not finite raises ThreeAgesError
-    with its step.
+    with its step. With more processes, `ranks`, all yield the same, and the first writes.
     """
-    fabric = Fabric(accelerator="auto", devices=1, precision=choose_precision(config.precision))
+    ranks = ranks or Ranks()
+    fabric = ranks.create_fabric(choose_precision(config.precision))
+    ranks.share_batches(task)
     # Resume order: seed, saved weights, history, phase, new optimizer, its saved state, sums of the epoch,
     # then in the epoch: its order of rows, random states, next step.
     seed_everything(config.seed, verbose=False)
-    saved = load_saved(run, task)
+    saved = load_saved(run, task, ranks)
     history: list[Epoch] = list(saved.get("history", []))
     best: Content | None = saved.get("best")
-    saver = Saver(run, config, notes)
+    saver = Saver(run, config, notes, writes=ranks.is_main)
     while (phase := next_phase(config, history)) is not None:
-        steps, state = _start_phase(fabric, task, history, best, data, split, config, phase)
+        steps, state = _start_phase(ranks, fabric, task, history, best, data, split, config, phase)
         if saved.get("phase") == phase.name:
             state.restore(saved)
         saved = {}
@@ -103,6 +107,7 @@ def train_epochs(
 class _Steps:
     """What the steps of one phase share and do not change."""
 
+    ranks: Ranks
     fabric: Fabric
     net: nn.Module  # the task as the engine wraps it
     source: FeatureSource
@@ -112,6 +117,7 @@ class _Steps:
 
 
 def _start_phase(
+    ranks: Ranks,
     fabric: Fabric,
     task: ClassificationTask,
     history: list[Epoch],
@@ -121,7 +127,8 @@ def _start_phase(
     config: TrainConfig,
     phase: Phase,
 ) -> tuple[_Steps, State]:
-    source = open_source(task.model, data, phase, config)
+    with ranks.in_turns():
+        source = open_source(task.model, data, phase, config)
     task.model.net.freeze(frozen_stages(task.model, phase))
     precision = choose_precision(config.precision)
     memory_format = choose_memory_format(source.depth, precision, fabric.device)
@@ -131,7 +138,7 @@ def _start_phase(
         compile_steps(task, phase, fabric.device)
     net, optimizer = fabric.setup(task, create_optimizer(task, phase, config.optimizer))
     state = State(task, phase, history, optimizer, create_ema(task, phase, config.ema), best)
-    return _Steps(fabric, net, source, data, config, phase), state
+    return _Steps(ranks, fabric, net, source, data, config, phase), state
 
 
 def _run_epoch(steps: _Steps, state: State, split: Split, saver: Saver) -> Epoch:
@@ -141,7 +148,7 @@ def _run_epoch(steps: _Steps, state: State, split: Split, saver: Saver) -> Epoch
         row = _train_epoch(steps, state, split.train, saver)
     row |= _validate(steps, state, split.validation)
     state.sums = EpochSums()
-    return row
+    return steps.ranks.broadcast(row)  # processors of two kinds may differ in a last digit
 
 
 def _train_epoch(steps: _Steps, state: State, rows: Rows, saver: Saver) -> Epoch:
@@ -154,7 +161,8 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows, saver: Saver) -> Epoch
     if sums.step:
         restore_random(sums.random, rng)
     start = time.monotonic() - sums.seconds
-    with show_progress(f"{phase.name} {epoch + 1}", len(rows), sums.images) as show:
+    title = f"{phase.name} {epoch + 1}"
+    with show_progress(title, len(rows), sums.images, shown=steps.ranks.is_main) as show:
         for step, batch in enumerate(batches[sums.step :], start=sums.step):
             set_lr(state.optimizer, config.lr_decay ** (done + step * config.batch_size / len(rows)))
             loss = _train_step(steps, state, batch, rng)
@@ -169,17 +177,24 @@ def _train_epoch(steps: _Steps, state: State, rows: Rows, saver: Saver) -> Epoch
 
 
 def _train_step(steps: _Steps, state: State, batch: Rows, rng: np.random.Generator) -> float:
-    """The loss of one batch; the weights change only where it is finite and any row has a label."""
-    config = steps.config
+    """The loss of one batch; the weights change only where it is finite and any row has a label.
+
+    What is random is drawn for the whole batch, and of the network's work every process does its part.
+    """
+    config, ranks = steps.config, steps.ranks
     targets = select_targets(steps.data.targets, batch, steps.fabric.device)
     mirror = rng.random(len(batch)) < 0.5 if config.flip else None
     copies = sample_copies(batch, len(steps.data.targets[MAIN]), config.augmented_copies, rng)
-    outputs = steps.net(*read_batch(steps.fabric, steps.source, copies, mirror))
+    part = ranks.take(len(batch))
+    mirror = None if mirror is None else mirror[part]
+    outputs = steps.net(*read_batch(steps.fabric, steps.source, copies[part], mirror))
+    outputs = ranks.gather(outputs, len(batch))
     losses = state.task.losses(outputs, targets)
     loss = state.task.total(losses)
     if torch.isfinite(loss) and loss.requires_grad:
         state.optimizer.zero_grad()
-        steps.fabric.backward(loss)
+        idle = {name: values for name, values in outputs.items() if name not in losses}
+        ranks.backward(steps.fabric, loss, idle, state.task.model.net.heads)
         state.optimizer.step()
         if state.ema:
             state.ema.update_parameters(state.task)
@@ -199,6 +214,6 @@ def _validate(steps: _Steps, state: State, rows: Rows) -> Epoch:
     if not len(rows):
         return {}
     net = steps.net if state.ema is None else state.ema.module
-    outputs = compute_outputs(steps.fabric, net, steps.source, rows)
+    outputs = compute_outputs(steps.fabric, net, steps.source, rows, steps.ranks)
     found = state.evaluated().metrics(outputs, select_targets(steps.data.targets, rows))
     return {f"val_{name}": value for name, value in found.items()}

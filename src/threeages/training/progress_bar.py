@@ -8,10 +8,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def show_progress(title: str, total: int, done: int) -> Iterator[Callable[[int, float], None]]:
+def show_progress(
+    title: str, total: int, done: int, *, shown: bool = True
+) -> Iterator[Callable[[int, float], None]]:
     """A bar over `total` images for the block, which calls the function given after every step.
 
     It takes the images of the step and its loss; `done` images were behind an earlier start's steps.
+    Nothing is shown unless it is `shown`.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -20,7 +23,7 @@ def show_progress(title: str, total: int, done: int) -> Iterator[Callable[[int, 
         TextColumn("{task.fields[speed]:.0f} images/s, loss {task.fields[loss]:.3f}"),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=Console(stderr=True))
+    bar = Progress(*columns, console=Console(stderr=True), disable=not shown)
     key = bar.add_task(title, total=total, completed=done, loss=0.0, speed=0.0)
 
     def advance(images: int, loss: float) -> None:

@@ -3,12 +3,12 @@
 import logging
 import platform
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from threeages.data.cache import PixelCache
@@ -26,13 +26,14 @@ from threeages.files.writing import write_json
 from threeages.machine import ONNX_RUNTIME, OPENCV, list_versions
 from threeages.training.batches import TrainingData, compute_outputs, open_source
 from threeages.training.build import create_data, create_model, create_task, open_data
-from threeages.training.checks import check_labels, check_rows, check_sides, check_training
+from threeages.training.checks import check_labels, check_ranks, check_rows, check_sides, check_training
 from threeages.training.config import TrainConfig
 from threeages.training.epochs import Epoch
 from threeages.training.fit import fit_model
 from threeages.training.identity import DataDigests, check_data, describe_data, describe_files
 from threeages.training.losses import find_column
 from threeages.training.memory import explain_memory
+from threeages.training.ranks import Ranks
 from threeages.training.run_folder import check_config, read_run, write_config
 from threeages.training.tasks import ClassificationTask, select_targets
 from threeages.training.teachers import ENCODER
@@ -51,6 +52,7 @@ def run_training(
     cache_dir: Path | None = None,
     log: Callable[[Epoch], None] | None = None,
     tracking: Tracking | None = None,
+    ranks: Ranks | None = None,
 ) -> PredictionTable | None:
     """Train as `config` says into the folder `run`; the predictions on the test rows, None without any.
 
@@ -59,16 +61,20 @@ def run_training(
     image is read, see `check_labels`. Raises DataError where an image cannot be read (`threeages data audit`
     finds them) or a tracker fails before the first epoch, BusyError where another process trains into the
     folder, and ConfigError where it holds a training of other settings, images, labels, weights or of
-    another split.
+    another split. With `ranks` every process of a training calls it with the same; the first writes, and the
+    others return None.
     """
+    ranks = ranks or Ranks()
+    check_ranks(config, ranks.size)
     said = check_labels(manifest, config)
     model = create_model(config, manifest)
     check_training(model, config)
-    with hold_folder(run):
-        saved = read_run(run)
+    with hold_folder(run) if ranks.is_main else nullcontext():
+        saved = read_run(run) if ranks.is_main else None
         if saved:
             check_config(saved, config, run)
-        cache, split = open_data(manifest, config, cache_dir)
+        with ranks.in_turns():
+            cache, split = open_data(manifest, config, cache_dir)
         check_sides(manifest, split, config, said)  # duplicates may have moved identities
         check_rows(model, split.train)
         for sentence in describe_leakage(manifest, split, config.split):
@@ -79,18 +85,24 @@ def run_training(
         }
         if saved:
             check_data(saved.get("data"), notes["data"], run)
+        ranks.check_same(notes["data"])
         data = create_data(manifest, model, cache, cache_dir)
-        task, data = create_task(model, manifest, config, split, data, cache_dir)
-        _start_run(run, config, notes["split"])
-        save_train_digests(collect_train_digests(manifest, split, cache), run)
-        if tracking:
-            tracking.start(run, config.to_dict(), notes["split"], saved["history"] if saved else [])
+        with ranks.in_turns():
+            task, data = create_task(model, manifest, config, split, data, cache_dir)
+        if ranks.is_main:
+            _start_run(run, config, notes["split"], ranks.size)
+            save_train_digests(collect_train_digests(manifest, split, cache), run)
+            if tracking:
+                tracking.start(run, config.to_dict(), notes["split"], saved["history"] if saved else [])
         with explain_memory(config.batch_size, config.input_size):
-            task = fit_model(task, data, split, config, run, _join(log, tracking), notes)
+            task = fit_model(task, data, split, config, run, _join(log, tracking), notes, ranks)
+            answers, metrics = _test(task, data, split, config, ranks) if len(split.test) else ({}, {})
+        if ranks.is_main:
             _plot_history(run, config)
-            if not len(split.test):
-                return None
-            return answer_table(manifest, split.test, _test(task, data, split, config, run))
+        if not (ranks.is_main and answers):
+            return None
+        write_json(run / "test_metrics.json", metrics)
+        return answer_table(manifest, split.test, answers)
 
 
 def _join(log: Callable[[Epoch], None] | None, tracking: Tracking | None) -> Callable[[Epoch], None]:
@@ -149,15 +161,14 @@ def _describe_corrections(manifest: Manifest, split: Split) -> dict[str, Any]:
 
 
 def _test(
-    task: ClassificationTask, data: TrainingData, split: Split, config: TrainConfig, run: Path
-) -> dict[str, NDArray[np.float32]]:
-    """Answers for the test rows by output; every head's metric on them goes to `test_metrics.json`."""
-    fabric = Fabric(accelerator="auto", devices=1)
+    task: ClassificationTask, data: TrainingData, split: Split, config: TrainConfig, ranks: Ranks
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, float]]:
+    """Answers for the test rows by output, and every head's metric on them."""
+    fabric = ranks.create_fabric()
     source = open_source(task.model, data, config.phases()[-1], config)
-    outputs = compute_outputs(fabric, task.to(fabric.device), source, split.test)
+    outputs = compute_outputs(fabric, task.to(fabric.device), source, split.test, ranks)
     metrics = task.metrics(outputs, select_targets(data.targets, split.test))
-    write_json(run / "test_metrics.json", metrics)
-    return {name: values.numpy() for name, values in task.model.to_answers(outputs).items()}
+    return {name: values.numpy() for name, values in task.model.to_answers(outputs).items()}, metrics
 
 
 def _plot_history(run: Path, config: TrainConfig) -> None:
@@ -169,7 +180,7 @@ def _plot_history(run: Path, config: TrainConfig) -> None:
     save_figure(plot_curves(history, marks), run / "curves.png")
 
 
-def _start_run(run: Path, config: TrainConfig, split: dict[str, Any]) -> None:
+def _start_run(run: Path, config: TrainConfig, split: dict[str, Any], processes: int) -> None:
     """Write what is known before the first epoch: settings, split and environment."""
     write_config(run, config.to_dict(), split)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu"
@@ -178,6 +189,7 @@ def _start_run(run: Path, config: TrainConfig, split: dict[str, Any]) -> None:
         "platform": platform.platform(),
         "device": device,
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "packages": list_versions(PACKAGES),
     }
     write_json(run / "environment.json", environment)

@@ -10,28 +10,35 @@ from threeages.errors import ModelError, describe_cause
 from threeages.training.autosave import SaveTimer, capture_random
 from threeages.training.checkpoint import LAST
 from threeages.training.config import TrainConfig
+from threeages.training.ranks import Ranks
 from threeages.training.run_folder import START_OVER, read_run, write_derived, write_run
 from threeages.training.state import State
 from threeages.training.tasks import ClassificationTask
 
 
 class Saver:
-    """Writes the state into a run's folder when it is time to; `notes` go into it (loop.train_epochs)."""
+    """Writes the state into a run's folder when it is time to; `notes` go into it (loop.train_epochs).
 
-    def __init__(self, run: Path, config: TrainConfig, notes: Mapping[str, Any] | None) -> None:
+    It does nothing unless it `writes`: of several processes one does.
+    """
+
+    def __init__(
+        self, run: Path, config: TrainConfig, notes: Mapping[str, Any] | None, *, writes: bool = True
+    ) -> None:
         self.run = run
+        self.writes = writes
         self.shared = {"config": config.to_dict(), "data": {}, "split": {}, **(notes or {})}
         self.timer = SaveTimer()
 
     def after_step(self, state: State, rng: np.random.Generator) -> None:
         """Save where a minute of work would be lost; the next step draws from `rng`."""
-        if self.timer.is_due():
+        if self.writes and self.timer.is_due():
             state.sums.random = capture_random(rng)
             self._save(state)
 
     def after_epoch(self, state: State, *, is_last: bool) -> None:
         """Save unless that takes most of the time; then come the files that are written from it."""
-        if is_last or self.timer.is_affordable():
+        if self.writes and (is_last or self.timer.is_affordable()):
             self._save(state)
             write_derived(self.run, state.content() | self.shared)
 
@@ -40,15 +47,16 @@ class Saver:
             write_run(self.run, state.content() | self.shared)
 
 
-def load_saved(run: Path, task: ClassificationTask) -> Mapping[str, Any]:
+def load_saved(run: Path, task: ClassificationTask, ranks: Ranks) -> Mapping[str, Any]:
     """Fill the weights from `last.ckpt`; what it holds, empty where there is no such file.
 
-    Raises ModelError where it is of another network.
+    Of several processes the first reads it for all. Raises ModelError where it is of another network.
     """
-    content = read_run(run)
+    content = ranks.broadcast(read_run(run) if ranks.is_main else None)
     if content is None:
         return {}
-    write_derived(run, content)
+    if ranks.is_main:
+        write_derived(run, content)
     try:
         task.model.load_state_dict(content["model"])
         task.load_state_dict(content["task"], strict=False)

@@ -7,6 +7,7 @@ import pytest
 
 from threeages.errors import DataError
 from threeages.inference.bulk.tars import count_members, read_tar
+from threeages.inference.sources import FilePart, load_content
 
 JPEG = b"\xff\xd8\xff\xe0 not all of one"
 
@@ -23,10 +24,14 @@ def _write(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
 MEMBERS = {f"{i}.jpg": JPEG + bytes([i]) * 700 for i in range(6)}
 
 
+@pytest.mark.parametrize("by_part", [False, True])
 @pytest.mark.parametrize("suffix", ["", ":gz", ":bz2", ":xz"])
-def test_every_image_is_read(tmp_path: Path, suffix: str) -> None:
+def test_every_image_is_read(tmp_path: Path, suffix: str, by_part: bool) -> None:
     path = _write(tmp_path / "a.tar", MEMBERS, f"w{suffix}")
-    found = {source.name: source.content for source in read_tar(path, Counter())}
+    sources = list(read_tar(path, Counter(), by_part=by_part))
+    deferred = [isinstance(source.content, FilePart) for source in sources]
+    assert deferred == [by_part and not suffix] * len(MEMBERS)
+    found = {source.name: load_content(source) for source in sources}
     assert found == {f"{path}/{name}": content for name, content in MEMBERS.items()}
     assert count_members(path) == (None if suffix else len(MEMBERS))
 
@@ -45,7 +50,8 @@ def test_other_members_are_passed_over_and_counted(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_images_before_a_cut_are_read_wherever_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_part", [False, True])
+def test_the_images_before_a_cut_are_read_wherever_it_is(tmp_path: Path, by_part: bool) -> None:
     whole = _write(tmp_path / "a.tar", MEMBERS).read_bytes()
     path = tmp_path / "cut.tar"
     content = 6 * (512 + 1024)  # what follows is the end mark
@@ -53,7 +59,7 @@ def test_the_images_before_a_cut_are_read_wherever_it_is(tmp_path: Path) -> None
         path.write_bytes(whole[:end])
         found: list[object] = []
         with pytest.raises(DataError, match="cannot be read to its end") as raised:
-            found.extend(source.content for source in read_tar(path, Counter()))
+            found.extend(load_content(source) for source in read_tar(path, Counter(), by_part=by_part))
         assert found == list(MEMBERS.values())[: len(found)]
         assert len(found) >= (end - 512) // 1536
         assert str(path) in raised.value.message

@@ -9,6 +9,7 @@ from typing import Any
 
 from threeages.errors import ConfigError, DataError, ImageError, describe_cause
 from threeages.files.csvfiles import iterate_csv
+from threeages.files.remote import is_remote
 from threeages.inference.sources import Source
 
 CSV, JSONL, PARQUET = (".csv", ".tsv"), (".jsonl", ".ndjson"), (".parquet",)
@@ -23,14 +24,17 @@ class ListingReader:
     Attributes:
         column: Column or key of the paths or of the images' bytes; None takes the first of COLUMNS.
         id_column: Column of a parquet that names its images; None takes the number of the row, from 0.
-        root: Folder that the paths of a listing are relative to; None is the current one.
+        root: Folder, or address of one in a store, that the paths of a listing are relative to; None is the
+            current one.
+        by_part: Images of plain tars are given as parts of the file, which are read where they are needed.
         passed_over: Number of a tar's members that are no images, by kind.
         problems: Errors of damaged listings; what they list before the damage is yielded.
     """
 
     column: str | None = None
     id_column: str | None = None
-    root: Path | None = None
+    root: Path | str | None = None
+    by_part: bool = False
     passed_over: Counter[str] = field(default_factory=Counter)
     problems: list[DataError] = field(default_factory=list)
 
@@ -49,7 +53,7 @@ class ListingReader:
         if name.endswith(TAR):
             from threeages.inference.bulk.tars import read_tar
 
-            return read_tar(path, self.passed_over)
+            return read_tar(path, self.passed_over, by_part=self.by_part)
         if name.endswith(PARQUET):
             from threeages.inference.bulk.parquets import read_parquet
 
@@ -60,7 +64,16 @@ class ListingReader:
         """The source of the path in an entry of a listing, which `name` names where it holds none."""
         if not isinstance(entry, str) or not entry.strip():
             return Source(name, ImageError("missing", "The entry names no image.", hint="Give it a path."))
-        path = Path(entry.strip()) if self.root is None else self.root / entry.strip()
+        return self.place(entry.strip())
+
+    def place(self, text: str | Path) -> Source:
+        """The source of a path, or of an address in a store; a path is relative to the root."""
+        root = "" if self.root is None else str(self.root)
+        if is_remote(str(text)) or is_remote(root):
+            from threeages.inference.bulk.remotes import locate_remote
+
+            return locate_remote(str(text) if is_remote(str(text)) else f"{root.rstrip('/')}/{text}")
+        path = Path(root) / text
         return Source(str(path), path)
 
     def find_column(self, path: Path, names: Sequence[str]) -> str:

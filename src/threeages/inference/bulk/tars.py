@@ -1,5 +1,7 @@
 """Images in tar archives, such as the shards of WebDataset: read one after another, never unpacked."""
 
+import io
+import os
 import tarfile
 import zlib
 from collections import Counter
@@ -11,17 +13,18 @@ from typing import Any
 from threeages.errors import ImageError
 from threeages.faces.folders import holds_image, is_image_name, skipped_kind
 from threeages.inference.bulk.listings import damaged
-from threeages.inference.sources import Content, Source
+from threeages.inference.sources import Content, FilePart, Source
 
 MAX_BYTES = 1 << 29  # of a member; a damaged header may state any size
 DAMAGE = (tarfile.TarError, zlib.error, LZMAError, EOFError, OSError, ValueError)
 
 
-def read_tar(path: Path, passed_over: Counter[str]) -> Iterator[Source]:
+def read_tar(path: Path, passed_over: Counter[str], *, by_part: bool = False) -> Iterator[Source]:
     """Yield every image of a tar, plain or compressed; its name is that of the tar, '/' and the member's.
 
-    Members that are no images are counted in `passed_over`. Raises DataError where the tar ends early or is
-    damaged, after the images before that.
+    With `by_part` an image of a plain tar is a part of that file, which is read where it is needed. Members
+    that are no images are counted in `passed_over`. Raises DataError where the tar ends early or is damaged,
+    after the images before that.
     """
     try:
         with tarfile.open(path) as tar:
@@ -29,7 +32,8 @@ def read_tar(path: Path, passed_over: Counter[str]) -> Iterator[Source]:
                 if kind := _passed_kind(tar, member):
                     passed_over[kind] += 1
                 elif member.isfile():
-                    yield Source(f"{path}/{member.name}", _load(tar, member))
+                    load = _find_part if by_part and _is_plain(tar, member) else _load
+                    yield Source(f"{path}/{member.name}", load(tar, member))
             if _lacks_end(tar):
                 raise tarfile.ReadError("it is cut off or damaged: its end mark is missing")
     except DAMAGE as error:
@@ -71,10 +75,28 @@ def _passed_kind(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 
 def _load(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Content:
     if member.size > MAX_BYTES:
-        what = f"The member has {member.size:,} bytes; {MAX_BYTES:,} are allowed."
-        return ImageError("too_large", what, hint="Store a smaller copy of the image.")
+        return _too_large(member)
     content: bytes = _file(tar, member).read()
     return content
+
+
+def _find_part(tar: tarfile.TarFile, member: tarfile.TarInfo) -> FilePart | ImageError:
+    if member.size > MAX_BYTES:
+        return _too_large(member)
+    path = Path(os.fsdecode(tar.name or ""))  # tarfile makes it absolute
+    if member.offset_data + member.size > path.stat().st_size:
+        raise tarfile.ReadError("unexpected end of data")
+    return FilePart(path, member.offset_data, member.size)
+
+
+def _is_plain(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    """Whether the bytes of a member are a part of the file as they are."""
+    return isinstance(tar.fileobj, io.BufferedReader) and not member.issparse()
+
+
+def _too_large(member: tarfile.TarInfo) -> ImageError:
+    what = f"The member has {member.size:,} bytes; {MAX_BYTES:,} are allowed."
+    return ImageError("too_large", what, hint="Store a smaller copy of the image.")
 
 
 def _file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
