@@ -62,7 +62,7 @@ class Hub:
 
     def check_name(self, repo: str) -> None:
         """Raise ConfigError where no repository can have that name; nothing is asked of the hub."""
-        from huggingface_hub.utils import validate_repo_id
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, not listed
 
         with self._explain(repo, MAIN, "write"):
             validate_repo_id(repo)
