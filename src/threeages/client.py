@@ -158,10 +158,7 @@ class Client:
             >>> with Client("http://127.0.0.1:8000") as client:
             ...     client.send_labels([("MIDDLE", "YOUNG"), ("OLD", "OLD")])["alarm_at"]
         """
-        pairs = [{"age_group": group, "label": label} for group, label in answers]
-        if not pairs or (wrong := {name for pair in pairs for name in pair.values()} - set(AGE_GROUPS)):
-            given = f"'{min(map(str, wrong))}' is no age group" if pairs else "There are no labels to send"
-            raise ConfigError(f"{given}.", hint=f"Give pairs of {', '.join(AGE_GROUPS)}.")
+        pairs = _pair_labels(answers)
         found: dict[str, Any] = {}
         for start in range(0, len(pairs), MOST_LABELS):
             content = {"answers": pairs[start : start + MOST_LABELS]}
@@ -405,3 +402,17 @@ def _seconds(retry_after: str | None, attempt: int) -> float:
     if retry_after and retry_after.isdecimal():
         return min(float(retry_after), MAX_WAIT)
     return float(min(0.5 * 2**attempt, MAX_WAIT) * random.uniform(0.5, 1))
+
+
+def _pair_labels(answers: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """The pairs as the service takes them; raises ConfigError where they are none of age groups."""
+    hint = f"Give pairs of {', '.join(AGE_GROUPS)}, such as [('MIDDLE', 'YOUNG')]."
+    try:
+        pairs = [{"age_group": group, "label": label} for group, label in answers]
+        wrong = {name for pair in pairs for name in pair.values()} - set(AGE_GROUPS)
+    except (TypeError, ValueError) as error:
+        raise ConfigError("The labels are not pairs of an answer and a label.", hint=hint) from error
+    if wrong or not pairs:
+        given = f"'{min(map(str, wrong))}' is no age group" if wrong else "There are no labels to send"
+        raise ConfigError(f"{given}.", hint=hint)
+    return pairs

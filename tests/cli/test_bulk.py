@@ -57,6 +57,20 @@ def test_every_kind_of_input_has_a_row_an_image(
     assert [status[name] for name in bad] == ["empty", "corrupt", "missing"]
 
 
+def test_a_source_that_cannot_be_opened_leaves_nothing(
+    run_main: RunMain, files: list[Path], tmp_path: Path
+) -> None:
+    table, out = tmp_path / "list.csv", tmp_path / "out.csv"
+    table.write_text(f"photo\n{files[0]}\n")
+    command = ("predict", table, "--no-detect", "--out", out)
+    done = run_main(*command, "--column", "other")
+    assert done.code == 2
+    assert "other" in done.err
+    assert not list(tmp_path.glob("*out.csv*.json"))
+    assert not out.exists()
+    assert run_main(*command, "--column", "photo").code == 0
+
+
 def test_a_damaged_tar_costs_no_other_image(run_main: RunMain, files: list[Path], tmp_path: Path) -> None:
     tar, out = tmp_path / "a.tar", tmp_path / "out.jsonl"
     with tarfile.open(tar, "w") as archive:

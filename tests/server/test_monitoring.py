@@ -167,7 +167,7 @@ def test_the_client_sends_labels_and_gets_the_risk() -> None:
         state = client.send_labels(("OLD", "YOUNG") for _ in range(MAX_LABELS + 40))  # in two requests
         assert state["n"] == MAX_LABELS + 50
         assert 10 < state["alarm_at"] <= 50
-        for wrong in ([], [("OLD", "old?")]):
+        for wrong in ([], [("OLD", "old?")], [("OLD",)], [{"x": 1}], [(["OLD"], "OLD")], None):
             with pytest.raises(ConfigError, match=r"labels|no age group"):
                 client.send_labels(wrong)
         assert client.send_labels([("OLD", "OLD")])["n"] == MAX_LABELS + 51

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,12 @@ def write_answers(
     The `engine` answers them; without one the predictor does.
     """
     with place.hold(), engine or nullcontext(predictor.predict_by_image) as answer:
+        # a source that cannot be opened is refused before anything is written
+        listed = _open_first(open_sources(expand_sources(sources, sys.stdin, reader=reader, lazy=True)))
         answers, seen = place.open(predictor, settings, resume)
         before, counts, done, failed = answers.rows, Counts(), 0, 0
         say_when_interrupted(lambda: _say_kept(answers.rows, place.out))
-        paths = expand_sources(sources, sys.stdin, reader=reader, lazy=True)
-        images = list_new(open_sources(paths), answers, seen, place.shard, counts)
+        images = list_new(listed, answers, seen, place.shard, counts)
         progress = Remaining(lambda: _count_shard(sources, place.shard))
         try:
             for records in answer(images):
@@ -77,6 +79,12 @@ def write_answers(
         progress.close()
     show_passed_over(reader.passed_over)
     _say_end(place.out, answers.rows - before, counts, failed, reader)
+
+
+def _open_first(images: Iterator[Source]) -> Iterator[Source]:
+    """The same images, once the first of them is known."""
+    first = list(islice(images, 1))
+    return chain(first, images)
 
 
 def _say_kept(rows: int, out: Path) -> str:
