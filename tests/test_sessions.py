@@ -137,7 +137,7 @@ def test_the_shipped_model_answers_the_same_with_float_weights() -> None:
 def test_what_loading_cuda_prints_is_no_answer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="threeages.sessions")
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudnn.so.9"))
     sessions._load_cuda.cache_clear()
     sessions._load_cuda()

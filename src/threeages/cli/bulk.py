@@ -81,10 +81,10 @@ def write_answers(
     _say_end(place.out, answers.rows - before, counts, failed, reader)
 
 
-def _open_first(images: Iterator[Source]) -> Iterator[Source]:
+def _open_first(images: Iterable[Source]) -> Iterator[Source]:
     """The same images, once the first of them is known."""
-    first = list(islice(images, 1))
-    return chain(first, images)
+    rest = iter(images)
+    return chain(list(islice(rest, 1)), rest)
 
 
 def _say_kept(rows: int, out: Path) -> str:

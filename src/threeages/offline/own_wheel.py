@@ -7,7 +7,7 @@ import io
 import zipfile
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from threeages.distribution import NAME
 from threeages.errors import DataError
@@ -56,12 +56,14 @@ def pack_installed(name: str, folder: Path) -> Path:
 
 def _read_files(found: metadata.Distribution, name: str) -> dict[str, bytes]:
     contents = {}
-    for file in found.files or ():
+    # its own RECORD: `found.files` leaves out what is missing, in Python from 3.12 on
+    for row in csv.reader((found.read_text("RECORD") or "").splitlines()):
+        file = PurePosixPath(row[0])
         own = file.parts[0].endswith(".dist-info")
         if file.suffix == ".pyc" or ".." in file.parts or (own and file.name in LEFT_OUT):
             continue
         try:
-            contents[file.as_posix()] = Path(str(file.locate())).read_bytes()
+            contents[file.as_posix()] = Path(str(found.locate_file(row[0]))).read_bytes()
         except OSError as error:
             hint = f"Run: pip install --force-reinstall --no-deps {name}"
             raise DataError(f"The installation of {name} lacks {file}.", hint=hint) from error

@@ -137,11 +137,17 @@ def average_rows(rows: Sequence[Row]) -> Row:
     for name in (*METRICS, YEARS_MAE, AHEAD):
         known = [row for row in rows if row[name]]
         values = [float(row[name]) for row in known]
-        widths = [float(row[f"{name}_high"]) - float(row[f"{name}_low"]) for row in known]
+        widths = [_measure_width(row, name) for row in known]
         middle = float(np.mean(values)) if values else math.nan
         half = math.hypot(*widths) / 2 / max(len(values), 1)
         mean |= with_interval(name, middle, (middle - half, middle + half))
     return mean
+
+
+def _measure_width(row: Row, name: str) -> float:
+    """The width of a metric's interval; NaN where too few rows have it for one."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return float(high) - float(low) if low and high else math.nan
 
 
 def save_table(rows: Sequence[Row], path: Path) -> None:
@@ -199,10 +205,8 @@ def _count_labels(manifest: Manifest, members: Sequence[str]) -> list[int]:
 def _shown(row: Row, name: str) -> str:
     digits = 1 if name == YEARS_MAE else 3
     parts = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
-    if not parts[0]:
-        return ""
-    value, low, high = (f"{float(part):.{digits}f}" for part in parts)
-    return f"{value} [{low}, {high}]"
+    value, low, high = (f"{float(part):.{digits}f}" if part else "" for part in parts)
+    return f"{value} [{low}, {high}]" if low else value
 
 
 def _add(rows: Sequence[Row], name: str) -> str:

@@ -151,9 +151,7 @@ class TrainConfig:
 
     # what decides about speed and disk space
     precision: Annotated[Literal["auto", "32-true", "bf16-mixed"], Setting("", HARDWARE)] = "auto"
-    compile: Annotated[bool, Setting("Compile the steps of all but head epochs.", HARDWARE, fixed=False)] = (
-        False
-    )
+    compile: Annotated[bool, Setting("By torch.compile.", HARDWARE, fixed=False)] = False
     frozen_cache: Annotated[bool, Setting("Keep outputs of frozen stages.", HARDWARE)] = True
     max_cache_gb: Annotated[float, Setting("Largest frozen-feature cache.", HARDWARE, above=0)] = 8.0
 
