@@ -294,7 +294,10 @@ def _seconds(run: Path) -> float:
 
 
 def _accuracy(row: Row | None) -> str:
-    return f"{row['accuracy']} [{row['accuracy_low']}, {row['accuracy_high']}]" if row else ""
+    if row is None:
+        return ""
+    ends = f" [{row['accuracy_low']}, {row['accuracy_high']}]" if row["accuracy_low"] else ""
+    return f"{row['accuracy']}{ends}"
 
 
 def _write_markdown(rows: Sequence[Row], out: Path) -> None:
