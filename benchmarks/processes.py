@@ -15,12 +15,11 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
-from common import RESULTS, add_row, alternate, load_faces
+from common import SCALE, add_row, alternate, load_faces
 
 from threeages.data.manifest import save_manifest
 from threeages.studies.recipes import create_recipe
 
-SCALE = RESULTS.with_name("scale.csv")
 NAMES = {"reference-cnn": "four-block CNN", "reference-attention": "channel attention CNN"}
 EPOCHS = 3
 
