@@ -12,11 +12,12 @@ from threeages.data.importing.sources import import_source
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.data.synthetic import write_face_set
 from threeages.demo import find_portraits
-from threeages.files.csvfiles import replace_rows
+from threeages.files.csvfiles import read_csv, replace_rows
 from threeages.machine import ONNX_RUNTIME, list_versions
 from threeages.studies.results import describe_origin
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks.csv"
+CNNS = {"reference-cnn": "four-block CNN", "reference-attention": "channel attention CNN"}  # by recipe
 SCALE = RESULTS.with_name("scale.csv")
 PER_IDENTITY = 10
 HEADER = (
@@ -33,6 +34,11 @@ def load_faces(count: int, folder: Path) -> tuple[Manifest, str]:
         return manifest.select(range(0, len(manifest), len(manifest) // count)[:count]), "film faces"
     path = write_face_set(folder / "drawn", identities=-(-count // PER_IDENTITY), per_identity=PER_IDENTITY)
     return load_manifest(path).select(range(count)), "drawn faces"
+
+
+def read_rate(run: Path) -> float:
+    """Images a second in the last epoch of a run."""
+    return float(read_csv(run / "metrics.csv").rows[-1]["images_per_second"])
 
 
 def make_photo(i: int) -> bytes:

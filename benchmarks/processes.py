@@ -6,7 +6,6 @@ Both are `threeages train` with the same batches, in turn; what counts is the la
 """
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
@@ -15,12 +14,11 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
-from common import SCALE, add_row, alternate, load_faces
+from common import CNNS, SCALE, add_row, alternate, load_faces, read_rate
 
 from threeages.data.manifest import save_manifest
 from threeages.studies.recipes import create_recipe
 
-NAMES = {"reference-cnn": "four-block CNN", "reference-attention": "channel attention CNN"}
 EPOCHS = 3
 
 
@@ -28,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--recipe", choices=NAMES, default="reference-cnn")
+    parser.add_argument("--recipe", choices=CNNS, default="reference-cnn")
     parser.add_argument("--images", type=int, default=640, help="some of them are held out")
     parser.add_argument("--batch-size", type=int, help="default: the recipe's")
     parser.add_argument("--rounds", type=int, default=3)
@@ -51,13 +49,12 @@ def main() -> None:
                 capture_output=True,
                 check=True,
             )
-            with (run / "metrics.csv").open(encoding="utf-8") as file:
-                return float(list(csv.DictReader(file))[-1]["images_per_second"])
+            return read_rate(run)
 
         ours, other = alternate(lambda: train(2, 1), lambda: train(1, 2), args.rounds)
     add_row(
         "train --devices 2",
-        f"{NAMES[args.recipe]}, batch {batch_size}, one thread each",
+        f"{CNNS[args.recipe]}, batch {batch_size}, one thread each",
         "images/s",
         ours,
         other=("one process, two threads", other),

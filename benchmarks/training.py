@@ -5,7 +5,6 @@ python -m venv keras; keras/bin/pip install 'tensorflow==2.21.*'
 """
 
 import argparse
-import csv
 import json
 import subprocess
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import SCALE, add_row, alternate, load_faces
+from common import CNNS, SCALE, add_row, alternate, load_faces, read_rate
 
 from threeages.data.cache import open_cache
 from threeages.data.split import create_split
@@ -24,19 +23,18 @@ from threeages.studies.recipes import create_recipe
 from threeages.training.malloc import keep_freed_memory
 from threeages.training.run import run_training
 
-RECIPES = {"reference-cnn": "four-block CNN", "reference-attention": "channel attention CNN"}
 EPOCHS = 2  # the last one counts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keras-python", type=Path, required=True)
-    parser.add_argument("--recipe", choices=RECIPES, action="append", help="default: both")
+    parser.add_argument("--recipe", choices=CNNS, action="append", help="default: both")
     parser.add_argument("--images", type=int, default=640, help="a fifth of them is held out")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     keep_freed_memory()  # as `threeages train` does
-    for recipe in args.recipe or RECIPES:
+    for recipe in args.recipe or CNNS:
         measure(recipe, args)
 
 
@@ -54,8 +52,7 @@ def measure(recipe: str, args: argparse.Namespace) -> None:
         def ours() -> float:
             run = folder / f"run-{next(turn)}"
             run_training(manifest, config, run, cache_dir=folder)
-            with (run / "metrics.csv").open(encoding="utf-8") as file:
-                return float(list(csv.DictReader(file))[-1]["images_per_second"])
+            return read_rate(run)
 
         def keras() -> float:
             files = [str(folder / "pixels.npy"), str(folder / "labels.npy")]
@@ -76,7 +73,7 @@ def measure(recipe: str, args: argparse.Namespace) -> None:
         details = f"{len(rows)} {origin}, {config.input_size} px, second epoch, seed {config.seed}"
         add_row(
             "training",
-            f"{RECIPES[recipe]}, batch {config.batch_size}",
+            f"{CNNS[recipe]}, batch {config.batch_size}",
             "images/s",
             fast,
             other=("Keras", slow),
