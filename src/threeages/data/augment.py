@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threeages.data.augmentation import Augmentation
-from threeages.data.degradation import Degradation, Random, apply_degradation, draw_degradation
+from threeages.data.degradation import Degradation, Random, apply_degradation, draw_degradation, to_pixels
 from threeages.faces.crop import Face, Landmarks, align_crop, whole_image
 from threeages.faces.images import Pixels
 
@@ -115,7 +115,7 @@ def apply_affine(pixels: Pixels, transform: NDArray[np.float64]) -> Pixels:
     in_pixels = np.column_stack([turned, shift * side / 2 + middle - turned.sum(axis=1) * middle])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(pixels, in_pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return _to_pixels(moved)
+    return to_pixels(moved)
 
 
 def degrade(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
@@ -157,7 +157,7 @@ def _add_border(pixels: Pixels, augmentation: Augmentation, rng: Random) -> tupl
         around = cv2.resize(blots, framed.shape[1::-1], interpolation=cv2.INTER_CUBIC).clip(0, 255)
         around[border:-border, border:-border] = pixels
         framed = around
-    return _to_pixels(framed), border
+    return to_pixels(framed), border
 
 
 def _random_rotation(augmentation: Augmentation, rng: Random) -> complex:
@@ -169,7 +169,3 @@ def _random_rotation(augmentation: Augmentation, rng: Random) -> complex:
 
 def _mirror(pixels: Pixels, augmentation: Augmentation, rng: Random) -> Pixels:
     return pixels[:, ::-1] if rng.random() < augmentation.mirror else pixels
-
-
-def _to_pixels(values: object) -> Pixels:
-    return np.asarray(values, dtype=np.uint8)

@@ -52,12 +52,12 @@ def apply_degradation(pixels: Pixels, drawn: Degradation) -> Pixels:
     if drawn.side is not None:
         size = pixels.shape[1::-1]
         small = resize(pixels, drawn.side)
-        pixels = _to_pixels(cv2.resize(small, size, interpolation=drawn.enlarging))
+        pixels = to_pixels(cv2.resize(small, size, interpolation=drawn.enlarging))
     if drawn.sigma is not None:
-        pixels = _to_pixels(cv2.GaussianBlur(pixels, (0, 0), drawn.sigma))
+        pixels = to_pixels(cv2.GaussianBlur(pixels, (0, 0), drawn.sigma))
     if drawn.quality is not None:
         _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, drawn.quality])
-        pixels = _to_pixels(cv2.imdecode(data, cv2.IMREAD_COLOR))
+        pixels = to_pixels(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return _change_colors(pixels, drawn)
 
 
@@ -74,5 +74,6 @@ def _change_colors(pixels: Pixels, drawn: Degradation) -> Pixels:
     return values.clip(0, 255).astype(np.uint8)
 
 
-def _to_pixels(values: object) -> Pixels:
+def to_pixels(values: object) -> Pixels:
+    """What OpenCV gives back, as the type of images."""
     return np.asarray(values, dtype=np.uint8)

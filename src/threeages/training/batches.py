@@ -86,12 +86,13 @@ def compute_outputs(
     fabric: Fabric, net: nn.Module, source: FeatureSource, rows: Rows, ranks: Ranks | None = None
 ) -> dict[str, Tensor]:
     """float32 outputs `(len(rows), ...)` by name, on the CPU; every one of the `ranks` computes a part."""
+    ranks = ranks or Ranks()
     net.eval()
-    own = rows if ranks is None else rows[ranks.take(len(rows))]
+    own = rows[ranks.take(len(rows))]
     with torch.inference_mode(), run_uncompiled():
         parts = [net(*read_batch(fabric, source, batch)) for batch in split_rows(own, EVAL_BATCH)]
     outputs = {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
-    return outputs if ranks is None else ranks.gather(outputs, len(rows))
+    return ranks.gather(outputs, len(rows))
 
 
 def read_batch(
