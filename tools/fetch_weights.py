@@ -17,7 +17,6 @@ download`), and is refused where its sha256 is not the one recorded here. A file
 """
 
 import argparse
-import hashlib
 import subprocess
 import sys
 import tarfile
@@ -37,6 +36,7 @@ from safetensors.numpy import save_file
 
 from threeages.errors import DataError, ThreeAgesError
 from threeages.files.atomic import atomic_path
+from threeages.files.checksums import digest_file
 from threeages.models.registry import find_model
 from threeages.models.weights import fetch_weights as read_published
 
@@ -124,8 +124,7 @@ def fetch(name: str, out: Path, archive: Path | None = None) -> Path:
 
 def verify(path: Path, sha256: str) -> None:
     """Raise DataError where the file is another than the one of this sha256."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = digest_file(path)
     if found != sha256:
         raise DataError(
             f"{path.name} has the sha256 {found}, and {sha256} is recorded.",

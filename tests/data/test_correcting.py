@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from threeages.data.correcting import CORRECTED_FROM, CORRECTIONS, apply_corrections, count_corrections
-from threeages.data.corrections import Decision, add_decision, decide, digest_file
+from threeages.data.corrections import Decision, add_decision, decide
 from threeages.data.importing.sources import import_source
 from threeages.data.manifest import Manifest, load_manifest
 from threeages.errors import DataError
+from threeages.files.checksums import digest_file
 from threeages.labels import AGE_GROUPS
 
 NAMES = ("a.png", "sub/b.png", "sub/c.png", "d.png")

@@ -13,13 +13,13 @@ from threeages.data.corrections import (
     ACCEPTED,
     SKIPPED,
     Decision,
-    digest_file,
     digest_image,
     last_decisions,
     read_decisions,
 )
 from threeages.data.manifest import Manifest
 from threeages.errors import DataError, ImageError, format_count
+from threeages.files.checksums import digest_file
 from threeages.labels import AGE_GROUPS, UNKNOWN, AgeBounds, label_index
 
 logger = logging.getLogger(__name__)

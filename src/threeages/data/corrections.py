@@ -1,6 +1,5 @@
 """Decisions about labels: a csv that reviewers add to, one row a decision, and nothing is ever removed."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -89,11 +88,6 @@ def last_decisions(
     for decision in decisions:
         found.setdefault(places[decision.path], {})[decision.reviewer] = decision
     return found
-
-
-def digest_file(path: Path) -> str:
-    """The sha256 of a corrections csv in hexadecimal, by which manifests, runs and reports name it."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _find_problem(row: Row) -> str:

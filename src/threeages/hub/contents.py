@@ -1,6 +1,5 @@
 """What of a model is shared: its ONNX file, its card, its signature and its licence, and nothing else."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from threeages.data.train_digests import TrainDigests, parse_train_digests
 from threeages.errors import DataError, ModelError, describe_cause, format_count
 from threeages.evaluation.card_terms import find_terms_rows
 from threeages.evaluation.front_matter import BLOCK
+from threeages.files.checksums import digest_file
 from threeages.files.writing import as_json, format_json
 from threeages.inference.runtime import OnnxModel
 from threeages.signature import Signature
@@ -110,12 +110,6 @@ def check_signature(text: bytes, path: Path, signature: Signature) -> None:
         raise ModelError(
             f"Its {SIGNATURE_FILE} is not of its ONNX file.", hint="Ask its owner to push the model again."
         )
-
-
-def digest_file(path: Path) -> str:
-    """The SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe_digests(digests: TrainDigests | None) -> Iterator[str]:

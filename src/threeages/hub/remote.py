@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from threeages.errors import ConfigError, DataError, MissingDependencyError, ThreeAgesError
-from threeages.hub.contents import digest_file
+from threeages.files.checksums import digest_file
 from threeages.hub.refusals import Request, translate_refusal
 from threeages.inference.named import HUB, HUB_VARIABLE
 

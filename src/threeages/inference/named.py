@@ -4,7 +4,6 @@ The package holds the large model's graph, head and signature. Its weights are t
 (ViT-B/16; Radford et al. 2021): `fetch` takes them from the hub or a file, and writes one ONNX file.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from threeages.bundled import ASSETS, check_bundled
 from threeages.errors import DataError, ModelError, describe_cause
 from threeages.faces.images import Pixels
 from threeages.files.atomic import name_part, remove_leftovers
-from threeages.files.checksums import checksum
+from threeages.files.checksums import checksum, digest_file
 from threeages.files.download import download
 from threeages.files.writing import write_bytes
 from threeages.inference.assemble import assemble
@@ -106,8 +105,7 @@ class LargeModel:
 
     def _check_encoder(self, path: Path) -> None:
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = digest_file(path)
         except OSError as error:
             raise DataError(f"Cannot read {path}: {describe_cause(error)}.", hint=HINT) from error
         if found not in self.encoders:

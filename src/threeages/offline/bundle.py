@@ -1,6 +1,5 @@
 """Make a bundle: wheels, an installer, checksums, and the large model where that is asked for."""
 
-import hashlib
 import logging
 import shutil
 import tempfile
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from threeages.distribution import NAME, list_extras, list_installed
 from threeages.errors import ConfigError, DataError
+from threeages.files.checksums import digest_file
 from threeages.files.disk import write_error
 from threeages.files.writing import write_json, write_text
 from threeages.offline import install
@@ -97,14 +97,9 @@ def _write_texts(folder: Path, about: dict[str, str], extras: Sequence[str]) -> 
     text = INSTALLER.with_name(README).read_text(encoding="utf-8")
     shown = about | {"extras": f", with {', '.join(extras)}" if extras else ""}
     write_text(folder / README, text.format(**shown))
-    sums = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _list_files(folder)]
+    sums = [f"{digest_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in _list_files(folder)]
     write_text(folder / install.SUMS, "".join(sums))
 
 
 def _list_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

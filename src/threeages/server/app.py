@@ -1,7 +1,6 @@
 """The FastAPI app: routes over the engine, and the page."""
 
 import base64
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from threeages import __version__
 from threeages.errors import ThreeAgesError, format_count
 from threeages.evaluation.front_matter import remove_front_matter
+from threeages.files.checksums import digest_file
 from threeages.inference.brackets import Brackets
 from threeages.inference.occlusion import to_png
 from threeages.inference.records import REJECTION_REASONS, Record
@@ -230,7 +230,7 @@ def _add_model(app: FastAPI, path: Path, engine: Engine, settings: Settings) -> 
         model=signature.name,
         description=f"threeages {__version__}, model {signature.name}",
         signature=asdict(signature),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=digest_file(path),
         versions=list_versions(LIBRARIES),
         card=remove_front_matter(card.read_text(encoding="utf-8")) if card.is_file() else None,
         limits={name: getattr(settings, name) for name in ("max_body", "max_images", "max_pixels")},
